@@ -1,0 +1,44 @@
+# The commands a newcomer needs. Everything lives in .venv/ and results/, both ignored by git.
+SHELL := /bin/bash
+PYTHON ?= python3
+CONFIG ?= jobs/configs/digits.yaml
+export STRSWEEP_RESULTS ?= $(CURDIR)/results
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help install quickstart test check format ui clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install: .venv/installed ## make .venv with the exact versions the tests ran on
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+quickstart: install ## sweep digits to 80, 90, 95 and 98 % sparsity on a Ray of its own
+	infra/local_ray.sh run ray job submit --working-dir . \
+	    --runtime-env-json '{"env_vars": {"STRSWEEP_RESULTS": "$(STRSWEEP_RESULTS)"}}' \
+	    -- python jobs/sweep.py --config $(CONFIG)
+
+test: install ## run all tests and measure coverage, Ray workers included
+	tests/run.sh
+
+check: install ## formatting, lint, spelling and types, as CI does
+	ruff format --check .
+	ruff check .
+	codespell
+	pyright
+
+format: install ## mend what can be mended
+	ruff format .
+	ruff check --fix .
+
+ui: install ## MLflow on 127.0.0.1:5000 with everything under results/
+	mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///$(STRSWEEP_RESULTS)/mlflow.db
+
+clean: ## remove what make wrote: .venv/, results/ and caches
+	infra/local_ray.sh stop
+	rm -rf .venv results .coverage* .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# A Ray of your own on this machine: loopback dashboard, token authentication, free ports, so that
+# it meets no other Ray. It stops what it started and nothing else ('ray stop' would end every Ray).
+#
+#   infra/local_ray.sh run COMMAND...   start, run COMMAND against it, stop; exits as COMMAND does
+#   infra/local_ray.sh start            start and leave it running; prints how to use and stop it
+#   infra/local_ray.sh stop             stop the one that 'start' left
+#
+# STRSWEEP_RESULTS: where token, log and addresses are kept, in ray/ (default: results).
+# LOCAL_RAY_CPUS:   CPUs that Ray may use (default: all).
+set -euo pipefail
+
+results=${STRSWEEP_RESULTS:-results}
+mkdir -p "$results/ray"
+home=$(cd "$results/ray" && pwd)
+
+free_ports() { # five ports below the range that Ray gives to its workers
+    python3 - <<'PYTHON'
+import random, socket
+ports = []
+while len(ports) < 5:
+    port = random.randrange(20000, 30000)
+    with socket.socket() as probe:
+        if port not in ports and probe.connect_ex(("127.0.0.1", port)) != 0:
+            ports.append(port)
+print(*ports)
+PYTHON
+}
+
+running() { [ -f "$home/pid" ] && kill -0 "$(cat "$home/pid")" 2>/dev/null; }
+
+start() {
+    running && return
+    local gcs dashboard client agent grpc
+    read -r gcs dashboard client agent grpc < <(free_ports)
+    (umask 077 && python3 -c 'import secrets; print(secrets.token_hex(32), end="")' >"$home/token")
+    cat >"$home/env" <<EOF
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH='$home/token'
+export RAY_ADDRESS=127.0.0.1:$gcs RAY_API_SERVER_ADDRESS=http://127.0.0.1:$dashboard
+EOF
+    # shellcheck source=/dev/null
+    source "$home/env"
+    export RAY_USAGE_STATS_ENABLED=0
+    env -u RAY_ADDRESS setsid ray start --head --block --disable-usage-stats \
+        --node-ip-address=127.0.0.1 --port="$gcs" --dashboard-host=127.0.0.1 \
+        --dashboard-port="$dashboard" --ray-client-server-port="$client" \
+        --dashboard-agent-listen-port="$agent" --dashboard-agent-grpc-port="$grpc" \
+        --object-store-memory=500000000 \
+        ${LOCAL_RAY_CPUS:+--num-cpus="$LOCAL_RAY_CPUS"} >"$home/log" 2>&1 &
+    echo $! >"$home/pid"
+    await_dashboard
+}
+
+await_dashboard() {
+    for _ in $(seq 120); do
+        running || { echo "Ray did not start:" >&2; tail -n 20 "$home/log" >&2; return 1; }
+        ray job list >/dev/null 2>&1 && return
+        sleep 0.5
+    done
+    echo "Ray's dashboard did not answer within a minute; see $home/log" >&2
+    return 1
+}
+
+stop() {
+    running || { rm -f "$home/pid"; return 0; }
+    local pid
+    pid=$(cat "$home/pid")
+    kill -TERM "$pid" # 'ray start --block' takes its processes along
+    for _ in $(seq 40); do
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.5
+    done
+    kill -KILL -- "-$pid" 2>/dev/null || true # the group it leads, if something is left
+    rm -f "$home/pid" "$home/env"
+}
+
+case "${1:-}" in
+run)
+    shift
+    trap stop EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    start
+    # shellcheck source=/dev/null
+    source "$home/env"
+    "$@"
+    ;;
+start)
+    start
+    echo "Ray runs (pid $(cat "$home/pid"), log $home/log)."
+    echo "use:   source $home/env; ray job submit --working-dir . -- python jobs/sweep.py --help"
+    echo "stop:  infra/local_ray.sh stop"
+    ;;
+stop) stop ;;
+*)
+    sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac

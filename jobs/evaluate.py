@@ -1,0 +1,51 @@
+"""Evaluate a registered or saved model on its data, and count its zeros again.
+
+python jobs/evaluate.py --model models:/digits@sparsity-95
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from strsweep.cli import FAILED, exit_codes
+from strsweep.config import TrackingConfig
+from strsweep.sweep.status import percent
+
+ModelOption = Annotated[
+    str,
+    typer.Option("--model", help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder."),
+]
+UriOption = Annotated[
+    str | None,
+    typer.Option("--tracking-uri", help="MLflow server; by default the results folder's database."),
+]
+DataOption = Annotated[
+    Path | None, typer.Option("--data-path", help="Folder of the data, if it moved since training.")
+]
+
+
+def main(model: ModelOption, tracking_uri: UriOption = None, data_path: DataOption = None) -> None:
+    """Print accuracy, sparsity and MACs of a model beside what its receipt says.
+
+    Exit code 0: the zeros are those of the receipt; 1: they are not; 2: the input is wrong.
+    """
+    with exit_codes():
+        from strsweep.registry import evaluate_model
+
+        result = evaluate_model(model, tracking_uri or TrackingConfig().uri, data_path)
+        receipt, evaluation = result.receipt, result.evaluation
+        print(
+            f"accuracy  {percent(evaluation.accuracy, 2)}  (receipt {percent(receipt.accuracy, 2)})"
+        )
+        print(f"sparsity  {percent(result.zeros / receipt.weights, 2)}  {result.zeros:,} zeros")
+        print(f"MACs      {receipt.macs:,}  of {receipt.dense_macs:,}")
+        if result.zeros != receipt.zeros:
+            print(f"the receipt says {receipt.zeros:,} zeros: this is not the file it was made for")
+            raise typer.Exit(FAILED)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,44 @@
+"""What the jobs share on the command line: options, exit codes and messages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from strsweep.errors import InvalidExperimentError, SettingError, StrsweepError
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option("--config", help="The experiment: a YAML file such as jobs/configs/digits.yaml."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Override a setting, e.g. --set training.epochs=10. Can be repeated.",
+    ),
+]
+
+DELIVERED, FAILED, WRONG_INPUT = 0, 1, 2
+
+
+@contextmanager
+def exit_codes() -> Generator[None]:
+    """Turn errors into the exit codes of the jobs: 2 for a wrong input, 1 for anything else.
+
+    Errors that are ours are told in one message; others keep their traceback, which somebody needs.
+    """
+    try:
+        yield
+    except (SettingError, InvalidExperimentError) as error:
+        print(f"wrong input: {error}", file=sys.stderr, flush=True)
+        raise typer.Exit(WRONG_INPUT) from None
+    except StrsweepError as error:
+        print(f"failed: {error}", file=sys.stderr, flush=True)
+        raise typer.Exit(FAILED) from None

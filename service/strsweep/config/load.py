@@ -1,0 +1,158 @@
+"""Read an experiment from its YAML file and the command line; say what is wrong and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from strsweep.config.experiment import Experiment
+from strsweep.errors import InvalidExperimentError, SettingError
+
+Settings = dict[str, Any]
+
+_UNION_MEMBERS = {"bool", "int", "float", "str", "constrained-float", "constrained-int"}
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read the file at ``path``, apply ``overrides`` and validate the whole.
+
+    Args:
+        path: A YAML 1.2 file.
+        overrides: ``section.key=value`` each; the value is YAML, so lists and numbers work.
+
+    Raises:
+        SettingError: The file cannot be read, an override is malformed, or a rule between
+            settings is broken.
+        InvalidExperimentError: Settings are unknown, missing or of the wrong type or value.
+    """
+    settings = _read(path)
+    for override in overrides:
+        _apply(settings, override)
+    try:
+        # JSON, so that strict mode takes lists for tuples.
+        text = json.dumps(settings, default=str)
+    except (TypeError, ValueError) as error:
+        raise SettingError(
+            "--config", str(path), f"It holds what no setting can be: {error}"
+        ) from None
+    try:
+        experiment = Experiment.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise _translate(error) from None
+    _refuse_relative_paths_in_uploaded_copy(experiment, settings)
+    return experiment
+
+
+def _read(path: Path) -> Settings:
+    try:
+        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingError("--config", str(path), f"{error.strerror}: name a YAML file.") from None
+    except UnicodeDecodeError:
+        raise SettingError(
+            "--config", str(path), "The file is not text: name a YAML file."
+        ) from None
+    except (YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingError("--config", str(path), f"This is not valid YAML: {reason}") from None
+    if not isinstance(content, dict):
+        raise SettingError("--config", str(path), "The file must hold sections such as 'model:'.")
+    return cast("Settings", content)
+
+
+def _apply(settings: Settings, override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not all(key.split(".")):
+        raise SettingError("--set", override, "Write section.key=value, e.g. training.epochs=30.")
+    try:
+        value = YAML(typ="safe").load(text)
+    except (YAMLError, ValueError):
+        raise SettingError("--set", override, "The value is not valid YAML.") from None
+    *sections, last = key.split(".")
+    for section in sections:
+        inner: object = settings.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise SettingError("--set", override, f"{section!r} is not a section.")
+        settings = cast("Settings", inner)
+    settings[last] = value
+
+
+def _translate(error: ValidationError) -> InvalidExperimentError:
+    # A union reports one failure per member; the key is told once.
+    by_key: dict[str, SettingError] = {}
+    for details in error.errors():
+        location = [part for part in details["loc"] if _is_setting(part)]
+        key = ".".join(str(part) for part in location)
+        by_key.setdefault(key, _setting_error(key, details))
+    return InvalidExperimentError(list(by_key.values()))
+
+
+def _is_setting(part: int | str) -> bool:
+    # pydantic adds the members of a union to the path: "constrained-float", "tuple[float, float]".
+    return isinstance(part, str) and part not in _UNION_MEMBERS and not part.startswith("tuple[")
+
+
+def _setting_error(key: str, details: ErrorDetails) -> SettingError:
+    meaning = _meaning(key)
+    if details["type"] == "extra_forbidden":
+        return SettingError(key, details["input"], f"There is no such setting. {_suggestion(key)}")
+    if details["type"] == "missing":
+        return SettingError(key, None, f"It must be set. {meaning}".strip())
+    return SettingError(key, details["input"], f"{details['msg']}. {meaning}".strip())
+
+
+def _suggestion(key: str) -> str:
+    *sections, last = key.split(".")
+    fields = list(_section_model(sections).model_fields)
+    close = get_close_matches(last, fields, n=1)
+    where = ".".join(sections) or "the file"
+    return f"Did you mean {close[0]!r}?" if close else f"{where} has: {', '.join(fields)}."
+
+
+def _meaning(key: str) -> str:
+    *sections, last = key.split(".")
+    field = _section_model(sections).model_fields.get(last)
+    return (field.description if field is not None else None) or ""
+
+
+def _section_model(sections: list[str]) -> type[BaseModel]:
+    model: type[BaseModel] = Experiment
+    for section in sections:
+        field = model.model_fields.get(section)
+        if field is None or not isinstance(field.annotation, type):
+            break
+        if issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return model
+
+
+def _refuse_relative_paths_in_uploaded_copy(experiment: Experiment, settings: Settings) -> None:
+    # `ray job submit --working-dir` runs in a copy of the tree that Ray deletes: a relative path
+    # would put days of results into it.
+    if "_ray_pkg_" not in str(Path.cwd()):
+        return
+    uri = experiment.tracking.uri
+    for key, path in (
+        ("storage.path", experiment.storage.path),
+        ("data.path", experiment.data.path),
+        (
+            "tracking.uri",
+            Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite") else None,
+        ),
+    ):
+        if path is not None and (not path.is_absolute() or "_ray_pkg_" in str(path)):
+            section, name = key.split(".")
+            raise SettingError(
+                key,
+                settings.get(section, {}).get(name),
+                "This job runs in a temporary copy of your files: give an absolute path, "
+                "or set STRSWEEP_RESULTS in the job's environment for the results.",
+            )

@@ -1,0 +1,29 @@
+"""The truth about a sweep: what happened, in order, on its storage. MLflow is a view of it."""
+
+from strsweep.journal.events import (
+    EpochFinished,
+    Event,
+    LayerRow,
+    ModelPublished,
+    RunFailed,
+    RunFinished,
+    RunProposed,
+    SweepStarted,
+)
+from strsweep.journal.journal import Journal
+from strsweep.journal.record import RunRecord, SweepRecord, replay
+
+__all__ = [
+    "EpochFinished",
+    "Event",
+    "Journal",
+    "LayerRow",
+    "ModelPublished",
+    "RunFailed",
+    "RunFinished",
+    "RunProposed",
+    "RunRecord",
+    "SweepRecord",
+    "SweepStarted",
+    "replay",
+]

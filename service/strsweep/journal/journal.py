@@ -1,0 +1,60 @@
+"""Append events and read them back; every writer has a file of its own."""
+
+from __future__ import annotations
+
+import logging
+
+from pydantic import ValidationError
+
+from strsweep.errors import JournalError
+from strsweep.journal.events import EVENT, Event
+from strsweep.storage import SweepStorage
+
+_log = logging.getLogger(__name__)
+
+
+class Journal:
+    """The journal of one sweep: ``journal/<writer>.jsonl`` files on its storage.
+
+    The job that drives the sweep writes ``sweep``; the first worker of a run the run's id.
+
+    Args:
+        storage: Of the sweep.
+        writer: Name of the file to append to.
+    """
+
+    def __init__(self, storage: SweepStorage, writer: str = "sweep") -> None:
+        self._storage = storage
+        self._name = f"journal/{writer}.jsonl"
+
+    def append(self, event: Event) -> None:
+        """Write ``event``; it is on disk when this returns."""
+        self._storage.append_line(self._name, event.model_dump_json())
+
+    def read(self) -> list[Event]:
+        """Return the events of all writers in the order of their clocks.
+
+        Raises:
+            JournalError: A line in the middle of a file is damaged.
+        """
+        events = [event for name in self._storage.names("journal") for event in self._lines(name)]
+        return sorted(events, key=lambda event: event.time)
+
+    def _lines(self, name: str) -> list[Event]:
+        lines = self._storage.read(name).split(b"\n")
+        events: list[Event] = []
+        for number, line in enumerate(lines, start=1):
+            if not line:
+                continue
+            try:
+                events.append(EVENT.validate_json(line))
+            except ValidationError as error:
+                if not _is_torn(error):
+                    raise JournalError(f"{name}, line {number} is damaged: {error}") from error
+                _log.warning("%s, line %d was cut off by a crash and is left out", name, number)
+        return events
+
+
+def _is_torn(error: ValidationError) -> bool:
+    """Tell a line that a killed writer left unfinished from one that somebody changed."""
+    return all(details["type"] == "json_invalid" for details in error.errors())

@@ -1,0 +1,5 @@
+"""Names to networks: ours, torchvision's, or a user's own by import path."""
+
+from strsweep.models.build import build, check_options
+
+__all__ = ["build", "check_options"]

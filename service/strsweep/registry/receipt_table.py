@@ -1,0 +1,84 @@
+"""The table at the end of a job: what was asked, what was delivered, how to look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from strsweep.config import Experiment
+from strsweep.registry.package import label
+from strsweep.registry.publish import Delivered, Delivery
+from strsweep.storage import SweepStorage
+from strsweep.sweep.status import percent
+
+_WIDTH = 110
+"""The log of a submitted job is no terminal; rich would assume 80 columns and wrap."""
+_COLUMNS = ("target", "sparsity", "accuracy", "MACs", "of dense", "run", "registered as")
+
+
+def print_delivery(experiment: Experiment, delivery: Delivery) -> None:
+    """Print the table, the targets that were missed, and where to look."""
+    console = Console(width=_WIDTH, highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, title="delivered", title_justify="left")
+    for column in _COLUMNS:
+        table.add_column(column, justify="left" if column in _COLUMNS[-2:] else "right")
+    for model in delivery.models:
+        table.add_row(*_cells(experiment, model))
+    console.print(table)
+    for line in _notes(experiment, delivery):
+        console.print(line, soft_wrap=True)
+
+
+def _cells(experiment: Experiment, model: Delivered) -> tuple[str, ...]:
+    target = "-" if model.outcome is None else percent(model.outcome.target)
+    receipt = model.receipt
+    if receipt is None:
+        return (target, "missed", "", "", "", "", "")
+    return (
+        target,
+        percent(receipt.sparsity, 2),
+        percent(receipt.accuracy, 2),
+        f"{receipt.macs:,}",
+        percent(receipt.macs / receipt.dense_macs, 1),
+        receipt.run_id,
+        _registered_as(experiment, model),
+    )
+
+
+def _registered_as(experiment: Experiment, model: Delivered) -> str:
+    if model.version is None:
+        return "not yet"
+    name = f"{experiment.model_name} v{model.version}"
+    return name if model.outcome is None else f"{name} @{label(model.outcome.target)}"
+
+
+def _notes(experiment: Experiment, delivery: Delivery) -> Iterator[str]:
+    for model in delivery.models:
+        if model.receipt is None:
+            yield _missed(model)
+    if delivery.is_behind:
+        yield (
+            f"MLflow at {experiment.tracking.uri} lacks results that are safe in the sweep's "
+            "folder: run the same command again when it answers."
+        )
+    yield f"models, budgets and receipts: {SweepStorage.of(experiment).path('models')}"
+    yield f"MLflow experiment '{experiment.tracking_experiment}': {_how_to_look(experiment)}"
+
+
+def _missed(model: Delivered) -> str:
+    state = model.outcome
+    if state is None:
+        return "the run failed: the journal has the reason"
+    if state.miss is None:
+        return f"{percent(state.target)} missed: {state.advice}"
+    return f"{percent(state.target)} missed by {abs(state.miss) * 100:.2f} points: {state.advice}"
+
+
+def _how_to_look(experiment: Experiment) -> str:
+    uri = experiment.tracking.uri
+    if uri.startswith("http"):
+        return uri
+    return f"mlflow ui --backend-store-uri {uri}  (in a clone: make ui)"

@@ -1,0 +1,130 @@
+"""The Ray cluster as a sweep sees it: how many runs it holds, and who holds the sweep."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from strsweep.config import Experiment
+from strsweep.errors import SettingError, SweepRunningError
+
+_NAMESPACE = "strsweep"
+_RELEASE_S = 20.0
+"""Ray needs some seconds to notice that a killed job is gone."""
+
+Resources = dict[str, float]
+
+
+@contextmanager
+def connected() -> Generator[None]:
+    """Connect to the cluster this job was submitted to, or else start one on this machine."""
+    if ray.is_initialized():
+        yield
+        return
+    # Workers' output and Ray's own notes would bury the status lines; they stay in Ray's logs.
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, namespace=_NAMESPACE)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def slots(experiment: Experiment) -> int:
+    """Return how many runs may train at the same time on the nodes that are alive.
+
+    Raises:
+        SettingError: Not even one run fits.
+    """
+    nodes: list[Resources] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    workers = experiment.workers
+    places = num_workers_that_fit(nodes, cpus=workers.cpus, gpus=workers.gpus)
+    if places == 0:
+        key, value = _scarce(nodes, experiment)
+        raise SettingError(
+            key, value, f"No node of the cluster has that many; the nodes have {_describe(nodes)}."
+        )
+    if places < workers.count:
+        raise SettingError(
+            "workers.count",
+            workers.count,
+            f"The cluster holds {places} such workers at once ({_describe(nodes)}): use fewer "
+            "workers, make them smaller, or add nodes.",
+        )
+    fitting = places // workers.count
+    return min(fitting, experiment.search.max_concurrent or fitting)
+
+
+def num_workers_that_fit(nodes: Sequence[Resources], *, cpus: float, gpus: float) -> int:
+    """Return how many workers of one size the ``nodes`` hold; a worker never spans two nodes."""
+    return sum(
+        min(
+            math.floor(node.get("CPU", 0) / cpus + 1e-9),
+            math.floor(node.get("GPU", 0) / gpus + 1e-9) if gpus else 10**9,
+        )
+        for node in nodes
+    )
+
+
+@contextmanager
+def claimed(sweep_id: str) -> Generator[None]:
+    """Hold the sweep for this job, cluster-wide; freed when the job ends, however it ends.
+
+    Raises:
+        SweepRunningError: Another job holds it.
+    """
+    owner = ray.get_runtime_context().get_job_id()
+    holder = _claim(sweep_id, owner)
+    try:
+        yield
+    finally:
+        ray.kill(holder)
+
+
+class _Holder:
+    def owner(self, job: str) -> str:
+        self._job = getattr(self, "_job", job)
+        return self._job
+
+
+def _claim(sweep_id: str, owner: str) -> Any:
+    deadline = time.monotonic() + _RELEASE_S
+    actor: Any = ray.remote(num_cpus=0)(_Holder)
+    while True:
+        # get_if_exists makes the look-up and the creation one step: two jobs cannot both win.
+        holder = actor.options(
+            name=f"sweep:{sweep_id}", namespace=_NAMESPACE, get_if_exists=True
+        ).remote()
+        other = _owner(holder, owner)
+        if other == owner:
+            return holder
+        if time.monotonic() > deadline:
+            raise SweepRunningError(
+                f"the sweep {sweep_id} is already running in Ray job {other}: wait for it, or stop "
+                "it with 'ray job stop'"
+            )
+        time.sleep(1)
+
+
+def _owner(holder: Any, owner: str) -> str | None:
+    try:
+        return ray.get(holder.owner.remote(owner))
+    except RayActorError:  # the holder died with its job just now
+        return None
+
+
+def _scarce(nodes: Sequence[Resources], experiment: Experiment) -> tuple[str, float]:
+    workers = experiment.workers
+    if workers.gpus and workers.gpus > max((node.get("GPU", 0) for node in nodes), default=0):
+        return "workers.gpus", workers.gpus
+    return "workers.cpus", workers.cpus
+
+
+def _describe(nodes: Sequence[Resources]) -> str:
+    return "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)

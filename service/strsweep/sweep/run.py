@@ -1,0 +1,176 @@
+"""Run a sweep, or a single run, on the cluster; start again where an earlier job ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import Any
+
+import ray
+from ray import tune
+
+from strsweep import __version__
+from strsweep.config import Experiment, RunSettings
+from strsweep.errors import EveryRunFailedError, SettingError
+from strsweep.journal import Journal, RunProposed, SweepRecord, SweepStarted, replay
+from strsweep.storage import SweepStorage
+from strsweep.sweep.cluster import claimed, slots
+from strsweep.sweep.path import SearchPath
+from strsweep.sweep.searcher import TargetSearcher
+from strsweep.sweep.status import StatusLines, percent
+from strsweep.sweep.trial import trial
+from strsweep.training.worker import trainer
+
+_DRIVER = {"memory": 1.0}
+"""Resources of a trial's driver, in bytes. It only waits: a CPU of its own would starve the workers
+of a small cluster, and Tune refuses a driver without any resource."""
+_MAX_DRIVER_FAILURES = 2
+
+
+def check_searchable(experiment: Experiment) -> None:
+    """Check that the experiment can be swept; needs no cluster.
+
+    Raises:
+        SettingError: There are no targets or no ranges, or less runs than targets.
+    """
+    search = experiment.search
+    if not search.targets:
+        raise SettingError("search.targets", [], "Name the sparsities you want, e.g. [0.8, 0.9].")
+    if SearchPath.of(search).is_point:
+        raise SettingError(
+            "search.weight_decay",
+            search.weight_decay,
+            "There is nothing to search: write a range such as [1e-5, 1e-3], or use jobs/train.py.",
+        )
+    if search.max_runs < len(search.targets):
+        raise SettingError(
+            "search.max_runs",
+            search.max_runs,
+            f"Every target needs a run of its own: allow at least {len(search.targets)}.",
+        )
+
+
+def check_single(experiment: Experiment) -> RunSettings:
+    """Return the settings of an experiment that fixes both; needs no cluster.
+
+    Raises:
+        SettingError: One of them is a range.
+    """
+    search = experiment.search
+    for key in ("threshold_init", "weight_decay"):
+        value = getattr(search, key)
+        if isinstance(value, tuple):
+            raise SettingError(
+                f"search.{key}",
+                list(value),
+                "One run takes one number: add --set search."
+                f"{key}={value[0]:g}, or use jobs/sweep.py for a range.",
+            )
+    return SearchPath.of(search).at(0.0)
+
+
+def run_sweep(experiment: Experiment) -> SweepRecord:
+    """Train until every target is hit or the budget is spent; returns all that is known then.
+
+    Raises:
+        SettingError: The cluster cannot hold even one run.
+        SweepRunningError: Another job runs the same sweep.
+        EveryRunFailedError: Run after run failed.
+    """
+    places = slots(experiment)
+    with claimed(experiment.sweep_id):
+        journal = _start(experiment)
+        searcher = TargetSearcher(experiment, journal, places)
+        _announce(experiment, places)
+        if not searcher.is_over():
+            _tuner(experiment, searcher, StatusLines(experiment, journal, places), places).fit()
+        if searcher.failure is not None:
+            raise searcher.failure
+        print(f"search ended: {searcher.stopped}", flush=True)
+    return replay(journal.read())
+
+
+def run_single(experiment: Experiment) -> SweepRecord:
+    """Train one run with the fixed settings of ``experiment``; returns all that is known then.
+
+    Raises:
+        SettingError: A setting is a range, or the cluster cannot hold the run.
+        SweepRunningError: Another job trains the same run.
+        EveryRunFailedError: The run failed.
+    """
+    settings = check_single(experiment)
+    slots(experiment)
+    with claimed(experiment.sweep_id):
+        journal = _start(experiment)
+        record = replay(journal.read())
+        if not record.finished_runs:
+            _train_once(experiment, settings, journal, record)
+    record = replay(journal.read())
+    if not record.finished_runs:
+        raise EveryRunFailedError(_reason(record))
+    return record
+
+
+def _train_once(
+    experiment: Experiment, settings: RunSettings, journal: Journal, record: SweepRecord
+) -> None:
+    left_open = [run.proposed for run in record.runs.values() if run.is_open]
+    proposed = left_open[0] if left_open else _propose(record, settings, journal)
+    print(f"{proposed.run_id} of {experiment.sweep_id} trains", flush=True)
+    trainer(experiment, proposed.run_id, settings).fit()
+
+
+def _reason(record: SweepRecord) -> str:
+    failures = [run.failed.reason for run in record.runs.values() if run.failed is not None]
+    return failures[-1] if failures else "the run ended without a result; see Ray's logs"
+
+
+def _propose(record: SweepRecord, settings: RunSettings, journal: Journal) -> RunProposed:
+    proposed = RunProposed(
+        run_id=record.next_run_id, settings=settings, target=None, reason="asked for"
+    )
+    journal.append(proposed)
+    return proposed
+
+
+def _start(experiment: Experiment) -> Journal:
+    journal = Journal(SweepStorage.of(experiment))
+    journal.append(SweepStarted(experiment=experiment.model_dump(mode="json"), version=__version__))
+    return journal
+
+
+def _tuner(
+    experiment: Experiment, searcher: TargetSearcher, status: StatusLines, places: int
+) -> tune.Tuner:
+    # The old output engine is the one that can be silenced; our own lines take its place. Tune's
+    # experiment state is not used either, and saving it can race with the end of a short sweep.
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
+    os.environ.setdefault("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
+    trainable: Any = tune.with_parameters(trial, experiment=experiment.model_dump(mode="json"))
+    return tune.Tuner(
+        tune.with_resources(trainable, _DRIVER),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher, num_samples=-1, max_concurrent_trials=places, reuse_actors=True
+        ),
+        run_config=tune.RunConfig(
+            # Tune's own records are thrown-away scaffolding of one job: the journal is the truth.
+            name=f"tune/{time.strftime('%Y%m%d-%H%M%S')}",
+            storage_path=str(SweepStorage.of(experiment).root),
+            failure_config=tune.FailureConfig(max_failures=_MAX_DRIVER_FAILURES),
+            callbacks=[status],
+            verbose=0,
+        ),
+    )
+
+
+def _announce(experiment: Experiment, places: int) -> None:
+    search = experiment.search
+    targets = ", ".join(percent(target) for target in search.targets)
+    print(
+        f"sweep {experiment.sweep_id}: {targets}, each within {search.tolerance * 100:g} points; "
+        f"at most {search.max_runs} runs, {places} at a time\n"
+        f"journal, checkpoints and models: {SweepStorage.of(experiment).root}",
+        flush=True,
+    )

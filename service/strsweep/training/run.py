@@ -1,0 +1,241 @@
+"""One training run from its settings to its last epoch. Knows neither Ray nor journals."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from strsweep.config import Experiment, RunSettings
+from strsweep.data import (
+    TrainingBatches,
+    ValidationBatches,
+    check_batch_size,
+    load_images,
+    training_loader,
+    validation_loader,
+)
+from strsweep.errors import CheckpointError, SettingError, TrainingDivergedError
+from strsweep.models import build
+from strsweep.sparsity import SparsityReport, measure, sparsify
+from strsweep.training.batch_norm import share_batch_statistics
+from strsweep.training.checkpoint import State
+from strsweep.training.loop import Stepper
+from strsweep.training.optimizer import sgd
+from strsweep.training.schedule import learning_rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochMetrics:
+    """What one epoch gave."""
+
+    epoch: int
+    """Epochs finished, from 1."""
+    train_loss: float
+    """Mean over the steps, with label smoothing."""
+    val_loss: float
+    accuracy: float
+    """Share of validation images classified right."""
+    sparsity: float
+    """Share of exact zeros among convolution and linear weights."""
+    macs: int
+    """Multiply-adds of one input that are left."""
+    learning_rate: float
+    """Of the last step."""
+    seconds: float
+    """Wall time of training and evaluation."""
+
+
+class TrainingRun:
+    """The state of one run on one worker.
+
+    Args:
+        experiment: Model, data, training and sparsity sections are used.
+        settings: What the search chose for this run.
+        device: Where to train.
+        rank: Number of this worker, from 0.
+        world_size: Workers of this run; above 1 the default process group must be initialized.
+
+    Raises:
+        SettingError: The model or the data do not fit the settings.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        settings: RunSettings,
+        *,
+        device: torch.device,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self._experiment = experiment
+        self._config = experiment.training
+        self._device, self._rank, self._world_size = device, rank, world_size
+        self.images = load_images(experiment.data)
+        check_batch_size(experiment, self.images)
+        torch.manual_seed(self._config.seed)
+        self.model = sparse_model(
+            experiment, settings, self.images.num_classes, self.images.input_shape
+        ).to(device)
+        if self._config.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._network = self._distribute()
+        self._optimizer = sgd(
+            self.model,
+            momentum=self._config.momentum,
+            weight_decay=settings.weight_decay,
+            threshold_decay=experiment.sparsity.threshold_decay,
+        )
+        self._stepper = Stepper(self._config, device)
+        self.history: list[EpochMetrics] = []
+        self.step_losses: list[float] = []
+
+    def epochs(self) -> Iterator[EpochMetrics]:
+        """Train the epochs that are left, and yield after each.
+
+        Raises:
+            TrainingDivergedError: The loss became NaN or infinite.
+        """
+        while len(self.history) < self._config.epochs:
+            self.history.append(self._epoch(len(self.history)))
+            yield self.history[-1]
+
+    def report(self) -> SparsityReport:
+        """Count zeros and MACs of the current weights, layer by layer."""
+        return measure(self.model, self.images.input_shape)
+
+    def state(self) -> State:
+        """Return all that the next epoch depends on; its random state follows from its number."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._stepper.scaler.state_dict(),
+            "history": [asdict(metrics) for metrics in self.history],
+        }
+
+    def load_state(self, state: State) -> None:
+        """Continue where ``state`` was taken.
+
+        Raises:
+            CheckpointError: It belongs to another model.
+        """
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise CheckpointError(f"the checkpoint belongs to another model: {error}") from error
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._stepper.scaler.load_state_dict(state["scaler"])
+        self.history = [EpochMetrics(**metrics) for metrics in state["history"]]
+
+    def _epoch(self, epoch: int) -> EpochMetrics:
+        started = time.monotonic()
+        batches = self._training_batches(epoch)
+        # Seeded anew every epoch, so that a resumed run draws what an uninterrupted one draws.
+        torch.manual_seed(batches.generator().initial_seed() + self._rank)
+        processes = self._experiment.data.loader_processes
+        rates = [
+            learning_rate(self._config, epoch, step, len(batches)) for step in range(len(batches))
+        ]
+        self.step_losses = self._stepper.train(
+            self._network,
+            self._optimizer,
+            training_loader(self.images, batches, processes),
+            rates.__getitem__,
+        )
+        train_loss = math.fsum(self.step_losses) / len(self.step_losses)
+        self._check_finite("training", train_loss, epoch)
+        evaluation = self._stepper.evaluate(
+            self.model, validation_loader(self.images, self._validation_batches(), processes)
+        )
+        self._check_finite("validation", evaluation.loss, epoch)
+        report = self.report()
+        assert report.macs is not None
+        return EpochMetrics(
+            epoch=epoch + 1,
+            train_loss=train_loss,
+            val_loss=evaluation.loss,
+            accuracy=evaluation.accuracy,
+            sparsity=report.sparsity,
+            macs=report.macs,
+            learning_rate=rates[-1],
+            seconds=time.monotonic() - started,
+        )
+
+    def _distribute(self) -> nn.Module:
+        if self._world_size == 1:
+            return self.model
+        if self._config.sync_batchnorm:
+            self.model = share_batch_statistics(self.model, self._device)
+        devices: list[Any] | None = None if self._device.type == "cpu" else [self._device]
+        return DistributedDataParallel(self.model, device_ids=devices)
+
+    def _training_batches(self, epoch: int) -> TrainingBatches:
+        return TrainingBatches(
+            num_images=self.images.num_train,
+            batch_size=self._config.batch_size,
+            seed=self._config.seed,
+            epoch=epoch,
+            rank=self._rank,
+            world_size=self._world_size,
+        )
+
+    def _validation_batches(self) -> ValidationBatches:
+        return ValidationBatches(
+            num_images=self.images.num_val,
+            batch_size=self._config.batch_size,
+            rank=self._rank,
+            world_size=self._world_size,
+        )
+
+    def _check_finite(self, which: str, loss: float, epoch: int) -> None:
+        if not math.isfinite(loss):
+            raise TrainingDivergedError(
+                f"the {which} loss became {loss} in epoch {epoch + 1}: lower "
+                f"training.learning_rate (now {self._config.learning_rate:g})"
+            )
+
+
+def sparse_model(
+    experiment: Experiment,
+    settings: RunSettings,
+    num_classes: int,
+    input_shape: tuple[int, int, int],
+) -> nn.Module:
+    """Build the model of ``experiment`` with its thresholds, on the CPU.
+
+    Raises:
+        SettingError: The model cannot be built, takes other images, or has no such layer to skip.
+    """
+    model = build(experiment.model.name, num_classes=num_classes, **experiment.model.options)
+    try:
+        outputs = model.eval()(torch.zeros(1, *input_shape))
+    except Exception as error:  # a user's own model can raise anything
+        raise SettingError(
+            "model.name",
+            experiment.model.name,
+            f"It does not take {experiment.data.name} images of shape {list(input_shape)}: {error}",
+        ) from error
+    shape = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+    if shape != [1, num_classes]:
+        raise SettingError(
+            "model.name",
+            experiment.model.name,
+            f"It returns {shape} for one image, not a tensor of shape [1, {num_classes}].",
+        )
+    try:
+        return sparsify(
+            model.train(),
+            threshold_init=settings.threshold_init,
+            function=experiment.sparsity.function,
+            granularity=experiment.sparsity.granularity,
+            skip=experiment.sparsity.skip,
+        )
+    except ValueError as error:
+        raise SettingError("sparsity.skip", list(experiment.sparsity.skip), str(error)) from error

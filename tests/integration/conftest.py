@@ -1,0 +1,55 @@
+"""A real Ray for the tests that need one, and the jobs as a user starts them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Job = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def ray_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A Ray with two CPUs, started and stopped by the script that ``make quickstart`` uses."""
+    home = tmp_path_factory.mktemp("ray")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    inherited = {**os.environ, "PATH": path}
+    environment = {**inherited, "STRSWEEP_RESULTS": str(home), "LOCAL_RAY_CPUS": "2"}
+    script = str(ROOT / "infra/local_ray.sh")
+    subprocess.run([script, "start"], env=environment, check=True, cwd=ROOT)
+    exports = (home / "ray/env").read_text()
+    try:
+        yield {**inherited, **dict(re.findall(r"(RAY_\w+)='?([^' \n]+)'?", exports))}
+    finally:
+        subprocess.run([script, "stop"], env=environment, check=True, cwd=ROOT)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """An empty results folder."""
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def job(ray_environment: dict[str, str], results: Path) -> Job:
+    """Run ``jobs/NAME.py ARGUMENTS`` against the Ray of the tests."""
+
+    def run(name: str, *arguments: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, f"jobs/{name}.py", *arguments],
+            cwd=ROOT,
+            env={**ray_environment, "STRSWEEP_RESULTS": str(results)},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,83 @@
+"""Single runs on a real Ray: workers, a server that is away, a run that fails, a missed target."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from strsweep.config import Experiment, load_experiment
+from strsweep.journal import Journal, RunRecord, replay
+from strsweep.storage import SweepStorage
+
+Job = Callable[..., "subprocess.CompletedProcess[str]"]
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+DIGITS = "jobs/configs/digits.yaml"
+SHORT = ["training.epochs=3", "training.batch_size=100", "search.weight_decay=1.2e-2"]
+
+
+def arguments(overrides: list[str]) -> list[str]:
+    return ["--config", DIGITS, *(part for text in overrides for part in ("--set", text))]
+
+
+def only_run(results: Path, overrides: list[str]) -> RunRecord:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STRSWEEP_RESULTS", str(results))
+        experiment: Experiment = load_experiment(Path(DIGITS), overrides)
+    (run,) = replay(Journal(SweepStorage.of(experiment)).read()).runs.values()
+    return run
+
+
+def test_two_ray_workers_equal_one(job: Job, results: Path) -> None:
+    runs: list[RunRecord] = []
+    for count in (1, 2):
+        overrides = [*SHORT, f"workers.count={count}"]
+        done = job("train", *arguments(overrides))
+        assert done.returncode == 0, done.stderr
+        runs.append(only_run(results, overrides))
+    for epoch in (1, 2, 3):
+        one, two = (run.epochs[epoch].metrics for run in runs)
+        assert two["train_loss"] == pytest.approx(one["train_loss"], abs=1e-4)
+        # Sums in another order differ in the last bit, which may flip one undecided image; with
+        # the same weights the count is exact (tests/distributed).
+        assert two["accuracy"] == pytest.approx(one["accuracy"], abs=1.5 / 397)
+    assert [run.num_epochs_trained for run in runs] == [3, 3]
+
+
+def test_mlflow_away_costs_no_training(job: Job, results: Path) -> None:
+    away = job("train", *arguments([*SHORT, "tracking.uri=http://127.0.0.1:9"]))
+    assert away.returncode == 1
+    assert "cannot be reached; the journal keeps everything" in away.stdout
+    assert "run the same command again" in away.stdout
+    again = job("train", *arguments(SHORT))
+    assert again.returncode == 0, again.stderr
+    assert "digits v1" in again.stdout
+    assert only_run(results, SHORT).num_epochs_trained == 3
+
+
+def test_a_run_that_diverges_is_told_and_not_retried(job: Job, results: Path) -> None:
+    overrides = [*SHORT, "training.learning_rate=1e20"]
+    done = job("train", *arguments(overrides))
+    assert done.returncode == 1
+    assert "lower training.learning_rate" in done.stdout + done.stderr
+    assert only_run(results, overrides).failed is not None
+
+
+def test_a_sweep_whose_runs_all_fail_stops(job: Job) -> None:
+    done = job("sweep", *arguments(["training.epochs=2", "training.learning_rate=1e20"]))
+    assert done.returncode == 1
+    assert re.search(r"the last \d runs failed", done.stderr)
+    assert "lower training.learning_rate" in done.stderr
+
+
+def test_a_missed_target_says_by_how_much_and_what_to_change(job: Job) -> None:
+    overrides = ["training.epochs=1", "search.targets=[0.9]", "search.max_runs=2"]
+    done = job("sweep", *arguments(overrides))
+    assert done.returncode == 1
+    assert "90 % missed by " in done.stdout
+    assert "search." in done.stdout.partition("missed by")[2]

@@ -1,0 +1,159 @@
+"""Wrong inputs end in exit code 2 within seconds; the message names key, value and remedy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONFIG = "jobs/configs/digits.yaml"
+LIMIT_S = 10.0
+
+# job, override, the key that the message must name, the value, a word of the remedy
+WRONG = [
+    ("sweep", "training.epoch=30", "training.epoch", "30", "Did you mean 'epochs'?"),
+    ("sweep", "trainig.epochs=30", "trainig", "30", "Did you mean 'training'?"),
+    ("sweep", "training.epochs=ten", "training.epochs", "'ten'", "valid integer"),
+    ("sweep", "training.epochs=true", "training.epochs", "True", "valid integer"),
+    ("sweep", "training.epochs=0", "training.epochs", "0", "greater than or equal to 1"),
+    ("sweep", "training.epochs=1.5", "training.epochs", "1.5", "valid integer"),
+    ("sweep", "training.learning_rate=-0.1", "training.learning_rate", "-0.1", "greater than 0"),
+    ("sweep", "training.learning_rate=.nan", "training.learning_rate", "nan", "finite"),
+    ("sweep", "training.momentum=1", "training.momentum", "1", "less than 1"),
+    ("sweep", "training.precision=int8", "training.precision", "'int8'", "'bfloat16'"),
+    ("sweep", "training.precision=float16", "training.precision", "'float16'", "workers.gpus"),
+    ("sweep", "training.warmup_epochs=30", "training.warmup_epochs", "30", "less than"),
+    ("sweep", "training.batch_size=2000", "training.batch_size", "2000", "smaller batch"),
+    ("sweep", "workers.count=3", "training.batch_size", "128", "multiple of workers.count (3)"),
+    ("sweep", "workers.count=256", "training.batch_size", "128", "multiple of workers.count"),
+    ("sweep", "search.targets=[1.2]", "search.targets", "1.2", "fraction"),
+    ("sweep", "search.targets=[90]", "search.targets", "90", "write 0.9 for 90 %"),
+    ("sweep", "search.targets=[0.9, 0.9]", "search.targets", "[0.9, 0.9]", "once"),
+    ("sweep", "search.targets=[]", "search.targets", "[]", "Name the sparsities"),
+    ("sweep", "search.targets=0.9", "search.targets", "0.9", "valid array"),
+    ("sweep", "search.tolerance=0", "search.tolerance", "0", "greater than 0"),
+    (
+        "sweep",
+        "search.weight_decay=[1e-2, 1e-3]",
+        "search.weight_decay",
+        "[0.01",
+        "lower end first",
+    ),
+    ("sweep", "search.weight_decay=[0, 1e-3]", "search.weight_decay", "[0", "above 0"),
+    ("sweep", "search.weight_decay=-1e-3", "search.weight_decay", "-0.001", "greater than"),
+    ("sweep", "search.weight_decay=1e-3", "search.weight_decay", "0.001", "jobs/train.py"),
+    ("sweep", "search.threshold_init=10", "search.threshold_init", "10", "negative"),
+    ("sweep", "search.max_runs=2", "search.max_runs", "2", "at least 4"),
+    ("sweep", "sparsity.granularity=kernel", "sparsity.granularity", "'kernel'", "'layer'"),
+    ("sweep", "sparsity.skip=[conv9]", "sparsity.skip", "['conv9']", "matches no layer"),
+    ("sweep", "model.name=resnet9", "model.name", "'resnet9'", "digits_cnn"),
+    ("sweep", "model.name=no.such:thing", "model.name", "'no.such:thing'", "importable"),
+    ("sweep", "model.options={depth: 3}", "model.options", "{'depth': 3}", "width"),
+    ("sweep", "model.name=torchvision:resnet18", "model.name", "resnet18", "does not take"),
+    ("sweep", "data.name=mnist", "data.name", "'mnist'", "imagefolder"),
+    ("sweep", "data.name=imagefolder", "data.path", "None", "needs the folder"),
+    (
+        "sweep",
+        "data={name: imagefolder, path: /nowhere}",
+        "data.path",
+        "/nowhere",
+        "no such folder",
+    ),
+    ("sweep", "storage.path=/proc/strsweep", "storage.path", "/proc/strsweep", "can write to"),
+    ("sweep", "tracking.uri=ftp://mlflow", "tracking.uri", "'ftp://mlflow'", "http://"),
+    ("sweep", "name=my sweep", "name", "'my sweep'", "letters, digits"),
+    ("sweep", "training.epochs", "--set", "'training.epochs'", "section.key=value"),
+    ("train", "training.seed=1", "search.weight_decay", "[0.004, 0.024]", "jobs/sweep.py"),
+]
+
+
+def run(job: str, *arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, f"jobs/{job}.py", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert time.monotonic() - started < LIMIT_S
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("job", "override", "key", "value", "remedy"), WRONG, ids=[row[1] for row in WRONG]
+)
+def test_one_message_names_key_value_and_remedy(
+    job: str, override: str, key: str, value: str, remedy: str, tmp_path: Path
+) -> None:
+    # An address without a Ray: whoever starts Ray before checking the input fails otherwise.
+    environment = {
+        **os.environ,
+        "RAY_ADDRESS": "127.0.0.1:1",
+        "STRSWEEP_RESULTS": str(tmp_path / "results"),
+    }
+    code, message = run(job, "--config", CONFIG, "--set", override, environment=environment)
+    assert code == 2, message
+    assert f"{key}: got {value}" in message.replace('"', "'") or (
+        f"{key}: got" in message and value in message
+    )
+    assert remedy in message
+    assert message.count("wrong input") == 1
+    assert not (tmp_path / "results/sweeps").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (None, "No such file"),
+        (b"model: [", "not valid YAML"),
+        (b"", "must hold sections"),
+        (b"name: a\nname: b\n", "not valid YAML"),
+        (b"\xff\xfe\x00", "not text"),
+        (b"name: x\n", "model: got None. It must be set"),
+    ],
+    ids=["missing", "broken", "empty", "key_twice", "binary", "incomplete"],
+)
+def test_wrong_files(content: bytes | None, remedy: str, tmp_path: Path) -> None:
+    path = tmp_path / "experiment.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    code, message = run("sweep", "--config", str(path))
+    assert code == 2
+    assert remedy in message
+
+
+@pytest.mark.parametrize("job", ["sweep", "train", "evaluate"])
+def test_help_explains_itself(job: str) -> None:
+    done = subprocess.run(
+        [sys.executable, f"jobs/{job}.py", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "Exit code 0" in " ".join(done.stdout.split())
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("workers.gpus=4", "workers.gpus: got 4"),
+        ("workers.cpus=64", "workers.cpus: got 64"),
+        ("workers.count=64", "workers.count: got 64"),
+    ],
+)
+def test_more_than_the_cluster_has(
+    override: str, key: str, ray_environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment = {**ray_environment, "STRSWEEP_RESULTS": str(tmp_path)}
+    code, message = run("sweep", "--config", CONFIG, "--set", override, environment=environment)
+    assert code == 2, message
+    assert key in message
+    assert "2 CPUs, 0 GPUs" in message

@@ -1,0 +1,409 @@
+"""Files and overrides become experiments; what is wrong is named with its key, value and remedy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from strsweep.config import Experiment, load_experiment
+from strsweep.errors import InvalidExperimentError, SettingError
+
+CONFIGS = Path(__file__).parents[3] / "jobs" / "configs"
+DIGITS = CONFIGS / "digits.yaml"
+
+
+def load(*overrides: str) -> Experiment:
+    return load_experiment(DIGITS, overrides)
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises((SettingError, InvalidExperimentError)) as caught:
+        load(*overrides)
+    return str(caught.value)
+
+
+def file_refusal(path: Path) -> str:
+    with pytest.raises(SettingError) as caught:
+        load_experiment(path)
+    assert caught.value.setting == "--config"
+    assert str(path) in str(caught.value)
+    return caught.value.remedy
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_of_the_jobs_loads(path: Path) -> None:
+    experiment = load_experiment(path)
+    assert Experiment.model_validate(experiment.model_dump(mode="json")) == experiment
+
+
+def test_the_file_says_what_the_experiment_holds() -> None:
+    experiment = load()
+    assert experiment.search.targets == (0.80, 0.90, 0.95, 0.98)
+    assert experiment.search.weight_decay == (0.004, 0.024)
+    assert experiment.search.threshold_init == -10.0
+    assert experiment.training.warmup_epochs == 0
+    assert experiment.workers.count == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("search.targets=[0.5, 0.6]", (0.5, 0.6)),
+        ("search.targets=[]", ()),
+        ("search.weight_decay=1e-3", 0.001),
+        ("search.weight_decay=[1e-5, 1E-3]", (1e-5, 1e-3)),
+        ("search.weight_decay=0", 0.0),
+        ("search.max_concurrent=null", None),
+        ("search.threshold_init=[-100, -5]", (-100.0, -5.0)),
+        ("training.channels_last=true", True),
+        ("sparsity.skip=[fc, 'block*']", ("fc", "block*")),
+        ("workers.gpus=0.5", 0.5),
+        ("model.options={width: 8}", {"width": 8}),
+        ("model.options.width=8", {"width": 8}),
+        ("data.path=/data/a=b", Path("/data/a=b")),
+        ("tracking.uri=http://host:5000", "http://host:5000"),
+    ],
+)
+def test_override_is_yaml(override: str, expected: object) -> None:
+    section, key, *_ = override.partition("=")[0].split(".")
+    value = getattr(getattr(load(override), section), key)
+    assert value == expected
+
+
+def test_later_override_wins() -> None:
+    assert load("training.epochs=3", "training.epochs=4").training.epochs == 4
+
+
+@pytest.mark.parametrize("override", ["training.epochs", "=3", "", "a..b=1", ".a=1", "training.=1"])
+def test_malformed_override_is_refused(override: str) -> None:
+    message = refusal(override)
+    assert message.startswith(f"--set: got {override!r}.")
+    assert "section.key=value" in message
+
+
+def test_override_with_broken_yaml_is_refused() -> None:
+    assert "not valid YAML" in refusal("search.targets=[0.9")
+
+
+def test_override_below_a_plain_value_is_refused() -> None:
+    assert "'epochs' is not a section" in refusal("training.epochs.more=3")
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value", "remedy"),
+    [
+        ("training.epoch=3", "training.epoch", "3", "Did you mean 'epochs'?"),
+        ("trainig.epochs=3", "trainig", "{'epochs': 3}", "Did you mean 'training'?"),
+        ("training.zzz=3", "training.zzz", "3", "training has: epochs, batch_size"),
+        ("zzz=3", "zzz", "3", "the file has: name, model"),
+        ("training.batch-size=3", "training.batch-size", "3", "Did you mean 'batch_size'?"),
+        ("training.epochs=ten", "training.epochs", "'ten'", "Passes over the training images."),
+        ("training.epochs=true", "training.epochs", "True", "valid integer"),
+        ("training.epochs=1.5", "training.epochs", "1.5", "valid integer"),
+        ("training.epochs=0", "training.epochs", "0", "greater than or equal to 1"),
+        ("training.epochs=", "training.epochs", "None", "valid integer"),
+        ("training.channels_last=1", "training.channels_last", "1", "valid boolean"),
+        ("training.precision=half", "training.precision", "'half'", "'float16'"),
+        ("training.momentum=1", "training.momentum", "1", "less than 1"),
+        ("training=3", "training", "3", "an object"),
+        ("name=a b", "name", "'a b'", "letters, digits, - and _"),
+        ("name=../x", "name", "'../x'", "letters, digits, - and _"),
+        ("data.path=5", "data.path", "5", "Folder of the data"),
+        ("sparsity.skip=fc", "sparsity.skip", "'fc'", "Layers to leave dense"),
+        ("model.options.width=[1]", "model.options.width", "[1]", "valid"),
+        ("search.targets=0.9", "search.targets", "0.9", "Wanted sparsities"),
+        ("search.targets=[0.9, x]", "search.targets", "'x'", "Wanted sparsities"),
+        ("search.targets=[0.9, 1]", "search.targets", "1.0", "fraction in (0, 1)"),
+        ("search.targets=[0.0]", "search.targets", "0.0", "fraction in (0, 1)"),
+        ("search.targets=[-0.5]", "search.targets", "-0.5", "fraction in (0, 1)"),
+        ("search.targets=[90]", "search.targets", "90.0", "write 0.9 for 90 %"),
+        ("search.targets=[0.9, 0.90]", "search.targets", "[0.9, 0.9]", "each target once"),
+        ("search.weight_decay=[1e-3, 1e-5]", "search.weight_decay", "[0.001, 1e-05]", "empty"),
+        ("search.weight_decay=[0.1, 0.1]", "search.weight_decay", "[0.1, 0.1]", "empty"),
+        ("search.weight_decay=[0, 1e-3]", "search.weight_decay", "[0.0, 0.001]", "above 0"),
+        ("search.weight_decay=[1, 2, 3]", "search.weight_decay", "[1, 2, 3]", "or a range"),
+        ("search.weight_decay=-1e-3", "search.weight_decay", "-0.001", "or a range"),
+        ("search.weight_decay=much", "search.weight_decay", "'much'", "or a range"),
+        ("search.threshold_init=[-5, -10]", "search.threshold_init", "[-5.0, -10.0]", "empty"),
+        ("search.threshold_init=0", "search.threshold_init", "0.0", "must be negative"),
+        ("search.threshold_init=5", "search.threshold_init", "5.0", "must be negative"),
+        ("search.threshold_init=[-5, 5]", "search.threshold_init", "[-5.0, 5.0]", "negative"),
+        ("workers.count=3", "training.batch_size", "128", "multiple of workers.count (3)"),
+        ("training.warmup_epochs=30", "training.warmup_epochs", "30", "training.epochs (30)"),
+        ("training.precision=float16", "training.precision", "'float16'", "set workers.gpus"),
+        ("workers.cpus=0", "workers.cpus", "0", "greater than 0"),
+    ],
+)
+def test_wrong_setting_is_named_with_value_and_remedy(
+    override: str, key: str, value: str, remedy: str
+) -> None:
+    message = refusal(override)
+    assert message.startswith(f"{key}: got {value}. ")
+    assert remedy in message
+    assert "\n" not in message, "one mistake is told once"
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
+@pytest.mark.parametrize(
+    ("key", "template"),
+    [
+        ("search.targets", "[{}]"),
+        ("search.tolerance", "{}"),
+        ("search.weight_decay", "{}"),
+        ("search.weight_decay", "[1e-5, {}]"),
+        ("search.weight_decay", "[{}, 1e-5]"),
+        ("search.threshold_init", "{}"),
+        ("search.threshold_init", "[{}, -5]"),
+        ("search.threshold_init", "[-5, {}]"),
+        ("training.learning_rate", "{}"),
+        ("training.momentum", "{}"),
+        ("training.label_smoothing", "{}"),
+        ("sparsity.threshold_decay", "{}"),
+        ("workers.cpus", "{}"),
+        ("workers.gpus", "{}"),
+    ],
+)
+def test_not_finite_is_refused(key: str, template: str, value: str) -> None:
+    assert refusal(f"{key}={template.format(value)}").startswith(f"{key}: got ")
+
+
+@pytest.mark.parametrize("override", ["training.precision=float16", "workers.count=4"])
+def test_the_neighbouring_right_setting_is_accepted(override: str) -> None:
+    assert load(override, "workers.gpus=1").workers.gpus == 1
+
+
+def test_several_mistakes_are_told_together_one_per_line() -> None:
+    lines = refusal("training.epochs=ten", "data.nam=x", "search.max_runs=0").split("\n")
+    assert [line.split(":")[0] for line in lines] == [
+        "data.nam",
+        "training.epochs",
+        "search.max_runs",
+    ]
+
+
+def test_missing_settings_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("name: a\nmodel: {name: digits_cnn}\nsearch: {weight_decay: 1e-4}\n")
+    with pytest.raises(InvalidExperimentError) as caught:
+        load_experiment(path)
+    assert [error.setting for error in caught.value.errors] == ["data", "search.threshold_init"]
+    assert "It must be set. First value of the threshold" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (b"", "sections such as 'model:'"),
+        (b"# nothing\n", "sections such as 'model:'"),
+        (b"- a\n", "sections such as 'model:'"),
+        (b"just text", "sections such as 'model:'"),
+        (b"a: [", "not valid YAML"),
+        (b"a: 1\na: 2\n", "duplicate key"),
+        (b"a: {b: 1, b: 2}\n", "duplicate key"),
+        (b"a: 1\n---\nb: 2\n", "not valid YAML"),
+        (b"\xff\xfe\x00\x80", "not text"),
+        (b"\x00\x01\x02", "not valid YAML"),
+        (b"name: !!python/object:os.system x", "not valid YAML"),
+    ],
+)
+def test_file_that_is_no_experiment_is_refused(tmp_path: Path, content: bytes, remedy: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_bytes(content)
+    assert remedy in file_refusal(path)
+
+
+@pytest.mark.parametrize(
+    "content", ["name: 2020-13-45\n", "model: {options: {2020-01-01: 3}}\n", "a: &a [*a]\n"]
+)
+def test_yaml_that_json_cannot_say_is_refused_as_a_wrong_file(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(content)
+    with pytest.raises((SettingError, InvalidExperimentError)):
+        load_experiment(path)
+
+
+def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
+    assert "No such file" in file_refusal(tmp_path / "a.yaml")
+    assert "directory" in file_refusal(tmp_path)
+
+
+@pytest.fixture
+def uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder that looks like Ray's copy of an uploaded working directory."""
+    copy = tmp_path / "_ray_pkg_0123456789abcdef"
+    copy.mkdir()
+    monkeypatch.chdir(copy)
+    monkeypatch.delenv("STRSWEEP_RESULTS", raising=False)
+    return copy
+
+
+def test_default_results_in_an_uploaded_copy_are_refused(uploaded: Path) -> None:
+    message = refusal()
+    assert message.startswith("storage.path: got None.")
+    assert "STRSWEEP_RESULTS" in message
+
+
+@pytest.mark.parametrize("value", ["results", "./a"])
+def test_relative_paths_in_an_uploaded_copy_are_refused(
+    uploaded: Path, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRSWEEP_RESULTS", "/results")
+    assert refusal(f"storage.path={value}").startswith(f"storage.path: got {value!r}.")
+    assert refusal(f"data.path={value}").startswith(f"data.path: got {value!r}.")
+    assert refusal(f"storage.path={uploaded}").startswith(f"storage.path: got '{uploaded}'.")
+
+
+def test_absolute_results_are_accepted_in_an_uploaded_copy(
+    uploaded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRSWEEP_RESULTS", "/results")
+    assert load().storage.path == Path("/results")
+
+
+def test_tracking_database_in_an_uploaded_copy_is_refused(uploaded: Path) -> None:
+    assert refusal("storage.path=/results").startswith("tracking.uri: got ")
+
+
+def test_relative_results_are_fine_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STRSWEEP_RESULTS", raising=False)
+    assert load().storage.path == tmp_path / "results"
+
+
+def test_results_folder_follows_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRSWEEP_RESULTS", str(tmp_path / "elsewhere"))
+    experiment = load()
+    assert experiment.storage.path == tmp_path / "elsewhere"
+    assert experiment.tracking.uri == f"sqlite:///{tmp_path / 'elsewhere' / 'mlflow.db'}"
+
+
+def test_written_path_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRSWEEP_RESULTS", "/elsewhere")
+    assert load("storage.path=/here").storage.path == Path("/here")
+
+
+def test_experiment_is_frozen() -> None:
+    experiment = load()
+    sections = [value for _, value in experiment if isinstance(value, BaseModel)]
+    assert len(sections) == 8
+    for section in (experiment, *sections):
+        for field in type(section).model_fields:
+            with pytest.raises(ValidationError, match="frozen"):
+                setattr(section, field, getattr(section, field))
+
+
+def test_names_in_mlflow_default_to_the_experiment() -> None:
+    assert (load().tracking_experiment, load().model_name) == ("digits", "digits")
+    named = load("tracking.experiment=e", "tracking.model_name=m")
+    assert (named.tracking_experiment, named.model_name) == ("e", "m")
+
+
+def test_sweep_id_is_stable_across_processes() -> None:
+    code = (
+        "import sys; from pathlib import Path; from strsweep.config import load_experiment;"
+        "print(load_experiment(Path(sys.argv[1]), sys.argv[2:]).sweep_id)"
+    )
+    options = ("model.options={width: 4, a: 1.5, b: x}",)
+    ids = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(DIGITS), *options],
+            env={"PYTHONHASHSEED": seed, "STRSWEEP_RESULTS": f"/{seed}"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }
+    assert ids == {load(*options).sweep_id}
+
+
+def test_sweep_id_is_the_name_and_eight_hex_digits() -> None:
+    name, _, fingerprint = load("name=my-net").sweep_id.rpartition("-")
+    assert name == "my-net"
+    assert len(fingerprint) == 8
+    assert int(fingerprint, 16) >= 0
+
+
+def test_sweep_id_does_not_depend_on_the_order_of_keys() -> None:
+    one, two = load("model.options={a: 1, b: 2}"), load("model.options={b: 2, a: 1}")
+    assert one.sweep_id == two.sweep_id
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "search.targets=[0.5]",
+        "search.tolerance=0.01",
+        "search.max_runs=99",
+        "search.max_concurrent=1",
+        "storage.path=/elsewhere",
+        "tracking.uri=http://host:5000",
+        "tracking.model_name=other",
+        "workers.cpus=2",
+        "workers.gpus=1",
+        "training.learning_rate=0.10",
+        "search.threshold_init=-10.0",
+    ],
+)
+def test_what_is_asked_of_a_sweep_leaves_its_id(override: str) -> None:
+    assert load(override).sweep_id == load().sweep_id
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "name=other",
+        "model.name=torchvision:resnet18",
+        "model.options={width: 8}",
+        "data.name=cifar10",
+        "data.path=/elsewhere",
+        "data.image_size=32",
+        "training.epochs=31",
+        "training.batch_size=64",
+        "training.learning_rate=0.2",
+        "training.momentum=0.8",
+        "training.warmup_epochs=1",
+        "training.schedule_every=epoch",
+        "training.label_smoothing=0",
+        "training.precision=bfloat16",
+        "training.seed=1",
+        "sparsity.function=exp",
+        "sparsity.skip=[fc]",
+        "sparsity.threshold_decay=0",
+        "search.threshold_init=-11",
+        "search.threshold_init=[-20, -10]",
+        "search.weight_decay=[4e-3, 2.5e-2]",
+        "search.weight_decay=4e-3",
+        "workers.count=2",
+    ],
+)
+def test_what_a_sweep_is_changes_its_id(override: str) -> None:
+    assert load(override).sweep_id != load().sweep_id
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.options={a: 1, b: 1.0, c: true, d: text}",
+        "search.weight_decay=1e-4",
+        "search.threshold_init=[-12800, -25]",
+        "sparsity.skip=[fc]",
+        "data.path=/data",
+        "search.targets=[]",
+        "training.seed=9223372036854775807",
+    ],
+)
+def test_json_round_trip_is_equal(override: str) -> None:
+    experiment = load(override)
+    copy = Experiment.model_validate(experiment.model_dump(mode="json"))
+    assert copy == experiment
+    assert copy.sweep_id == experiment.sweep_id
+    assert repr(copy.model.options) == repr(experiment.model.options)

@@ -1,0 +1,187 @@
+"""Every event is read back as it was written, whatever a crash left in the files."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from strsweep.config import RunSettings
+from strsweep.errors import JournalError
+from strsweep.journal import (
+    EpochFinished,
+    Event,
+    Journal,
+    LayerRow,
+    ModelPublished,
+    RunFailed,
+    RunFinished,
+    RunProposed,
+    SweepStarted,
+    replay,
+)
+from strsweep.storage import SweepStorage
+
+SETTINGS = RunSettings(threshold_init=-10, weight_decay=1e-4 / 3)
+LAYER = LayerRow(
+    name="fc", weights=640, zeros=600, sparsity=0.9375, dense_macs=640, macs=40, threshold=None
+)
+EVENTS: list[Event] = [
+    SweepStarted(time=1.0, experiment={"name": "a\nb", "search": {"targets": [0.9]}}, version="0"),
+    RunProposed(time=2.0, run_id="run-001", settings=SETTINGS, target=None, reason="\u00e4 look"),
+    RunProposed(time=2.5, run_id="run-002", settings=SETTINGS, target=0.9, reason="between"),
+    EpochFinished(time=3.0, run_id="run-001", metrics={"epoch": 1, "train_loss": 1 / 3}),
+    RunFinished(
+        time=4.0, run_id="run-001", metrics={"sparsity": 0.1}, layers=(LAYER,), checkpoint="c/1"
+    ),
+    RunFailed(time=5.0, run_id="run-002", reason="out of memory"),
+    ModelPublished(
+        time=6.0, target=0.9, run_id="run-001", folder="f", model_uri="models:/m/1", version="1"
+    ),
+]
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> SweepStorage:
+    return SweepStorage(tmp_path)
+
+
+def epoch(number: int, time: float, run_id: str = "run-001") -> EpochFinished:
+    return EpochFinished(time=time, run_id=run_id, metrics={"epoch": number})
+
+
+def tear(storage: SweepStorage, event: Event, name: str = "journal/sweep.jsonl") -> None:
+    """Append the first half of a line, as a writer does that is killed in the middle."""
+    line = event.model_dump_json().encode()
+    with storage.path(name).open("ab") as file:
+        file.write(line[: len(line) // 2])
+
+
+def test_the_examples_show_every_kind_of_event() -> None:
+    union = get_args(Event)[0]
+    assert {type(event) for event in EVENTS} == set(get_args(union))
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.event)
+def test_event_is_read_as_it_was_written(storage: SweepStorage, event: Event) -> None:
+    Journal(storage).append(event)
+    assert Journal(storage).read() == [event]
+    assert storage.read("journal/sweep.jsonl").count(b"\n") == 1
+
+
+def test_a_new_journal_is_empty(storage: SweepStorage) -> None:
+    assert Journal(storage).read() == []
+
+
+def test_event_without_a_time_gets_the_clock(storage: SweepStorage) -> None:
+    first = RunFailed(run_id="run-001", reason="x")
+    second = RunFailed(run_id="run-001", reason="x")
+    assert 1.7e9 < first.time <= second.time < first.time + 60
+
+
+def test_writers_are_merged_by_time(storage: SweepStorage) -> None:
+    writers = ("sweep", "run-001", "run-002")
+    for index, event in enumerate(EVENTS):
+        Journal(storage, writers[index % 3]).append(event)
+    assert storage.names("journal") == [f"journal/{name}.jsonl" for name in sorted(writers)]
+    for writer in writers:
+        assert Journal(storage, writer).read() == EVENTS
+
+
+def test_events_of_one_writer_at_the_same_time_keep_their_order(storage: SweepStorage) -> None:
+    events = [epoch(number, 1.0) for number in (3, 1, 2)]
+    for event in events:
+        Journal(storage).append(event)
+    assert Journal(storage).read() == events
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_torn_last_line_is_left_out_and_told(
+    storage: SweepStorage, cut: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    Journal(storage).append(EVENTS[0])
+    Journal(storage).append(EVENTS[1])
+    path = storage.path("journal/sweep.jsonl")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: -1 - cut])
+    with caplog.at_level(logging.WARNING):
+        assert Journal(storage).read() == EVENTS[:1]
+    assert "journal/sweep.jsonl, line 2 was cut off" in caplog.text
+
+
+def test_line_that_lacks_only_its_end_is_read(storage: SweepStorage) -> None:
+    Journal(storage).append(EVENTS[0])
+    path = storage.path("journal/sweep.jsonl")
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    assert Journal(storage).read() == EVENTS[:1]
+    Journal(storage).append(EVENTS[1])
+    assert Journal(storage).read() == EVENTS[:2]
+
+
+def test_torn_lines_in_the_middle_are_left_out(storage: SweepStorage) -> None:
+    for event in EVENTS[:3]:
+        Journal(storage).append(event)
+        tear(storage, event)
+    Journal(storage).append(EVENTS[3])
+    assert Journal(storage).read() == EVENTS[:4]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"event":"run_failed","time":1,"run_id":"run-001"}',
+        '{"event":"run_failed","time":1,"run_id":"run-001","reason":"x","more":1}',
+        '{"event":"unheard_of","time":1}',
+        '{"event":"epoch_finished","time":1,"run_id":"run-001","metrics":{"epoch":"x"}}',
+        "{}",
+        "[]",
+        "5",
+    ],
+)
+def test_changed_line_is_named_by_file_and_number(storage: SweepStorage, line: str) -> None:
+    Journal(storage, "run-007").append(EVENTS[0])
+    storage.append_line("journal/run-007.jsonl", line)
+    Journal(storage, "run-007").append(EVENTS[1])
+    with pytest.raises(JournalError, match=r"^journal/run-007\.jsonl, line 2 is damaged"):
+        Journal(storage).read()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from strsweep.journal import EpochFinished, Journal
+from strsweep.storage import SweepStorage
+journal = Journal(SweepStorage(Path(sys.argv[1])))
+for number in range(int(sys.argv[2]), 10**9):
+    journal.append(EpochFinished(time=number, run_id="run-001", metrics={"epoch": number}))
+    print(number, flush=True)
+"""
+
+
+def test_kill_9_of_a_writer_leaves_a_readable_journal(storage: SweepStorage) -> None:
+    confirmed = 0
+    for _ in range(2):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(storage.root), str(confirmed + 1)],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as writer:
+            assert writer.stdout is not None
+            for _ in range(40):
+                confirmed = int(writer.stdout.readline())
+            writer.kill()
+            rest = writer.stdout.read().split()
+        assert writer.returncode == -signal.SIGKILL
+        confirmed = int(rest[-1]) if rest else confirmed
+        numbers = [int(event.time) for event in Journal(storage).read()]
+        # What was confirmed is there; at most the event being written is there besides.
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert confirmed <= len(numbers) <= confirmed + 1
+        confirmed = len(numbers)
+        tear(storage, epoch(confirmed + 1, 0.0))
+    assert replay(Journal(storage).read()).runs == {}

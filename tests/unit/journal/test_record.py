@@ -1,0 +1,147 @@
+"""Replaying a journal gives one record, however often and in whatever order it was written."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from strsweep.config import RunSettings
+from strsweep.journal import (
+    EpochFinished,
+    Event,
+    ModelPublished,
+    RunFailed,
+    RunFinished,
+    RunProposed,
+    SweepRecord,
+    SweepStarted,
+    replay,
+)
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A shared machine may be slow; that is no failure."""
+
+SETTINGS = RunSettings(threshold_init=-10, weight_decay=1e-4)
+RUN_IDS = ("run-001", "run-002", "run-003")
+STARTED = SweepStarted(time=0.0, experiment={}, version="0")
+
+
+def proposed(run_id: str, time: float = 1.0) -> RunProposed:
+    return RunProposed(time=time, run_id=run_id, settings=SETTINGS, target=0.9, reason="")
+
+
+def epoch(run_id: str, number: int, time: float = 2.0) -> EpochFinished:
+    return EpochFinished(time=time, run_id=run_id, metrics={"epoch": number})
+
+
+def finished(run_id: str, time: float = 3.0) -> RunFinished:
+    return RunFinished(time=time, run_id=run_id, metrics={}, layers=(), checkpoint="c")
+
+
+def failed(run_id: str, time: float = 3.0) -> RunFailed:
+    return RunFailed(time=time, run_id=run_id, reason="died")
+
+
+def published(target: float | None, run_id: str, version: str) -> ModelPublished:
+    return ModelPublished(
+        time=4.0, target=target, run_id=run_id, folder="f", model_uri="u", version=version
+    )
+
+
+def costless(record: SweepRecord) -> SweepRecord:
+    """Return the record without what the runs cost."""
+    runs = {
+        run_id: dataclasses.replace(run, num_epochs_trained=0)
+        for run_id, run in record.runs.items()
+    }
+    return dataclasses.replace(record, runs=runs)
+
+
+ids = st.sampled_from(RUN_IDS)
+any_event = st.one_of(
+    ids.map(proposed),
+    st.builds(epoch, ids, st.integers(1, 4)),
+    ids.map(finished),
+    ids.map(failed),
+    st.builds(published, st.sampled_from([None, 0.8, 0.9]), ids, st.sampled_from("12")),
+)
+histories = st.lists(any_event, max_size=25).map(lambda events: [STARTED, *events])
+
+
+@unhurried
+@given(histories)
+def test_replaying_twice_changes_nothing_but_the_cost(events: list[Event]) -> None:
+    assert costless(replay(events + events)) == costless(replay(events))
+
+
+@unhurried
+@given(histories)
+def test_repeated_epochs_change_nothing_but_the_cost(events: list[Event]) -> None:
+    repeated = [e for event in events for e in [event] * (1 + isinstance(event, EpochFinished))]
+    once, twice = replay(events), replay(repeated)
+    assert costless(once) == costless(twice)
+    for run_id, run in once.runs.items():
+        assert twice.runs[run_id].num_epochs_trained == 2 * run.num_epochs_trained
+        assert len(run.epochs) <= run.num_epochs_trained
+
+
+@unhurried
+@given(histories)
+def test_a_proposal_can_stand_anywhere(events: list[Event]) -> None:
+    proposals = [event for event in events if isinstance(event, RunProposed)]
+    others = [event for event in events if not isinstance(event, RunProposed)]
+    assert replay(others + proposals) == replay(proposals + others) == replay(events)
+
+
+def test_a_run_is_told_from_its_events() -> None:
+    events = [STARTED, proposed("run-001"), epoch("run-001", 1), epoch("run-001", 2)]
+    record = replay([*events, epoch("run-001", 2, time=9.0)])
+    run = record.runs["run-001"]
+    assert record.started == [STARTED]
+    assert run.run_id == "run-001"
+    assert run.is_open
+    assert list(run.epochs) == [1, 2]
+    assert run.epochs[2].time == 9.0
+    assert run.num_epochs_trained == 3
+    assert record.finished_runs == []
+
+
+def test_finished_and_failed_runs_are_closed() -> None:
+    record = replay([
+        *map(proposed, RUN_IDS),
+        failed("run-002"),
+        finished("run-003"),
+        finished("run-001"),
+    ])
+    assert [run.is_open for run in record.runs.values()] == [False, False, False]
+    assert [run.run_id for run in record.finished_runs] == ["run-001", "run-003"]
+
+
+def test_epoch_before_its_proposal_by_clock_skew_counts() -> None:
+    events: list[Event] = [epoch("run-001", 1, time=0.5), proposed("run-001", time=1.0)]
+    assert replay(events).runs["run-001"].num_epochs_trained == 1
+
+
+def test_orphans_are_left_out() -> None:
+    record = replay([epoch("run-009", 1), finished("run-009"), failed("run-009")])
+    assert record == SweepRecord()
+
+
+def test_first_proposal_of_a_run_counts() -> None:
+    again = RunProposed(time=5.0, run_id="run-001", settings=SETTINGS, target=0.1, reason="again")
+    assert replay([proposed("run-001"), again]).runs["run-001"].proposed.target == 0.9
+
+
+def test_newest_publication_of_a_target_counts() -> None:
+    old, new = published(0.9, "run-001", "1"), published(0.9, "run-002", "2")
+    single = published(None, "run-001", "3")
+    assert replay([old, single, new]).published == {0.9: new, None: single}
+
+
+def test_next_run_id_counts_every_proposed_run() -> None:
+    assert replay([]).next_run_id == "run-001"
+    assert replay([*map(proposed, RUN_IDS), failed("run-003")]).next_run_id == "run-004"
+    many = [proposed(f"run-{number:03d}") for number in range(1, 1000)]
+    assert replay(many).next_run_id == "run-1000"

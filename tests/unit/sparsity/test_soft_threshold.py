@@ -1,0 +1,80 @@
+"""The operator and its gradient, by hand and by property."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strsweep.sparsity import SoftThreshold, soft_threshold
+
+finite = st.floats(-10, 10, width=32)
+thresholds = st.floats(0, 5, width=32)
+
+
+@pytest.mark.parametrize(
+    ("weight", "threshold", "expected"),
+    [(0.5, 0.2, 0.3), (-0.5, 0.2, -0.3), (0.1, 0.2, 0.0), (0.2, 0.2, 0.0), (0.7, 0.0, 0.7)],
+    ids=["shrinks", "keeps_sign", "zeroes_small", "zeroes_equal", "nothing_at_zero"],
+)
+def test_values_by_hand(weight: float, threshold: float, expected: float) -> None:
+    actual = soft_threshold(torch.tensor(weight), torch.tensor(threshold))
+    torch.testing.assert_close(actual, torch.tensor(expected))
+
+
+@given(finite, thresholds)
+def test_equals_the_papers_form(weight: float, threshold: float) -> None:
+    w, t = torch.tensor(weight), torch.tensor(threshold)
+    torch.testing.assert_close(soft_threshold(w, t), w.sign() * torch.relu(w.abs() - t))
+    assert (soft_threshold(w, t) == 0) == (w.abs() <= t)
+
+
+@given(finite, finite, thresholds)
+def test_never_moves_two_weights_apart(first: float, second: float, threshold: float) -> None:
+    a, b, t = torch.tensor([first, second, threshold], dtype=torch.float64)
+    assert (soft_threshold(a, t) - soft_threshold(b, t)).abs() <= (a - b).abs() + 1e-12
+
+
+def test_pruned_weights_pass_no_gradient_and_the_threshold_gets_the_rest() -> None:
+    weight = torch.tensor([0.9, -0.8, 0.1, -0.05], requires_grad=True)
+    threshold = torch.tensor(0.2, requires_grad=True)
+    upstream = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    soft_threshold(weight, threshold).backward(upstream)
+    assert weight.grad is not None
+    assert threshold.grad is not None
+    assert weight.grad.tolist() == [1.0, 2.0, 0.0, 0.0]
+    assert threshold.grad.item() == -(1.0 - 2.0)
+
+
+def test_gradient_of_s_is_the_papers_equation_5() -> None:
+    layer = SoftThreshold(-1.5)
+    weight = torch.tensor([0.9, -0.8, 0.1])
+    upstream = torch.tensor([0.3, 0.7, 5.0])
+    layer(weight).backward(upstream)
+    sigmoid = 1 / (1 + math.exp(1.5))
+    assert layer.s.grad is not None
+    assert layer.s.grad.item() == pytest.approx(-sigmoid * (1 - sigmoid) * (0.3 - 0.7), rel=1e-5)
+
+
+def test_far_below_zero_nothing_is_pruned_and_nothing_breaks() -> None:
+    layer = SoftThreshold(-3200.0)
+    weight = torch.tensor([1e-30, -1.0, 0.0])
+    layer(weight).sum().backward()
+    assert layer.threshold.item() == 0
+    assert layer(weight).tolist() == weight.tolist()
+    assert layer.s.grad is not None
+    assert layer.s.grad.item() == 0
+
+
+def test_unknown_function_is_named() -> None:
+    with pytest.raises(ValueError, match="function: got 'tanh'"):
+        SoftThreshold(-5.0, "tanh")  # pyright: ignore
+
+
+def test_half_precision_weights_keep_a_float32_threshold() -> None:
+    layer = SoftThreshold(-3200.0)
+    assert layer(torch.ones(2, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    assert layer.s.dtype == torch.float32

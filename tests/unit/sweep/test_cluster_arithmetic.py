@@ -1,0 +1,60 @@
+"""How many workers a cluster holds, checked against placing them one by one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from strsweep.sweep.cluster import num_workers_that_fit
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A shared machine may be slow; that is no failure."""
+
+quarters = st.integers(0, 40).map(lambda n: n / 4)
+nodes_of = st.lists(st.fixed_dictionaries({"CPU": quarters, "GPU": quarters}), max_size=4)
+
+
+def placed_one_by_one(nodes: list[dict[str, float]], cpus: float, gpus: float) -> int:
+    left = [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]
+    count = 0
+    while True:
+        place = next((i for i, (c, g) in enumerate(left) if c >= cpus and g >= gpus), None)
+        if place is None:
+            return count
+        cpu, gpu = left[place]
+        left[place] = (cpu - cpus, gpu - gpus)
+        count += 1
+
+
+@unhurried
+@given(
+    nodes_of,
+    st.integers(1, 12).map(lambda n: n / 4),
+    st.integers(0, 12).map(lambda n: n / 4),
+)
+def test_fit_equals_placing_one_by_one(
+    nodes: list[dict[str, float]], cpus: float, gpus: float
+) -> None:
+    assert num_workers_that_fit(nodes, cpus=cpus, gpus=gpus) == placed_one_by_one(nodes, cpus, gpus)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cpus", "gpus", "fit"),
+    [
+        ([], 1, 0, 0),
+        ([{"CPU": 2}], 1, 0, 2),
+        ([{"CPU": 3}, {"CPU": 3}], 2, 0, 2),  # 6 CPUs in all, but no worker spans two nodes
+        ([{"CPU": 1}, {"CPU": 1}], 2, 0, 0),
+        ([{"CPU": 16, "GPU": 2}], 1, 1, 2),
+        ([{"CPU": 16, "GPU": 2}], 10, 1, 1),
+        ([{"CPU": 16}], 1, 1, 0),
+        ([{"GPU": 4}], 1, 1, 0),
+        ([{}, {"memory": 1e9}], 1, 0, 0),
+        ([{"CPU": 8, "GPU": 1}], 1, 0.25, 4),
+        ([{"CPU": 1}], 0.1, 0, 10),
+        ([{"CPU": 0.3}], 0.1, 0, 3),  # 0.3 / 0.1 is 2.9999999999999996
+    ],
+)
+def test_fit_by_hand(nodes: list[dict[str, float]], cpus: float, gpus: float, fit: int) -> None:
+    assert num_workers_that_fit(nodes, cpus=cpus, gpus=gpus) == fit

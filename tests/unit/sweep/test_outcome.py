@@ -1,0 +1,94 @@
+"""The delivered run is the most accurate within the tolerance; a miss comes with a way out."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from strsweep.sweep.outcome import TargetOutcome, outcomes
+from strsweep.sweep.search import FinishedRun, Goal
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A shared machine may be slow; that is no failure."""
+
+GOAL = Goal(targets=(0.9,), tolerance=0.005, max_runs=7)
+
+
+def run(
+    sparsity: float, accuracy: float = 0.5, position: float = 0.5, run_id: str = "run-001"
+) -> FinishedRun:
+    return FinishedRun(run_id=run_id, position=position, sparsity=sparsity, accuracy=accuracy)
+
+
+def outcome(*finished: FinishedRun, goal: Goal = GOAL) -> TargetOutcome:
+    (state,) = outcomes(goal, finished)
+    return state
+
+
+def test_most_accurate_run_within_the_tolerance_is_chosen() -> None:
+    nearest, best = run(0.9, 0.96), run(0.904, 0.97)
+    too_far = run(0.906, 0.99)
+    state = outcome(nearest, best, too_far)
+    assert state.run == best
+    assert state.closest == nearest
+    assert state.miss == 0
+    assert not state.advice
+
+
+def test_among_equally_accurate_runs_the_nearest_is_chosen() -> None:
+    far, near = run(0.904, 0.97), run(0.899, 0.97)
+    assert outcome(far, near).run == outcome(near, far).run == near
+
+
+def test_outcomes_keep_the_order_of_the_targets_and_share_runs() -> None:
+    goal = Goal(targets=(0.95, 0.8, 0.802), tolerance=0.005, max_runs=7)
+    states = outcomes(goal, [run(0.801)])
+    assert [state.target for state in states] == [0.95, 0.8, 0.802]
+    assert [state.run is not None for state in states] == [False, True, True]
+
+
+def test_nothing_finished() -> None:
+    state = outcome()
+    assert (state.run, state.closest, state.miss) == (None, None, None)
+    assert state.advice == "no run has finished"
+
+
+def test_miss_is_signed() -> None:
+    assert outcome(run(0.88), run(0.95)).miss == pytest.approx(-0.02)
+    assert outcome(run(0.93), run(0.85)).miss == pytest.approx(0.03)
+
+
+def test_advice_within_the_ranges_names_budget_and_tolerance() -> None:
+    state = outcome(run(0.88746, position=0.3), run(0.95, position=0.6))
+    assert state.advice == (
+        "raise search.max_runs above 7 and run the same command again, "
+        "or accept search.tolerance 0.0126"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "position", "advice"),
+    [
+        (0.7, 1.0, "the ranges end at 70.00%: raise the upper end of search.weight_decay"),
+        (0.95, 0.0, "the ranges end at 95.00%: lower the lower end of search.weight_decay"),
+    ],
+)
+def test_advice_beyond_the_ranges_names_the_end_to_move(
+    sparsity: float, position: float, advice: str
+) -> None:
+    assert outcome(run(sparsity, position=position)).advice == advice
+
+
+@unhurried
+@given(st.integers(1, 99).map(lambda n: n / 100), st.integers(0, 9999).map(lambda n: n / 1e4))
+@example(target=0.0297, sparsity=0.0609)
+def test_the_advised_tolerance_makes_the_closest_run_a_hit(target: float, sparsity: float) -> None:
+    goal = Goal(targets=(target,), tolerance=1e-9, max_runs=7)
+    state = outcome(run(sparsity), goal=goal)
+    if state.run is None:
+        advised = re.search(r"search\.tolerance (\S+)", state.advice)
+        assert advised is not None
+        assert run(sparsity).hits(target, float(advised[1]))

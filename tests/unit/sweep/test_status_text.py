@@ -1,0 +1,62 @@
+"""Status lines read as a person expects."""
+
+from __future__ import annotations
+
+import pytest
+
+from strsweep.sweep.outcome import TargetOutcome
+from strsweep.sweep.search import FinishedRun
+from strsweep.sweep.status import clock, describe, describe_target, percent
+
+RUN = FinishedRun(run_id="run-004", position=0.5, sparsity=0.89876, accuracy=0.97)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "digits", "text"),
+    [
+        (0.9, None, "90 %"),
+        (0.995, None, "99.5 %"),
+        (0.07, None, "7 %"),
+        (0.9876, None, "98.76 %"),
+        (0, None, "0 %"),
+        (0.9, 2, "90.00 %"),
+        (0.89876, 2, "89.88 %"),
+        (1, 0, "100 %"),
+    ],
+)
+def test_percent(fraction: float, digits: int | None, text: str) -> None:
+    assert percent(fraction, digits) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "00:00"),
+        (59.99, "00:59"),
+        (60, "01:00"),
+        (3599, "59:59"),
+        (3600, "1:00:00"),
+        (3661.5, "1:01:01"),
+        (360000, "100:00:00"),
+    ],
+)
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_describe_names_both_settings() -> None:
+    settings = {"run_id": "run-001", "weight_decay": 0.00979796, "threshold_init": -10.0}
+    assert describe(settings) == "weight decay 0.0098, threshold init -10"
+
+
+@pytest.mark.parametrize(
+    ("run", "closest", "text"),
+    [
+        (RUN, RUN, "  90 %  hit   run-004  sparsity 89.88 %  accuracy 97.00 %"),
+        (None, RUN, "  90 %  open  closest 89.88 % (run-004)"),
+        (None, None, "  90 %  open"),
+    ],
+)
+def test_describe_target(run: FinishedRun | None, closest: FinishedRun | None, text: str) -> None:
+    state = TargetOutcome(target=0.9, run=run, closest=closest, advice="")
+    assert describe_target(state) == text

@@ -1,0 +1,263 @@
+"""The shape of the package: layers that point one way, small files, silent imports."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVICE = ROOT / "service"
+LAYERS = [
+    "errors",
+    "config",
+    "storage",
+    "journal",
+    "sparsity",
+    "models",
+    "data",
+    "training",
+    "sweep",
+    "registry",
+    "preflight",
+    "cli",
+]
+"""A module imports its own layer and earlier ones; the last two are the front of the jobs."""
+ONLY_IN = {
+    "ray": ("strsweep.training.worker", "strsweep.sweep"),
+    "mlflow": ("strsweep.registry",),
+    "boto3": (),
+}
+MAX_FILE, MAX_FUNCTION = 250, 40
+
+FILES = sorted(SERVICE.rglob("*.py"))
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(SERVICE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yield the full name of everything that is imported; a relative import starts with a dot."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = "." * node.level + (node.module or "")
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+def is_within(name: str, parent: str) -> bool:
+    return name == parent or name.startswith(f"{parent}.")
+
+
+def layer(name: str) -> str:
+    """Return the part after ``strsweep.``; empty for the package itself, e.g. its version."""
+    part = name.split(".")[1] if "." in name else ""
+    return part if part in LAYERS or not part.startswith("__") else ""
+
+
+def violation(module: str, imported: str) -> str | None:
+    if imported.startswith("."):
+        return f"{module} has the relative import {imported}"
+    if is_within(imported, "strsweep"):
+        mine, theirs = layer(module), layer(imported)
+        if theirs and (not mine or LAYERS.index(theirs) > LAYERS.index(mine)):
+            return f"{module} points down to {imported}"
+        if mine == "sparsity" != theirs:
+            return f"{module} must stand alone but imports {imported}"
+        return None
+    top = imported.split(".")[0]
+    if layer(module) == "sparsity" and top not in {"torch", *sys.stdlib_module_names}:
+        return f"{module} may use torch and the standard library, not {imported}"
+    if top in ONLY_IN and not any(is_within(module, place) for place in ONLY_IN[top]):
+        return f"{module} must not import {imported}"
+    return None
+
+
+def violations(module: str, source: str) -> list[str]:
+    found = (violation(module, name) for name in imports(ast.parse(source)))
+    return [text for text in found if text]
+
+
+def too_long(source: str) -> list[str]:
+    found = [] if len(source.splitlines()) <= MAX_FILE else [f"{len(source.splitlines())} lines"]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, Function) and node.end_lineno is not None:
+            length = node.end_lineno - node.lineno + 1
+            if length > MAX_FUNCTION:
+                found.append(f"{node.name} has {length} lines")
+    return found
+
+
+def undocumented(source: str) -> list[str]:
+    tree = ast.parse(source)
+    found = [] if ast.get_docstring(tree) else ["module"]
+    return found + list(_undocumented_below(tree, ""))
+
+
+def _undocumented_below(node: ast.Module | ast.ClassDef, prefix: str) -> Iterator[str]:
+    for child in node.body:
+        if isinstance(child, ast.ClassDef | Function) and not child.name.startswith("_"):
+            if not ast.get_docstring(child):
+                yield prefix + child.name
+            if isinstance(child, ast.ClassDef):
+                yield from _undocumented_below(child, f"{child.name}.")
+
+
+def test_the_walk_sees_the_package() -> None:
+    names = {module_name(path) for path in FILES}
+    assert {"strsweep", "strsweep.errors", "strsweep.sweep", "strsweep.training.worker"} <= names
+    assert {layer(name) for name in names} == {"", *LAYERS}
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_module_keeps_the_rules(path: Path) -> None:
+    source = path.read_text()
+    assert violations(module_name(path), source) == []
+    assert too_long(source) == []
+    assert undocumented(source) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("strsweep.errors", "from strsweep.config import Experiment"),
+        ("strsweep.config.load", "import strsweep.storage"),
+        ("strsweep.data.loader", "from strsweep import sweep"),
+        ("strsweep.training.run", "def f():\n    from strsweep.sweep.path import SearchPath"),
+        ("strsweep.sweep.run", "import strsweep.registry.publish as p"),
+        ("strsweep", "from strsweep.config import Experiment"),
+        ("strsweep.data.loader", "from .batches import TrainingBatches"),
+        ("strsweep.data.loader", "from . import batches"),
+        ("strsweep.sparsity.convert", "from strsweep.errors import SettingError"),
+        ("strsweep.sparsity.convert", "import numpy as np"),
+        ("strsweep.training.run", "import ray"),
+        ("strsweep.training.run", "if True:\n    from ray import train"),
+        ("strsweep.sweep.run", "import mlflow.pytorch"),
+        ("strsweep.storage", "import boto3"),
+        ("strsweep.registry.server", "import os, boto3"),
+    ],
+)
+def test_planted_violation_is_found(module: str, source: str) -> None:
+    assert len(violations(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("strsweep.sweep.run", "from strsweep import __version__"),
+        ("strsweep.sweep.run", "import ray.tune"),
+        ("strsweep.training.worker", "from ray import train"),
+        ("strsweep.registry.publish", "import mlflow"),
+        ("strsweep.config.load", "from strsweep.config.experiment import Experiment"),
+        ("strsweep.sparsity.convert", "import math\nfrom torch import nn"),
+        ("strsweep.data.loader", "import raytracer, boto3_stubs"),
+    ],
+)
+def test_allowed_import_is_left_alone(module: str, source: str) -> None:
+    assert violations(module, source) == []
+
+
+def test_planted_lengths_and_missing_docstrings_are_found() -> None:
+    long = "def f():\n" + "    x = 1\n" * MAX_FUNCTION
+    assert too_long(long) == [f"f has {MAX_FUNCTION + 1} lines"]
+    assert too_long("x = 1\n" * (MAX_FILE + 1)) == [f"{MAX_FILE + 1} lines"]
+    assert too_long("x = 1\n" * MAX_FILE) == []
+    assert undocumented("class A:\n    def b(self): ...\n    def _c(self): ...") == [
+        "module",
+        "A",
+        "A.b",
+    ]
+
+
+THIRD_PARTY = ["mlflow", "mlflow.pytorch", "ray.train", "ray.tune", "matplotlib", "sklearn"]
+"""They may change the environment on their own: they are imported before we look."""
+
+STATE = """
+import io, json, logging, os, sys
+import importlib, ray, torch
+for name in json.loads(sys.argv[2]):
+    importlib.import_module(name)
+def state():
+    return dict(
+        argv=list(sys.argv), handlers=[repr(h) for h in logging.root.handlers],
+        level=logging.root.level, environ=dict(os.environ), cwd=os.getcwd(),
+        rng=torch.get_rng_state().tolist(), cuda=torch.cuda.is_initialized(),
+        ray=ray.is_initialized(), threads=torch.get_num_threads(),
+        dtype=str(torch.get_default_dtype()),
+    )
+sys.stdout.flush(), sys.stderr.flush()
+out, err = os.dup(1), os.dup(2)
+said = os.memfd_create("said")
+os.dup2(said, 1), os.dup2(said, 2)
+before = state()
+for name in json.loads(sys.argv[1]):
+    importlib.import_module(name)
+after = state()
+sys.stdout.flush(), sys.stderr.flush()
+os.dup2(out, 1), os.dup2(err, 2)
+changed = sorted(key for key in before if before[key] != after[key])
+printed = os.pread(said, 100000, 0).decode()
+print(json.dumps(dict(changed=changed, printed=printed, ray=after["ray"], cuda=after["cuda"])))
+"""
+
+LOADED = """
+import importlib, json, sys
+for name in json.loads(sys.argv[1]):
+    importlib.import_module(name)
+print(json.dumps([name for name in ("ray", "mlflow", "torch", sys.argv[2]) if name in sys.modules]))
+"""
+
+
+def answer(code: str, *arguments: str, cwd: Path) -> object:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_importing_everything_is_silent_and_changes_nothing(tmp_path: Path) -> None:
+    names = [module_name(path) for path in FILES]
+    assert answer(STATE, json.dumps(names), json.dumps(THIRD_PARTY), cwd=tmp_path) == {
+        "changed": [],
+        "printed": "",
+        "ray": False,
+        "cuda": False,
+    }
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_silence_check_hears_a_noisy_module(tmp_path: Path) -> None:
+    (tmp_path / "noisy.py").write_text(
+        "import logging, os, sys, torch\n"
+        "print('hello')\n"
+        "os.environ['NOISY'] = '1'\n"
+        "logging.getLogger().addHandler(logging.NullHandler())\n"
+        "torch.manual_seed(7)\n"
+        "sys.argv.append('x')\n"
+        "os.chdir('/')\n"
+    )
+    heard = answer(STATE, json.dumps(["noisy"]), "[]", cwd=tmp_path)
+    assert isinstance(heard, dict)
+    assert heard["changed"] == ["argv", "cwd", "environ", "handlers", "rng"]
+    assert heard["printed"] == "hello\n"
+
+
+def test_the_numerical_core_needs_neither_ray_nor_mlflow(tmp_path: Path) -> None:
+    core = ["strsweep.sparsity", "strsweep.models", "strsweep.data", "strsweep.training.run"]
+    loaded = answer(LOADED, json.dumps(core), "strsweep.training.run", cwd=tmp_path)
+    assert loaded == ["torch", "strsweep.training.run"]

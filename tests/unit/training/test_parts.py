@@ -1,0 +1,91 @@
+"""Schedule, optimizer groups and checkpoints."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from strsweep.config import TrainingConfig
+from strsweep.errors import CheckpointError
+from strsweep.sparsity import sparsify
+from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
+from strsweep.training.optimizer import sgd
+from strsweep.training.schedule import learning_rate
+
+PAPER = TrainingConfig()
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"),
+    [
+        (0, 0.256 / 5),
+        (4, 0.256),
+        (5, 0.256),
+        (52, 0.128 * (1 + math.cos(math.pi * 47 / 95))),
+        (99, 6.998e-5),
+    ],
+)
+def test_the_papers_schedule(epoch: int, expected: float) -> None:
+    rates = {learning_rate(PAPER, epoch, step, 5005) for step in (0, 2500, 5004)}
+    assert len(rates) == 1
+    assert rates.pop() == pytest.approx(expected, rel=1e-4)
+
+
+def test_per_step_the_rate_rises_then_falls_without_a_jump() -> None:
+    config = TrainingConfig(schedule_every="step", epochs=10, warmup_epochs=2)
+    rates = [learning_rate(config, epoch, step, 50) for epoch in range(10) for step in range(50)]
+    assert rates[:100] == sorted(rates[:100])
+    assert rates[99:] == sorted(rates[99:], reverse=True)
+    assert max(abs(a - b) for a, b in itertools.pairwise(rates)) < 0.256 / 50
+    assert rates[0] == pytest.approx(0.256 / 100)
+
+
+def test_thresholds_have_a_group_of_their_own() -> None:
+    model = sparsify(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), threshold_init=-5.0)
+    weights, thresholds = sgd(
+        model, momentum=0.9, weight_decay=1e-3, threshold_decay=2e-3
+    ).param_groups
+    assert [group["weight_decay"] for group in (weights, thresholds)] == [1e-3, 2e-3]
+    assert [len(group["params"]) for group in (weights, thresholds)] == [4, 2]
+    assert all(
+        group["weight_decay"] == 1e-3
+        for group in sgd(model, momentum=0.9, weight_decay=1e-3).param_groups
+    )
+
+
+class Attack:
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (os.environ["STRSWEEP_ATTACK"],)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "garbage", "pickle"])
+def test_a_bad_checkpoint_is_refused(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRSWEEP_ATTACK", str(tmp_path / "attacked"))
+    path = tmp_path / "state.pt"
+    save_checkpoint(tmp_path, {"model": {"w": torch.ones(100)}})
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-50])
+    elif damage == "garbage":
+        path.write_bytes(b"not a checkpoint")
+    else:
+        path.write_bytes(pickle.dumps(Attack(), protocol=2))
+    with pytest.raises(CheckpointError, match=r"state\.pt cannot be read"):
+        load_checkpoint(tmp_path)
+    assert not (tmp_path / "attacked").exists()
+
+
+def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, {"format": 99})
+    with pytest.raises(CheckpointError, match="format 99"):
+        load_checkpoint(tmp_path)

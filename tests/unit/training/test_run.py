@@ -1,0 +1,110 @@
+"""A run: reproducible, resumable bit for bit, and clear about what it cannot do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from strsweep.config import Experiment, RunSettings, load_experiment
+from strsweep.errors import SettingError, TrainingDivergedError
+from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
+from strsweep.training.run import TrainingRun
+
+DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
+EPOCHS = 4
+SETTINGS = RunSettings(threshold_init=-6, weight_decay=2e-2)
+
+
+def experiment(*overrides: str) -> Experiment:
+    return load_experiment(DIGITS, [f"training.epochs={EPOCHS}", *overrides])
+
+
+def trained(run: TrainingRun, num_epochs: int = EPOCHS) -> TrainingRun:
+    epochs = run.epochs()
+    for _ in range(num_epochs - len(run.history)):
+        next(epochs)
+    return run
+
+
+def new_run(*overrides: str, settings: RunSettings = SETTINGS) -> TrainingRun:
+    return TrainingRun(experiment(*overrides), settings, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted() -> TrainingRun:
+    torch.set_num_threads(1)
+    return trained(new_run())
+
+
+@pytest.mark.parametrize("interrupted_after", range(EPOCHS + 1))
+def test_resumed_equals_uninterrupted_bit_for_bit(
+    uninterrupted: TrainingRun, interrupted_after: int, tmp_path: Path
+) -> None:
+    save_checkpoint(tmp_path, trained(new_run(), interrupted_after).state())
+    torch.rand(17)  # another process would have another random state
+    resumed = new_run()
+    resumed.load_state(load_checkpoint(tmp_path))
+    assert_same_state(trained(resumed).state(), uninterrupted.state())
+    assert [m.sparsity for m in resumed.history] == [m.sparsity for m in uninterrupted.history]
+    assert 0.01 < resumed.history[-1].sparsity < 1
+
+
+def assert_same_state(actual: Any, expected: Any) -> None:
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(actual, expected)
+    elif isinstance(expected, dict):
+        assert actual.keys() == expected.keys()
+        for key in expected.keys() - {"seconds"}:
+            assert_same_state(actual[key], expected[key])
+    elif isinstance(expected, list):
+        assert len(actual) == len(expected)
+        for one, other in zip(actual, expected, strict=True):
+            assert_same_state(one, other)
+    else:
+        assert actual == expected
+
+
+def test_the_seed_decides(uninterrupted: TrainingRun) -> None:
+    other = trained(new_run("training.seed=1"))
+    assert other.history[-1].train_loss != uninterrupted.history[-1].train_loss
+
+
+def test_threshold_decay_can_be_set_apart(uninterrupted: TrainingRun) -> None:
+    held = trained(new_run("sparsity.threshold_decay=0"))
+    assert held.history[-1].sparsity < uninterrupted.history[-1].sparsity
+    assert held.report().layers[0].threshold == pytest.approx(1 / (1 + 2.718281828**6), rel=0.2)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16"])
+def test_autocast_leaves_weights_and_thresholds_in_float32(precision: str) -> None:
+    run = trained(new_run(f"training.precision={precision}", "training.channels_last=true"), 1)
+    assert {p.dtype for p in run.model.parameters()} == {torch.float32}
+    assert run.history[0].train_loss < 2.0  # it learns: chance is ln(10)
+
+
+def test_a_loss_of_nan_ends_the_run_with_the_remedy() -> None:
+    with pytest.raises(TrainingDivergedError, match=r"lower training\.learning_rate"):
+        trained(new_run("training.learning_rate=1e20"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.batch_size=2048", r"training\.batch_size: got 2048.*1400 training images"),
+        ("model.name=torchvision:resnet18", r"model\.name: .*does not take digits images"),
+        ("model.options={width: 0}", r"model\.options: .*width"),
+        ("sparsity.skip=[nothing]", r"sparsity\.skip: .*matches no layer"),
+    ],
+)
+def test_what_does_not_fit_is_named(override: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        new_run(override)
+
+
+def test_every_layer_learns_a_threshold_of_its_own(uninterrupted: TrainingRun) -> None:
+    report = uninterrupted.report()
+    assert len({layer.threshold for layer in report.layers}) == len(report.layers) == 6
+    assert report.sparsity == uninterrupted.history[-1].sparsity
