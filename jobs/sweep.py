@@ -19,13 +19,14 @@ def main(config: ConfigOption, overrides: SetOption = None) -> None:
     """
     with exit_codes():
         experiment = load_experiment(config, overrides or [])
-        # After the cheap checks: Ray, torch and MLflow take seconds to import.
+        # torch, then Ray and MLflow: each takes seconds to import, so a wrong input is told first.
         from strsweep import preflight
-        from strsweep.registry import Tracking, print_delivery, publish_sweep
-        from strsweep.sweep import check_searchable, connected, run_sweep
 
-        check_searchable(experiment)
-        preflight.check(experiment)
+        preflight.check_sweep(experiment)
+        from strsweep.registry import Tracking, print_delivery, publish_sweep
+        from strsweep.sweep.cluster import connected
+        from strsweep.sweep.run import run_sweep
+
         with connected(), Tracking(experiment) as tracking:
             record = run_sweep(experiment)
         delivery = publish_sweep(experiment, record, tracking)

@@ -19,13 +19,14 @@ def main(config: ConfigOption, overrides: SetOption = None) -> None:
     """
     with exit_codes():
         experiment = load_experiment(config, overrides or [])
-        # After the cheap checks: Ray, torch and MLflow take seconds to import.
+        # torch, then Ray and MLflow: each takes seconds to import, so a wrong input is told first.
         from strsweep import preflight
-        from strsweep.registry import Tracking, print_delivery, publish_single
-        from strsweep.sweep import check_single, connected, run_single
 
-        check_single(experiment)
-        preflight.check(experiment)
+        preflight.check_run(experiment)
+        from strsweep.registry import Tracking, print_delivery, publish_single
+        from strsweep.sweep.cluster import connected
+        from strsweep.sweep.run import run_single
+
         with connected(), Tracking(experiment) as tracking:
             record = run_single(experiment)
         delivery = publish_single(experiment, record, tracking)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 
@@ -17,9 +18,17 @@ if "COVERAGE_PROCESS_START" in os.environ:
 
     def save_often() -> None:
         """Save until the process ends, however it ends."""
-        while True:
-            stop.wait(0.5)
+        while not stop.wait(0.5):
             measured.save()
 
+    def save_last() -> None:
+        """Let nothing run while the interpreter takes itself apart: that crashes it."""
+        stop.set()
+        saver.join()
+        measured.stop()
+        measured.save()
+
     stop = threading.Event()
-    threading.Thread(target=save_often, name="coverage", daemon=True).start()
+    saver = threading.Thread(target=save_often, name="coverage", daemon=True)
+    saver.start()
+    atexit.register(save_last)

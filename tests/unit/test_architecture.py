@@ -258,6 +258,6 @@ def test_the_silence_check_hears_a_noisy_module(tmp_path: Path) -> None:
 
 
 def test_the_numerical_core_needs_neither_ray_nor_mlflow(tmp_path: Path) -> None:
-    core = ["strsweep.sparsity", "strsweep.models", "strsweep.data", "strsweep.training.run"]
+    core = ["strsweep.sparsity", "strsweep.models", "strsweep.training.run", "strsweep.preflight"]
     loaded = answer(LOADED, json.dumps(core), "strsweep.training.run", cwd=tmp_path)
     assert loaded == ["torch", "strsweep.training.run"]

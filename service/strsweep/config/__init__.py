@@ -1,19 +1,18 @@
 """One YAML file is one experiment, validated as a whole before anything starts."""
 
-from strsweep.config.experiment import (
+from strsweep.config.experiment import Experiment
+from strsweep.config.load import load_experiment
+from strsweep.config.search import Range, SearchConfig
+from strsweep.config.sections import (
     DataConfig,
-    Experiment,
     ModelConfig,
-    Range,
     RunSettings,
-    SearchConfig,
     SparsityConfig,
     StorageConfig,
     TrackingConfig,
     TrainingConfig,
     WorkersConfig,
 )
-from strsweep.config.load import load_experiment
 
 __all__ = [
     "DataConfig",

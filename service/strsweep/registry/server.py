@@ -27,22 +27,6 @@ def connect(experiment: Experiment) -> MlflowClient:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def check_tracking(experiment: Experiment) -> None:
-    """Check that the tracking URI is one that MLflow can use; asks no server.
-
-    Raises:
-        SettingError: It is not.
-    """
-    uri = experiment.tracking.uri
-    scheme = urlparse(uri).scheme
-    if scheme not in {"http", "https", "sqlite", "postgresql", "mysql"}:
-        raise SettingError(
-            "tracking.uri", uri, "Use http://HOST:PORT of an MLflow server, or sqlite:///FILE."
-        )
-    if scheme in {"http", "https"} and not urlparse(uri).hostname:
-        raise SettingError("tracking.uri", uri, "The address has no host: use http://HOST:PORT.")
-
-
 def experiment_id(client: MlflowClient, experiment: Experiment) -> str:
     """Return the MLflow experiment, which is made if need be.
 

@@ -12,7 +12,7 @@ from ray import tune
 
 from strsweep import __version__
 from strsweep.config import Experiment, RunSettings
-from strsweep.errors import EveryRunFailedError, SettingError
+from strsweep.errors import EveryRunFailedError
 from strsweep.journal import Journal, RunProposed, SweepRecord, SweepStarted, replay
 from strsweep.storage import SweepStorage
 from strsweep.sweep.cluster import claimed, slots
@@ -26,48 +26,6 @@ _DRIVER = {"memory": 1.0}
 """Resources of a trial's driver, in bytes. It only waits: a CPU of its own would starve the workers
 of a small cluster, and Tune refuses a driver without any resource."""
 _MAX_DRIVER_FAILURES = 2
-
-
-def check_searchable(experiment: Experiment) -> None:
-    """Check that the experiment can be swept; needs no cluster.
-
-    Raises:
-        SettingError: There are no targets or no ranges, or less runs than targets.
-    """
-    search = experiment.search
-    if not search.targets:
-        raise SettingError("search.targets", [], "Name the sparsities you want, e.g. [0.8, 0.9].")
-    if SearchPath.of(search).is_point:
-        raise SettingError(
-            "search.weight_decay",
-            search.weight_decay,
-            "There is nothing to search: write a range such as [1e-5, 1e-3], or use jobs/train.py.",
-        )
-    if search.max_runs < len(search.targets):
-        raise SettingError(
-            "search.max_runs",
-            search.max_runs,
-            f"Every target needs a run of its own: allow at least {len(search.targets)}.",
-        )
-
-
-def check_single(experiment: Experiment) -> RunSettings:
-    """Return the settings of an experiment that fixes both; needs no cluster.
-
-    Raises:
-        SettingError: One of them is a range.
-    """
-    search = experiment.search
-    for key in ("threshold_init", "weight_decay"):
-        value = getattr(search, key)
-        if isinstance(value, tuple):
-            raise SettingError(
-                f"search.{key}",
-                list(value),
-                "One run takes one number: add --set search."
-                f"{key}={value[0]:g}, or use jobs/sweep.py for a range.",
-            )
-    return SearchPath.of(search).at(0.0)
 
 
 def run_sweep(experiment: Experiment) -> SweepRecord:
@@ -95,17 +53,18 @@ def run_single(experiment: Experiment) -> SweepRecord:
     """Train one run with the fixed settings of ``experiment``; returns all that is known then.
 
     Raises:
-        SettingError: A setting is a range, or the cluster cannot hold the run.
+        SettingError: The cluster cannot hold the run.
         SweepRunningError: Another job trains the same run.
         EveryRunFailedError: The run failed.
     """
-    settings = check_single(experiment)
+    path = SearchPath.of(experiment.search)
+    assert path.is_point
     slots(experiment)
     with claimed(experiment.sweep_id):
         journal = _start(experiment)
         record = replay(journal.read())
         if not record.finished_runs:
-            _train_once(experiment, settings, journal, record)
+            _train_once(experiment, path.at(0.0), journal, record)
     record = replay(journal.read())
     if not record.finished_runs:
         raise EveryRunFailedError(_reason(record))

@@ -29,7 +29,7 @@ class TargetSearcher(Searcher):
     """
 
     def __init__(self, experiment: Experiment, journal: Journal, slots: int) -> None:
-        super().__init__(metric="sparsity", mode="max")
+        super().__init__()  # no metric: Tune would refuse a run that failed before its first epoch
         self._journal = journal
         self._slots = slots
         self._path = SearchPath.of(experiment.search)

@@ -8,9 +8,10 @@ import pytest
 
 from strsweep.config import Experiment, RunSettings, load_experiment
 from strsweep.errors import SettingError
-from strsweep.sweep import check_searchable, check_single
+from strsweep.preflight import check_run, check_sweep
+from strsweep.sweep.path import SearchPath
 
-DIGITS = Path(__file__).parents[3] / "jobs" / "configs" / "digits.yaml"
+DIGITS = Path(__file__).parents[2] / "jobs" / "configs" / "digits.yaml"
 
 
 def load(*overrides: str) -> Experiment:
@@ -18,9 +19,9 @@ def load(*overrides: str) -> Experiment:
 
 
 def test_the_shipped_config_is_searchable() -> None:
-    check_searchable(load())
-    check_searchable(load("search.max_runs=4"))
-    check_searchable(load("search.weight_decay=1e-4", "search.threshold_init=[-20, -5]"))
+    check_sweep(load())
+    check_sweep(load("search.max_runs=4"))
+    check_sweep(load("search.weight_decay=1e-4", "search.threshold_init=[-20, -5]"))
 
 
 @pytest.mark.parametrize(
@@ -33,13 +34,16 @@ def test_the_shipped_config_is_searchable() -> None:
 )
 def test_sweep_without_a_search_is_refused(override: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
-        check_searchable(load(override))
+        check_sweep(load(override))
 
 
 @pytest.mark.parametrize("decay", [1e-4, 0.0, 2.0**-15])
 def test_single_run_takes_the_numbers_as_they_are_written(decay: float) -> None:
-    settings = check_single(load(f"search.weight_decay={decay!r}", "search.targets=[]"))
-    assert settings == RunSettings(threshold_init=-10, weight_decay=decay)
+    experiment = load(f"search.weight_decay={decay!r}", "search.targets=[]")
+    check_run(experiment)
+    assert SearchPath.of(experiment.search).at(0.0) == RunSettings(
+        threshold_init=-10, weight_decay=decay
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,4 +61,4 @@ def test_single_run_takes_the_numbers_as_they_are_written(decay: float) -> None:
 )
 def test_single_run_with_a_range_is_refused(overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(SettingError, match=message):
-        check_single(load(*overrides))
+        check_run(load(*overrides))
