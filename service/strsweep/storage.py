@@ -44,6 +44,14 @@ class SweepStorage:
         """
         return self.path(name).read_bytes()
 
+    def size(self, name: str) -> int:
+        """Return the bytes of ``name``.
+
+        Raises:
+            FileNotFoundError: It does not exist.
+        """
+        return self.path(name).stat().st_size
+
     def names(self, folder: str) -> list[str]:
         """List the files directly in ``folder``, sorted; none if it does not exist."""
         path = self.path(folder)

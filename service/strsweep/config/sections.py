@@ -81,7 +81,7 @@ class TrainingConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the initialization, the order of the images and the augmentation."""
     checkpoint_every: Count = 1
-    """Epochs between checkpoints; a killed run repeats at most this many."""
+    """Epochs between checkpoints; a killed run repeats those since the last one that was stored."""
 
 
 class SparsityConfig(Section):

@@ -26,6 +26,8 @@ class Journal:
     def __init__(self, storage: SweepStorage, writer: str = "sweep") -> None:
         self._storage = storage
         self._name = f"journal/{writer}.jsonl"
+        self._parsed: dict[str, tuple[int, list[Event]]] = {}
+        """File -> its size and events when it was last read: it only grows, and is read often."""
 
     def append(self, event: Event) -> None:
         """Write ``event``; it is on disk when this returns."""
@@ -41,7 +43,15 @@ class Journal:
         return sorted(events, key=lambda event: event.time)
 
     def _lines(self, name: str) -> list[Event]:
-        lines = self._storage.read(name).split(b"\n")
+        size = self._storage.size(name)
+        known = self._parsed.get(name)
+        if known is None or known[0] != size:
+            content = self._storage.read(name)
+            self._parsed[name] = known = (len(content), self._parse(name, content))
+        return known[1]
+
+    def _parse(self, name: str, content: bytes) -> list[Event]:
+        lines = content.split(b"\n")
         events: list[Event] = []
         for number, line in enumerate(lines, start=1):
             if not line:

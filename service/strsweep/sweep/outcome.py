@@ -54,7 +54,7 @@ def _advice(
         higher = closest.sparsity < target
         return (
             f"the ranges end at {closest.sparsity:.2%}: "
-            f"{'raise the upper' if higher else 'lower the lower'} end of search.weight_decay"
+            f"{'raise the upper' if higher else 'lower the lower'} end of {goal.searched}"
         )
     needed = abs(closest.sparsity - target)
     return (

@@ -24,6 +24,8 @@ class Goal:
     targets: tuple[float, ...]
     tolerance: float
     max_runs: int
+    searched: str = "search.weight_decay"
+    """The setting whose range decides what can be reached."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,7 +139,13 @@ class TargetSearcher(Searcher):
 def goal(experiment: Experiment) -> Goal:
     """Return what the experiment asks of the search."""
     search = experiment.search
-    return Goal(targets=search.targets, tolerance=search.tolerance, max_runs=search.max_runs)
+    by_decay = isinstance(search.weight_decay, tuple)
+    return Goal(
+        targets=search.targets,
+        tolerance=search.tolerance,
+        max_runs=search.max_runs,
+        searched="search.weight_decay" if by_decay else "search.threshold_init",
+    )
 
 
 def finished_runs(record: SweepRecord, path: SearchPath) -> list[FinishedRun]:

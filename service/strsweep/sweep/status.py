@@ -130,7 +130,7 @@ def percent(fraction: float, digits: int | None = None) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a duration as m:ss or h:mm:ss."""
+    """Return a duration as mm:ss or h:mm:ss."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
