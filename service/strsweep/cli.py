@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ def exit_codes() -> Generator[None]:
 
     Errors that are ours are told in one message; others keep their traceback, which somebody needs.
     """
+    # Ray reads this when it is imported. Many small runs start many processes; that is no news.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "worker processes have been started on")
     try:
         yield
     except (SettingError, InvalidExperimentError) as error:

@@ -7,7 +7,7 @@ from strsweep.data import check_batch_size, check_data, load_images
 from strsweep.errors import SettingError
 from strsweep.models import check_options
 from strsweep.storage import check_writable
-from strsweep.sweep.path import SearchPath
+from strsweep.sweep.path import path_of
 from strsweep.training.run import sparse_model
 
 
@@ -21,12 +21,8 @@ def check_sweep(experiment: Experiment) -> None:
     search = experiment.search
     if not search.targets:
         raise SettingError("search.targets", [], "Name the sparsities you want, e.g. [0.8, 0.9].")
-    if SearchPath.of(search).is_point:
-        raise SettingError(
-            "search.weight_decay",
-            search.weight_decay,
-            "There is nothing to search: write a range such as [1e-5, 1e-3], or use jobs/train.py.",
-        )
+    if path_of(experiment).is_point:
+        raise _nothing_to_sweep(experiment)
     if search.max_runs < len(search.targets):
         raise SettingError(
             "search.max_runs",
@@ -43,6 +39,12 @@ def check_run(experiment: Experiment) -> None:
         SettingError: One of them is a range, or a part does not fit the others.
     """
     search = experiment.search
+    if not path_of(experiment).is_point and experiment.sparsity.method != "str":
+        raise SettingError(
+            "sparsity.budget",
+            experiment.sparsity.budget,
+            "It makes one run per target: use jobs/sweep.py, or jobs/transfer.py for one run.",
+        )
     for key in ("threshold_init", "weight_decay"):
         value = getattr(search, key)
         if isinstance(value, tuple):
@@ -62,5 +64,21 @@ def _check_parts(experiment: Experiment) -> None:
     check_writable(experiment.storage.path)
     images = load_images(experiment.data)
     check_batch_size(experiment, images)
-    settings = SearchPath.of(experiment.search).at(0.0)
+    highest = max(experiment.search.targets, default=0.0)
+    settings = path_of(experiment).at(highest)
     sparse_model(experiment, settings, images.num_classes, images.input_shape)
+
+
+def _nothing_to_sweep(experiment: Experiment) -> SettingError:
+    method = experiment.sparsity.method
+    if method != "str":
+        return SettingError(
+            "sparsity.method",
+            method,
+            "With this budget there is one run only: use jobs/train.py or jobs/transfer.py.",
+        )
+    return SettingError(
+        "search.weight_decay",
+        experiment.search.weight_decay,
+        "There is nothing to search: write a range such as [1e-5, 1e-3], or use jobs/train.py.",
+    )

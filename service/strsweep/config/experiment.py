@@ -55,7 +55,23 @@ class Experiment(Section):
         if training.precision == "float16" and not self.workers.gpus:
             remedy = "float16 needs GPUs: set workers.gpus or use bfloat16."
             raise SettingError("training.precision", "float16", remedy)
+        self._check_method()
         return self
+
+    def _check_method(self) -> None:
+        method, search = self.sparsity.method, self.search
+        if method == "str" and search.threshold_init is None:
+            raise SettingError(
+                "search.threshold_init",
+                None,
+                "STR needs a first value of its thresholds: the paper uses -25 to -12800.",
+            )
+        if method != "str" and isinstance(search.weight_decay, tuple):
+            raise SettingError(
+                "search.weight_decay",
+                list(search.weight_decay),
+                f"With sparsity.method={method} nothing is searched: write one number.",
+            )
 
     @property
     def sweep_id(self) -> str:
@@ -64,9 +80,12 @@ class Experiment(Section):
         Targets, budget and resources are left out: they are what is asked of a sweep, not what it
         is. The same file with another target continues the sweep and uses its finished runs.
         """
-        recipe = self.model_dump(mode="json", exclude={"storage", "tracking", "workers"})
+        # Without defaults: a later version may add settings, and the same file must stay the same.
+        recipe = self.model_dump(
+            mode="json", exclude={"storage", "tracking", "workers"}, exclude_defaults=True
+        )
         search: dict[str, Any] = recipe.pop("search")
-        recipe["search"] = {key: search[key] for key in ("threshold_init", "weight_decay")}
+        recipe["search"] = {key: search.get(key) for key in ("threshold_init", "weight_decay")}
         recipe["workers"] = {"count": self.workers.count}
         canonical = json.dumps(recipe, sort_keys=True).encode()
         return f"{self.name}-{hashlib.sha256(canonical).hexdigest()[:8]}"

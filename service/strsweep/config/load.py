@@ -14,10 +14,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from strsweep.config.experiment import Experiment
+from strsweep.config.presets import PRESETS
 from strsweep.errors import InvalidExperimentError, SettingError
 
 Settings = dict[str, Any]
 
+_SET_BY_PRESET = ("search.threshold_init", "search.weight_decay")
+_UNION_PREFIXES = ("tuple[", "literal[", "dict[")
 _UNION_MEMBERS = {"bool", "int", "float", "str", "constrained-float", "constrained-int"}
 
 
@@ -36,6 +39,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     settings = _read(path)
     for override in overrides:
         _apply(settings, override)
+    _apply_preset(settings, overrides)
     try:
         # JSON, so that strict mode takes lists for tuples.
         text = json.dumps(settings, default=str)
@@ -85,6 +89,30 @@ def _apply(settings: Settings, override: str) -> None:
     settings[last] = value
 
 
+def _apply_preset(settings: Settings, overrides: Sequence[str]) -> None:
+    """Let ``sparsity.preset`` take the place of the values and ranges of the search."""
+    sparsity, model = settings.get("sparsity"), settings.get("model")
+    if not isinstance(sparsity, dict) or "preset" not in sparsity:
+        return
+    name = cast("Settings", sparsity)["preset"]
+    if name not in PRESETS:
+        raise SettingError("sparsity.preset", name, f"The paper has: {', '.join(PRESETS)}.")
+    trained = str(name).rpartition("-")[0]
+    if isinstance(model, dict) and cast("Settings", model).get("name") != trained:
+        raise SettingError(
+            "sparsity.preset", name, f"It is for model.name={trained}: it does not carry over."
+        )
+    if any(text.startswith(_SET_BY_PRESET) for text in overrides):
+        raise SettingError(
+            "sparsity.preset",
+            name,
+            f"It sets {' and '.join(_SET_BY_PRESET)}: leave out one or the other.",
+        )
+    search = settings.setdefault("search", {})
+    if isinstance(search, dict):
+        search.update(PRESETS[name].model_dump(include={"threshold_init", "weight_decay"}))
+
+
 def _translate(error: ValidationError) -> InvalidExperimentError:
     # A union reports one failure per member; the key is told once.
     by_key: dict[str, SettingError] = {}
@@ -97,7 +125,11 @@ def _translate(error: ValidationError) -> InvalidExperimentError:
 
 def _is_setting(part: int | str) -> bool:
     # pydantic adds the members of a union to the path: "constrained-float", "tuple[float, float]".
-    return isinstance(part, str) and part not in _UNION_MEMBERS and not part.startswith("tuple[")
+    return (
+        isinstance(part, str)
+        and part not in _UNION_MEMBERS
+        and not part.startswith(_UNION_PREFIXES)
+    )
 
 
 def _setting_error(key: str, details: ErrorDetails) -> SettingError:

@@ -20,8 +20,8 @@ class SearchConfig(Section):
     """Wanted sparsities as fractions, e.g. 0.9 for 90 % zeros."""
     tolerance: Annotated[float, Field(gt=0, lt=0.5)] = 0.005
     """Distance from a target that still counts as hit."""
-    threshold_init: Finite | Range
-    """First value of the threshold parameters: a number, or a range to search."""
+    threshold_init: Finite | Range | None = None
+    """First value of the threshold parameters: a number, or a range to search; STR needs it."""
     weight_decay: NonNegative | Range
     """Weight decay: a number, or a range to search."""
     max_runs: Count = 32
@@ -40,9 +40,10 @@ class SearchConfig(Section):
                 )
         if len(set(self.targets)) < len(self.targets):
             raise SettingError("search.targets", list(self.targets), "Name each target once.")
-        _check_range("search.threshold_init", self.threshold_init)
         _check_range("search.weight_decay", self.weight_decay)
-        _check_threshold_init(self.threshold_init)
+        if self.threshold_init is not None:
+            _check_range("search.threshold_init", self.threshold_init)
+            _check_threshold_init(self.threshold_init)
         if isinstance(self.weight_decay, tuple) and self.weight_decay[0] <= 0:
             raise SettingError(
                 "search.weight_decay",

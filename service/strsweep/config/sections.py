@@ -14,6 +14,7 @@ from strsweep.errors import SettingError
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Folder = Annotated[Path, AfterValidator(Path.absolute)]  # workers stand elsewhere
 
@@ -25,19 +26,21 @@ class Section(BaseModel):
 
 
 class RunSettings(Section):
-    """The two settings that the search chooses for one run."""
+    """The settings that differ between the runs of one sweep."""
 
-    threshold_init: Annotated[float, Field(lt=0, allow_inf_nan=False)]
-    """First value of every threshold parameter (the paper's s_init)."""
+    threshold_init: Annotated[float, Field(lt=0, allow_inf_nan=False)] | None = None
+    """First value of every threshold parameter (the paper's s_init); None without thresholds."""
     weight_decay: NonNegative
     """Weight decay of weights, batch norm and, unless set apart, thresholds."""
+    sparsity: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Sparsity of the budget that the run obeys; None where it is learned or given by layer."""
 
 
 class ModelConfig(Section):
     """The network."""
 
     name: str
-    """``digits_cnn``, ``torchvision:NAME``, or ``package.module:factory``."""
+    """One of ours, ``torchvision:NAME``, or ``package.module:factory``."""
     options: dict[str, bool | int | float | str] = {}
     """Keyword arguments of the model's factory."""
 
@@ -78,6 +81,10 @@ class TrainingConfig(Section):
     """Memory layout of images and weights; faster convolutions on recent GPUs."""
     sync_batchnorm: bool = True
     """Batch statistics over the global batch: results do not depend on ``workers.count``."""
+    batch_norm_decay: bool = True
+    """Decay scales and shifts of batch norm too, as the paper does."""
+    compile: bool = False
+    """Train through ``torch.compile``: faster steps on GPUs after a slow first one."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the initialization, the order of the images and the augmentation."""
     checkpoint_every: Count = 1
@@ -85,16 +92,43 @@ class TrainingConfig(Section):
 
 
 class SparsityConfig(Section):
-    """How weights are thresholded."""
+    """How the network becomes sparse."""
 
+    method: Literal["str", "gmp", "dnw", "dense"] = "str"
+    """``str`` learns thresholds; ``gmp`` and ``dnw`` obey a budget; ``dense`` prunes nothing."""
     function: Literal["sigmoid", "exp"] = "sigmoid"
     """Maps the threshold parameter to the threshold; sigmoid for CNNs (appendix A.1)."""
-    granularity: Literal["layer"] = "layer"
-    """One learnable threshold per layer."""
-    skip: tuple[str, ...] = ()
-    """Layers to leave dense, by name or shell pattern."""
+    scale: Positive = 1.0
+    """Factor k of the threshold function (appendix A.1)."""
+    granularity: Literal["layer", "global", "filter", "weight"] = "layer"
+    """What one learnable threshold is for; the paper's is ``layer``, its STR-GS ``global``."""
     threshold_decay: NonNegative | None = None
     """Weight decay of the threshold parameters; by default the run's, as in the paper."""
+    preset: str | None = None
+    """A row of the paper's tables 10 and 11: sets threshold init and weight decay."""
+    budget: Literal["uniform", "erk"] | dict[str, Annotated[float, Field(ge=0, le=1)]] | None = None
+    """What ``gmp`` and ``dnw`` obey: a rule for the targets, or layer name -> density."""
+    ramp: tuple[Share, Share] = (0.2, 0.8)
+    """Shares of the epochs at which ``gmp`` begins and ends to prune."""
+    skip: tuple[str, ...] = ()
+    """Layers to leave dense, by name or shell pattern."""
+    dense_first: bool = False
+    """Leave the first layer dense."""
+    dense_last: bool = False
+    """Leave the classifier dense."""
+
+    @model_validator(mode="after")
+    def _check(self) -> SparsityConfig:
+        if not self.ramp[0] < self.ramp[1]:
+            remedy = "It must begin before it ends: the paper's is [0.2, 0.8]."
+            raise SettingError("sparsity.ramp", list(self.ramp), remedy)
+        if self.method in {"gmp", "dnw"} and self.budget is None:
+            remedy = f"{self.method} obeys a budget: use uniform, erk, or jobs/transfer.py."
+            raise SettingError("sparsity.budget", None, remedy)
+        if self.method in {"str", "dense"} and self.budget is not None:
+            remedy = "Only gmp and dnw obey a budget: set sparsity.method to one of them."
+            raise SettingError("sparsity.budget", self.budget, remedy)
+        return self
 
 
 class WorkersConfig(Section):

@@ -30,10 +30,10 @@ from strsweep.registry.package import (
     label,
     package,
 )
-from strsweep.registry.tracking import Tracking
+from strsweep.registry.tracking import Tracking, chosen
 from strsweep.storage import SweepStorage
 from strsweep.sweep.outcome import TargetOutcome, outcomes
-from strsweep.sweep.path import SearchPath
+from strsweep.sweep.path import path_of
 from strsweep.sweep.searcher import finished_runs, goal
 
 _FILES = (WEIGHTS, BUDGET_CSV, BUDGET_JSON, EXPERIMENT, RECEIPT)
@@ -66,7 +66,7 @@ class Delivery:
 
 def publish_sweep(experiment: Experiment, record: SweepRecord, tracking: Tracking) -> Delivery:
     """Package and register the most accurate run of every target that was hit."""
-    finished = finished_runs(record, SearchPath.of(experiment.search))
+    finished = finished_runs(record, path_of(experiment))
     states = outcomes(goal(experiment), finished)
     publisher = _Publisher(experiment, tracking)
     models: list[Delivered] = []
@@ -194,8 +194,7 @@ def _version_tags(receipt: Receipt) -> dict[str, str]:
         "sparsity": f"{receipt.sparsity:.6f}",
         "accuracy": f"{receipt.accuracy:.6f}",
         "macs": str(receipt.macs),
-        "weight_decay": f"{receipt.settings.weight_decay:g}",
-        "threshold_init": f"{receipt.settings.threshold_init:g}",
+        **{key: f"{value:g}" for key, value in chosen(receipt.settings).items()},
         "sweep_id": receipt.sweep_id,
         "run_id": receipt.run_id,
         "weights_sha256": receipt.weights_sha256,

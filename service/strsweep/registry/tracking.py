@@ -11,7 +11,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from strsweep import __version__
-from strsweep.config import Experiment
+from strsweep.config import Experiment, RunSettings
 from strsweep.journal import EpochFinished, Journal, RunRecord, SweepRecord, replay
 from strsweep.registry.layer_table import layer_csv
 from strsweep.registry.server import connect, experiment_id
@@ -180,14 +180,9 @@ class Tracking:
         self.client.log_dict(mlflow_id, self._experiment.model_dump(mode="json"), "experiment.yaml")
 
     def _create_run(self, run: RunRecord, mlflow_id: str) -> None:
-        settings = run.proposed.settings
-        self.client.log_batch(
-            mlflow_id,
-            params=[
-                Param("weight_decay", f"{settings.weight_decay:g}"),
-                Param("threshold_init", f"{settings.threshold_init:g}"),
-            ],
-        )
+        settings = chosen(run.proposed.settings)
+        params = [Param(key, f"{value:g}") for key, value in settings.items()]
+        self.client.log_batch(mlflow_id, params=params)
 
     def _sweep_tags(self) -> dict[str, str]:
         return {
@@ -208,6 +203,11 @@ class Tracking:
             RUN_TAG: run.run_id,
             "strsweep.reason": run.proposed.reason,
         }
+
+
+def chosen(settings: RunSettings) -> dict[str, float]:
+    """Return the settings that a run has: one without thresholds has no first value of them."""
+    return settings.model_dump(exclude_none=True)
 
 
 def _metrics(event: EpochFinished) -> list[Metric]:

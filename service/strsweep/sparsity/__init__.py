@@ -1,16 +1,31 @@
 """The idea: thresholds that are learned with the weights. Imports torch only."""
 
-from strsweep.sparsity.convert import bake, sparsify, threshold_parameters
+from strsweep.sparsity.budget import Budget, LayerBudget, check_fits, to_authors_csv
+from strsweep.sparsity.convert import Granularity, bake, sparsify, threshold_parameters
+from strsweep.sparsity.layers import WeightTensor, weight_tensors
+from strsweep.sparsity.magnitude import LargestWeights, MagnitudeMethod, obey, ramp
 from strsweep.sparsity.measure import LayerSparsity, SparsityReport, measure
-from strsweep.sparsity.threshold import SoftThreshold, soft_threshold
+from strsweep.sparsity.threshold import SoftThreshold, ThresholdFunction, soft_threshold
 
 __all__ = [
+    "Budget",
+    "Granularity",
+    "LargestWeights",
+    "LayerBudget",
     "LayerSparsity",
+    "MagnitudeMethod",
     "SoftThreshold",
     "SparsityReport",
+    "ThresholdFunction",
+    "WeightTensor",
     "bake",
+    "check_fits",
     "measure",
+    "obey",
+    "ramp",
     "soft_threshold",
     "sparsify",
     "threshold_parameters",
+    "to_authors_csv",
+    "weight_tensors",
 ]

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvTransposeNd  # pyright: ignore[reportPrivateUsage]
+from torch.nn.utils import parametrize
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from strsweep.sparsity.convert import WeightLayer, layer_threshold, weight_layers
+from strsweep.sparsity.convert import parametrization_of
+from strsweep.sparsity.layers import WeightTensor, weight_tensors
+from strsweep.sparsity.threshold import SoftThreshold
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSparsity:
-    """What one convolution or linear layer keeps."""
+    """What one convolution or linear layer keeps; layers that share a weight are one."""
 
     name: str
+    parameter: str
+    """Name of the weight in the state of the dense model."""
+    shape: tuple[int, ...]
+    """Of the weight."""
     weights: int
     zeros: int
     dense_macs: int | None
@@ -26,7 +33,7 @@ class LayerSparsity:
     macs: int | None
     """Multiply-adds that are left when zero weights are skipped."""
     threshold: float | None
-    """Learned threshold ``g(s)``; None for a layer without one."""
+    """Learned threshold, the mean if there are several; None for a layer without one."""
 
     @property
     def sparsity(self) -> float:
@@ -72,97 +79,116 @@ def measure(model: nn.Module, input_shape: Sequence[int] | None = None) -> Spars
     Args:
         model: Sparsified, baked or dense.
         input_shape: Shape of one input without the batch, e.g. ``(3, 224, 224)``. The model is run
-            once on zeros of this shape to learn at how many positions each weight is used.
+            once on zeros of this shape to see how often each weight is used.
 
     Returns:
-        One entry per convolution and linear layer. MACs are None without ``input_shape``.
+        One entry per convolution and linear weight. MACs are None without ``input_shape``.
 
     Raises:
         ValueError: The model has no convolution or linear layer.
     """
-    layers = list(weight_layers(model))
-    if not layers:
+    weights = weight_tensors(model)
+    if not weights:
         raise ValueError("the model has no convolution or linear layer to measure")
-    positions = None if input_shape is None else _positions(model, layers, tuple(input_shape))
-    with torch.no_grad():
-        # One transfer for all layers: a copy per layer would stop the GPU 54 times on a ResNet50.
-        counts = torch.stack([(layer.weight == 0).sum() for _, layer in layers]).tolist()
+    # Cached: thresholded once, and the tensor that the model multiplies with is the one counted.
+    with torch.no_grad(), parametrize.cached():
+        zeros = _integers((weight.value == 0).sum() for weight in weights)
+        macs = _macs(model, weights, tuple(input_shape)) if input_shape is not None else None
     return SparsityReport(
         layers=tuple(
-            _layer_sparsity(name, layer, zeros, None if positions is None else positions[name])
-            for (name, layer), zeros in zip(layers, counts, strict=True)
+            _layer(weight, zeros[index], None if macs is None else macs[index])
+            for index, weight in enumerate(weights)
         )
     )
 
 
-def _layer_sparsity(
-    name: str, layer: WeightLayer, zeros: int, positions: int | None
-) -> LayerSparsity:
-    threshold = layer_threshold(layer)
-    weights = layer.weight.numel()
+def _layer(weight: WeightTensor, zeros: int, macs: tuple[int, int] | None) -> LayerSparsity:
+    threshold = parametrization_of(weight, SoftThreshold)
     return LayerSparsity(
-        name=name,
-        weights=weights,
+        name=weight.name,
+        parameter=weight.parameter,
+        shape=tuple(weight.original.shape),
+        weights=weight.original.numel(),
         zeros=zeros,
-        dense_macs=None if positions is None else weights * positions,
-        macs=None if positions is None else (weights - zeros) * positions,
-        threshold=None if threshold is None else threshold.threshold.item(),
+        dense_macs=None if macs is None else macs[0],
+        macs=None if macs is None else macs[1],
+        threshold=None if threshold is None else threshold.threshold.mean().item(),
     )
 
 
-def _positions(
-    model: nn.Module, layers: list[tuple[str, WeightLayer]], input_shape: tuple[int, ...]
-) -> dict[str, int]:
-    """Run ``model`` once and count, per layer, how often each of its weights is multiplied."""
-    positions = {name: 0 for name, _ in layers}
-
-    def counter(name: str, layer: WeightLayer) -> Callable[..., None]:
-        def count(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            positions[name] += _uses_of_one_weight(layer, inputs[0], output)
-
-        return count
-
-    handles = [layer.register_forward_hook(counter(name, layer)) for name, layer in layers]
-    for name, attention in model.named_modules():
-        if isinstance(attention, nn.MultiheadAttention):  # it uses out_proj without calling it
-            count = _attention_counter(positions, f"{name}.out_proj".lstrip("."))
-            handles.append(attention.register_forward_hook(count))
-    try:
-        like = layers[0][1].weight
-        with torch.no_grad(), _evaluating(model):
-            model(torch.zeros(1, *input_shape, device=like.device, dtype=like.dtype))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return positions
+def _macs(
+    model: nn.Module, weights: Sequence[WeightTensor], input_shape: tuple[int, ...]
+) -> list[tuple[int, int]]:
+    """Run ``model`` once; return the dense and the remaining multiply-adds of every weight."""
+    like = weights[0].original
+    counter = _MacCounter([[use.value for use in weight.uses] for weight in weights])
+    with _evaluating(model), counter:
+        model(torch.zeros(1, *input_shape, device=like.device, dtype=like.dtype))
+    return list(zip(counter.dense, _integers(counter.remaining), strict=True))
 
 
-def _attention_counter(positions: dict[str, int], name: str) -> Callable[..., None]:
-    def count(attention: nn.MultiheadAttention, _: Any, outputs: tuple[Tensor, ...]) -> None:
-        positions[name] += outputs[0].numel() // attention.embed_dim
+class _MacCounter(TorchDispatchMode):
+    """Sees every convolution and matrix product, however the model calls them.
 
-    return count
+    A weight is recognized by its memory, so one that is used twice, tied, or used in slices (an
+    attention's packed projection) is counted every time, for the part that is used.
+    """
+
+    def __init__(self, values: Sequence[Sequence[Tensor]]) -> None:
+        super().__init__()
+        self._index = {_memory(v): index for index, tied in enumerate(values) for v in tied}
+        self.dense = [0] * len(values)
+        zero = torch.zeros((), dtype=torch.int64, device=values[0][0].device)
+        self.remaining = [zero.clone() for _ in values]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        for operand, uses in _operands(func, args, output):
+            index = self._index.get(_memory(operand))
+            if index is not None:
+                self.dense[index] += operand.numel() * uses
+                self.remaining[index] += (operand != 0).sum() * uses
+        return output
 
 
-def _uses_of_one_weight(layer: WeightLayer, inputs: Tensor, output: Tensor) -> int:
-    if isinstance(layer, nn.Linear):
-        return output.numel() // layer.out_features
-    if isinstance(layer, _ConvTransposeNd):
-        # A transposed convolution scatters: each weight meets each input position once.
-        return inputs.numel() // layer.in_channels
-    return output.numel() // layer.out_channels
+def _operands(func: Any, args: Any, output: Tensor) -> list[tuple[Tensor, int]]:
+    """Return what ``func`` multiplies, and how often each of its entries is used."""
+    if func is torch.ops.aten.convolution.default:
+        inputs, weight, is_transposed = args[0], args[1], args[6]
+        # A transposed convolution scatters: every weight meets every input position once.
+        seen = inputs if is_transposed else output
+        return [(weight, seen.numel() // seen.shape[1])]
+    if func is torch.ops.aten.addmm.default:
+        args = args[1:]
+    elif func not in {torch.ops.aten.mm.default, torch.ops.aten.bmm.default}:
+        return []
+    left, right = args[:2]
+    return [(left, right.shape[-1]), (right, left.shape[-2])]
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
 
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Generator[None]:
-    # Batch norm must not learn from the zeros, and every module must get its own mode back.
+    # Batch norm must not learn from the zeros, and every module must get its own mode back. The
+    # fused attention of evaluation mode would hide its projections.
     training = [module for module in model.modules() if module.training]
+    fused = torch.backends.mha.get_fastpath_enabled()
     model.eval()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
         for module in training:
             module.training = True
+
+
+def _integers(counts: Iterable[Tensor]) -> list[int]:
+    # One transfer for all layers: a copy per layer would stop the GPU 54 times on a ResNet50.
+    return torch.stack(list(counts)).tolist()
 
 
 def _total(values: Iterator[int | None]) -> int | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, get_args
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 ThresholdFunction = Literal["sigmoid", "exp"]
 
@@ -16,22 +18,22 @@ _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "
 def soft_threshold(weight: Tensor, threshold: Tensor) -> Tensor:
     """Shrink every entry of ``weight`` towards zero by ``threshold``; smaller entries become 0.
 
-    This is ``sign(w) * relu(|w| - threshold)`` (eq. 1), written as two elementwise operations.
-    Its gradient is the plain sub-gradient of the paper: an entry that is set to zero passes none
-    on (eq. 3), and the threshold receives ``-sum(grad * sign(w))`` over the others (eq. 5).
+    This is ``sign(w) * relu(|w| - threshold)`` (eq. 1). Its gradient is the plain sub-gradient of
+    the paper: an entry that is set to zero passes none on (eq. 3), and the threshold receives
+    ``-sum(grad * sign(w))`` over the others (eq. 5).
 
     Args:
         weight: Any shape.
-        threshold: Non-negative; broadcastable to ``weight``.
+        threshold: Non-negative; of a shape that broadcasts to that of ``weight``.
 
     Returns:
         A tensor of the shape of ``weight``.
     """
-    return weight - torch.clamp(weight, -threshold, threshold)
+    return _SoftThreshold.apply(weight, threshold)  # pyright: ignore[reportReturnType]
 
 
 class SoftThreshold(nn.Module):
-    """Parametrization of a weight: ``soft_threshold(weight, g(s))`` with a learnable ``s``.
+    """Parametrization of a weight: ``soft_threshold(weight, k * g(s))`` with a learnable ``s``.
 
     ``s`` starts far below zero, so that ``g(s)`` is about 0 and the layer is dense. Weight decay
     then lifts ``s`` towards 0, which raises the threshold, until the loss pushes back (section 3).
@@ -39,27 +41,40 @@ class SoftThreshold(nn.Module):
     Args:
         threshold_init: First value of ``s`` (the paper's s_init), -25 to -12800 in the paper.
         function: ``g``; ``sigmoid`` for every CNN of the paper, ``exp`` for its RNN (appendix A.1).
+        scale: ``k`` of appendix A.1, above 0; 1 throughout the paper.
+        shape: Of ``s``; broadcasts to that of the weight. ``()`` is one threshold for all of it.
 
     Raises:
-        ValueError: ``function`` is unknown.
+        ValueError: ``function`` is unknown, or ``scale`` is not above 0.
     """
 
     s: nn.Parameter
-    """Shape [], float32 or wider: the decay steps of s = -3200 vanish in half precision."""
+    """float32 or wider: the decay steps of s = -3200 vanish in half precision."""
 
-    def __init__(self, threshold_init: float, function: ThresholdFunction = "sigmoid") -> None:
+    def __init__(
+        self,
+        threshold_init: float,
+        function: ThresholdFunction = "sigmoid",
+        *,
+        scale: float = 1.0,
+        shape: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         if function not in _FUNCTIONS:
             raise ValueError(
                 f"function: got {function!r}, use one of {get_args(ThresholdFunction)}"
             )
+        if not scale > 0:
+            raise ValueError(f"scale: got {scale!r}, use a number above 0")
         self.function: ThresholdFunction = function
-        self.s = nn.Parameter(torch.tensor(float(threshold_init), dtype=torch.float32))
+        self.scale = scale
+        self.s = nn.Parameter(torch.full(tuple(shape), float(threshold_init), dtype=torch.float32))
 
     @property
     def threshold(self) -> Tensor:
-        """``g(s)``, shape []: entries at or below it in magnitude are pruned."""
-        return _FUNCTIONS[self.function](self.s)
+        """``k * g(s)``, of the shape of ``s``: entries at or below it in magnitude are pruned."""
+        values = _FUNCTIONS[self.function](self.s)
+        return values if self.scale == 1 else values * self.scale
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the thresholded weight, in the dtype of ``weight``."""
@@ -67,4 +82,49 @@ class SoftThreshold(nn.Module):
 
     def extra_repr(self) -> str:
         """Show what ``print(model)`` would otherwise hide."""
-        return f"threshold={self.threshold.item():.3e}, function={self.function}"
+        return (
+            f"threshold={self.threshold.mean().item():.3e}, shape={list(self.s.shape)}, "
+            f"function={self.function}"
+        )
+
+
+class _SoftThreshold(torch.autograd.Function):
+    """The operator with its gradients written out.
+
+    Autograd through elementwise operations gives the same numbers, but passes over the weights
+    three times as often and keeps copies of them; here only the result is kept, which the
+    convolution keeps anyway.
+    """
+
+    @staticmethod
+    def forward(weight: Tensor, threshold: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        on_cpu = threshold.ndim == 0 and threshold.device.type == "cpu"
+        if on_cpu and not torch.compiler.is_compiling():
+            # One pass over the weights. It takes a number: on a GPU that would wait for the device.
+            number = threshold.item()
+            if math.isfinite(number):  # a run that diverges has others; its loss tells
+                return functional.softshrink(weight, number)
+        return weight - torch.clamp(weight, -threshold, threshold)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+        ctx.threshold_shape = inputs[1].shape
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (output,) = ctx.saved_tensors
+        for_weight = for_threshold = None
+        if ctx.needs_input_grad[0]:
+            # With lambda 0 this is the gradient where the output is not zero, and 0 elsewhere.
+            for_weight = torch.ops.aten.softshrink_backward(gradient, output, 0.0)
+        if ctx.needs_input_grad[1]:
+            # The sign of the output is that of the weight, or 0 where the weight is pruned.
+            for_threshold = -_sum_to_shape(gradient, output.sign(), ctx.threshold_shape)
+        return for_weight, for_threshold
+
+
+def _sum_to_shape(gradient: Tensor, sign: Tensor, shape: torch.Size) -> Tensor:
+    if not shape:
+        return torch.dot(gradient.flatten(), sign.flatten())  # no product of the weights' size
+    return (gradient * sign).sum_to_size(shape)

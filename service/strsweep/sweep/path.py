@@ -1,11 +1,58 @@
-"""The line through the search ranges along which sparsity rises."""
+"""The line through the settings along which sparsity rises."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
-from strsweep.config import Range, RunSettings, SearchConfig
+from strsweep.config import Experiment, Range, RunSettings, SearchConfig
+
+
+class Path(Protocol):
+    """Maps a position in [0, 1] to settings and back; more is sparser."""
+
+    @property
+    def is_point(self) -> bool:
+        """True if there is nothing to choose."""
+        ...
+
+    def at(self, position: float) -> RunSettings:
+        """Return the settings at ``position``."""
+        ...
+
+    def locate(self, settings: RunSettings) -> float:
+        """Return the position of settings that ``at`` gave."""
+        ...
+
+
+def path_of(experiment: Experiment) -> Path:
+    """Return the path that the method of ``experiment`` moves on."""
+    if experiment.sparsity.method == "str":
+        return SearchPath.of(experiment.search)
+    assert not isinstance(experiment.search.weight_decay, tuple)
+    return BudgetPath(
+        experiment.search.weight_decay, is_point=not isinstance(experiment.sparsity.budget, str)
+    )
+
+
+@dataclass(frozen=True)
+class BudgetPath:
+    """For methods that obey a budget: the position is the sparsity."""
+
+    weight_decay: float
+    is_point: bool
+    """True if the budget is given layer by layer, or nothing is pruned."""
+
+    def at(self, position: float) -> RunSettings:
+        """Return the settings of a run whose budget has the sparsity ``position``."""
+        return RunSettings(
+            weight_decay=self.weight_decay, sparsity=None if self.is_point else position
+        )
+
+    def locate(self, settings: RunSettings) -> float:
+        """Return the sparsity of the budget."""
+        return settings.sparsity or 0.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +70,7 @@ class SearchPath:
     @classmethod
     def of(cls, search: SearchConfig) -> SearchPath:
         """Return the path through the ranges of ``search``; a number is a range of no width."""
+        assert search.threshold_init is not None
         return cls(_range(search.threshold_init), _range(search.weight_decay))
 
     @property
@@ -43,6 +91,7 @@ class SearchPath:
         if _width(self.weight_decay):
             return _share(*self.weight_decay, settings.weight_decay)
         low, high = self.threshold_init
+        assert settings.threshold_init is not None
         return _share(-low, -high, -settings.threshold_init)
 
 

@@ -16,7 +16,7 @@ from strsweep.errors import EveryRunFailedError
 from strsweep.journal import Journal, RunProposed, SweepRecord, SweepStarted, replay
 from strsweep.storage import SweepStorage
 from strsweep.sweep.cluster import claimed, slots
-from strsweep.sweep.path import SearchPath
+from strsweep.sweep.path import path_of
 from strsweep.sweep.searcher import TargetSearcher
 from strsweep.sweep.status import StatusLines, percent
 from strsweep.sweep.trial import trial
@@ -57,7 +57,7 @@ def run_single(experiment: Experiment) -> SweepRecord:
         SweepRunningError: Another job trains the same run.
         EveryRunFailedError: The run failed.
     """
-    path = SearchPath.of(experiment.search)
+    path = path_of(experiment)
     assert path.is_point
     slots(experiment)
     with claimed(experiment.sweep_id):

@@ -10,7 +10,9 @@ from ray.tune.search import Searcher
 from strsweep.config import Experiment
 from strsweep.errors import EveryRunFailedError
 from strsweep.journal import Journal, RunFailed, RunProposed, RunRecord, SweepRecord, replay
-from strsweep.sweep.path import SearchPath
+from strsweep.sweep.one_each import decide_each
+from strsweep.sweep.path import Path as SettingsPath
+from strsweep.sweep.path import path_of
 from strsweep.sweep.search import Decision, Finish, FinishedRun, Goal, OpenRun, Propose, decide
 
 _FAILURES_IN_A_ROW = 3
@@ -32,7 +34,8 @@ class TargetSearcher(Searcher):
         super().__init__()  # no metric: Tune would refuse a run that failed before its first epoch
         self._journal = journal
         self._slots = slots
-        self._path = SearchPath.of(experiment.search)
+        self._path = path_of(experiment)
+        self._rule = decide if experiment.sparsity.method == "str" else decide_each
         self._goal = goal(experiment)
         self._left_open = [run.run_id for run in self._record().runs.values() if run.is_open]
         self._running: dict[str, str] = {}
@@ -108,7 +111,7 @@ class TargetSearcher(Searcher):
         running = [record.runs[run_id] for run_id in self._running.values()]
         # A run that ended but that Tune still winds down is known already: it is in the record.
         still_open = [run for run in running if run.is_open]
-        return decide(
+        return self._rule(
             self._goal,
             finished_runs(record, self._path),
             [
@@ -148,12 +151,12 @@ def goal(experiment: Experiment) -> Goal:
     )
 
 
-def finished_runs(record: SweepRecord, path: SearchPath) -> list[FinishedRun]:
+def finished_runs(record: SweepRecord, path: SettingsPath) -> list[FinishedRun]:
     """Return the finished runs of a record as the search sees them."""
     return [_finished_run(run, path) for run in record.finished_runs]
 
 
-def _finished_run(run: RunRecord, path: SearchPath) -> FinishedRun:
+def _finished_run(run: RunRecord, path: SettingsPath) -> FinishedRun:
     assert run.finished is not None
     return FinishedRun(
         run_id=run.run_id,

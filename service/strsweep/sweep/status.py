@@ -7,10 +7,10 @@ from typing import Any
 
 from ray import tune
 
-from strsweep.config import Experiment
+from strsweep.config import Experiment, RunSettings
 from strsweep.journal import Journal, SweepRecord, replay
 from strsweep.sweep.outcome import TargetOutcome, outcomes
-from strsweep.sweep.path import SearchPath
+from strsweep.sweep.path import path_of
 from strsweep.sweep.searcher import finished_runs, goal
 
 _HEARTBEAT_S = 20.0
@@ -25,7 +25,7 @@ class StatusLines(tune.Callback):
         self._experiment = experiment
         self._journal = journal
         self._slots = slots
-        self._path = SearchPath.of(experiment.search)
+        self._path = path_of(experiment)
         self._started = self._last_line = time.monotonic()
         self._run_started: dict[str, float] = {}
         self._durations: list[float] = []
@@ -38,7 +38,7 @@ class StatusLines(tune.Callback):
         self._run_started[run_id] = time.monotonic()
         self._progress[run_id] = "starting"
         aim = "" if proposed.target is None else f"aims at {percent(proposed.target)}, "
-        self._say(f"{run_id} starts    {describe(trial.config)}  ({aim}{proposed.reason})")
+        self._say(f"{run_id} starts    {describe(proposed.settings)}  ({aim}{proposed.reason})")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -100,12 +100,12 @@ class StatusLines(tune.Callback):
         print(f"[{clock(self._last_line - self._started)}] {text}", flush=True)
 
 
-def describe(settings: dict[str, Any]) -> str:
+def describe(settings: RunSettings) -> str:
     """Return the settings of a run as a person reads them."""
-    return (
-        f"weight decay {settings['weight_decay']:.3g}, "
-        f"threshold init {settings['threshold_init']:.4g}"
-    )
+    parts = [f"weight decay {settings.weight_decay:.3g}"]
+    if settings.threshold_init is not None:
+        parts.append(f"threshold init {settings.threshold_init:.4g}")
+    return ", ".join(parts)
 
 
 def describe_target(state: TargetOutcome) -> str:

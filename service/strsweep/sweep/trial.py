@@ -17,15 +17,13 @@ def trial(config: dict[str, Any], *, experiment: dict[str, Any]) -> None:
     """Run one training run to its end; Tune calls this in an actor of its own.
 
     Args:
-        config: ``run_id``, ``threshold_init`` and ``weight_decay``, chosen by the searcher.
+        config: ``run_id`` and the run's settings, chosen by the searcher.
         experiment: The dumped experiment.
     """
     # A report waits for the controller's next poll: at Ray's default of 2 s, short epochs would
     # spend most of their time waiting.
     os.environ.setdefault(_POLL_INTERVAL, "0.2")
-    settings = RunSettings(
-        threshold_init=config["threshold_init"], weight_decay=config["weight_decay"]
-    )
+    settings = RunSettings.model_validate({key: config[key] for key in RunSettings.model_fields})
     trainer(
         Experiment.model_validate(experiment),
         config["run_id"],

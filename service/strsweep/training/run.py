@@ -23,10 +23,11 @@ from strsweep.data import (
 )
 from strsweep.errors import CheckpointError, SettingError, TrainingDivergedError
 from strsweep.models import build
-from strsweep.sparsity import SparsityReport, measure, sparsify
+from strsweep.sparsity import SparsityReport, measure
 from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.checkpoint import State
 from strsweep.training.loop import Stepper
+from strsweep.training.method import before_epoch, make_sparse
 from strsweep.training.optimizer import sgd
 from strsweep.training.schedule import learning_rate
 
@@ -92,6 +93,7 @@ class TrainingRun:
             momentum=self._config.momentum,
             weight_decay=settings.weight_decay,
             threshold_decay=experiment.sparsity.threshold_decay,
+            batch_norm_decay=self._config.batch_norm_decay,
         )
         self._stepper = Stepper(self._config, device)
         self.history: list[EpochMetrics] = []
@@ -139,6 +141,7 @@ class TrainingRun:
         batches = self._training_batches(epoch)
         # Seeded anew every epoch, so that a resumed run draws what an uninterrupted one draws.
         torch.manual_seed(batches.generator().initial_seed() + self._rank)
+        before_epoch(self.model, self._experiment, epoch)
         processes = self._experiment.data.loader_processes
         rates = [
             learning_rate(self._config, epoch, step, len(batches)) for step in range(len(batches))
@@ -170,11 +173,16 @@ class TrainingRun:
 
     def _distribute(self) -> nn.Module:
         if self._world_size == 1:
-            return self.model
+            return self._compiled(self.model)
         if self._config.sync_batchnorm:
             self.model = share_batch_statistics(self.model, self._device)
         devices: list[Any] | None = None if self._device.type == "cpu" else [self._device]
-        return DistributedDataParallel(self.model, device_ids=devices)
+        return self._compiled(DistributedDataParallel(self.model, device_ids=devices))
+
+    def _compiled(self, network: nn.Module) -> nn.Module:
+        # A wrapper for the training steps only: states, counts and evaluation stay plain.
+        compiled: Any = torch.compile(network) if self._config.compile else network
+        return compiled
 
     def _training_batches(self, epoch: int) -> TrainingBatches:
         return TrainingBatches(
@@ -208,10 +216,10 @@ def sparse_model(
     num_classes: int,
     input_shape: tuple[int, int, int],
 ) -> nn.Module:
-    """Build the model of ``experiment`` with its thresholds, on the CPU.
+    """Build the model of ``experiment`` with its thresholds or masks, on the CPU.
 
     Raises:
-        SettingError: The model cannot be built, takes other images, or has no such layer to skip.
+        SettingError: The model cannot be built, takes other images, or has no such layers.
     """
     model = build(experiment.model.name, num_classes=num_classes, **experiment.model.options)
     try:
@@ -229,13 +237,4 @@ def sparse_model(
             experiment.model.name,
             f"It returns {shape} for one image, not a tensor of shape [1, {num_classes}].",
         )
-    try:
-        return sparsify(
-            model.train(),
-            threshold_init=settings.threshold_init,
-            function=experiment.sparsity.function,
-            granularity=experiment.sparsity.granularity,
-            skip=experiment.sparsity.skip,
-        )
-    except ValueError as error:
-        raise SettingError("sparsity.skip", list(experiment.sparsity.skip), str(error)) from error
+    return make_sparse(model.train(), experiment, settings)

@@ -190,8 +190,8 @@ def test_missing_settings_are_named(tmp_path: Path) -> None:
     path.write_text("name: a\nmodel: {name: digits_cnn}\nsearch: {weight_decay: 1e-4}\n")
     with pytest.raises(InvalidExperimentError) as caught:
         load_experiment(path)
-    assert [error.setting for error in caught.value.errors] == ["data", "search.threshold_init"]
-    assert "It must be set. First value of the threshold" in str(caught.value)
+    assert [error.setting for error in caught.value.errors] == ["data"]
+    assert "data: got None. It must be set." in str(caught.value)
 
 
 @pytest.mark.parametrize(

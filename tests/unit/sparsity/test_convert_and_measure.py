@@ -97,9 +97,10 @@ def test_skipped_layers_stay_dense() -> None:
         ({"skip": ("layer9.*",)}, "matches no layer"),
         ({"skip": ("*",)}, "no convolution or linear layer"),
         ({"function": "tanh"}, "function: got 'tanh'"),
-        ({"granularity": "weight"}, "granularity: got 'weight'"),
+        ({"granularity": "kernel"}, "granularity: got 'kernel'"),
+        ({"scale": 0.0}, "scale: got 0.0"),
     ],
-    ids=["pattern", "all_skipped", "function", "granularity"],
+    ids=["pattern", "all_skipped", "function", "granularity", "scale"],
 )
 def test_refused_and_left_as_it_was(options: dict[str, Any], message: str) -> None:
     model = nn.Sequential(nn.Linear(2, 2))
@@ -111,7 +112,7 @@ def test_refused_and_left_as_it_was(options: dict[str, Any], message: str) -> No
 
 def test_a_model_is_sparsified_once() -> None:
     model = sparsify(nn.Sequential(nn.Linear(2, 2)), threshold_init=-5.0)
-    with pytest.raises(ValueError, match="soft thresholds already"):
+    with pytest.raises(ValueError, match="sparsified already"):
         sparsify(model, threshold_init=-5.0)
 
 
@@ -122,4 +123,4 @@ def test_a_model_without_weights_cannot_be_measured() -> None:
 
 def test_the_threshold_shows_when_printed() -> None:
     model = sparsify(nn.Sequential(nn.Linear(2, 2)), threshold_init=0.0)
-    assert "threshold=5.000e-01, function=sigmoid" in repr(model)
+    assert "threshold=5.000e-01, shape=[], function=sigmoid" in repr(model)

@@ -58,5 +58,5 @@ def test_attention_projections_count_as_work() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.attention(x, x, x)[0]
 
-    # The output projection, 8 x 8, meets each of the 5 tokens once.
-    assert measure(Attention(), (5, 8)).dense_macs == 8 * 8 * 5
+    # Four projections of 8 x 8 meet each of the 5 tokens once.
+    assert measure(Attention(), (5, 8)).dense_macs == 4 * 8 * 8 * 5

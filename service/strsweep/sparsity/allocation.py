@@ -1,0 +1,70 @@
+"""How a wanted sparsity is shared over the layers when nothing is learned: uniform and ERK."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from strsweep.sparsity.layers import WeightTensor, weight_tensors, without
+
+
+def uniform(model: nn.Module, sparsity: float, dense: Sequence[str] = ()) -> dict[str, float]:
+    """Return layer name -> density with the same density for all but the ``dense`` layers.
+
+    Raises:
+        ValueError: The sparsity cannot be reached.
+    """
+    return _allocate(model, sparsity, dense, _equal_share)
+
+
+def erk(model: nn.Module, sparsity: float, dense: Sequence[str] = ()) -> dict[str, float]:
+    """Return layer name -> density by the Erdos-Renyi-kernel rule (arXiv 1911.11134, section 3).
+
+    The density of a layer is proportional to the sum over the product of the sides of its weight:
+    ``(in + out + height + width) / (in * out * height * width)`` for a convolution.
+
+    Raises:
+        ValueError: The sparsity cannot be reached.
+    """
+    return _allocate(model, sparsity, dense, _sides_over_size)
+
+
+def _equal_share(_: WeightTensor) -> float:
+    return 1.0
+
+
+def _sides_over_size(weight: WeightTensor) -> float:
+    return sum(weight.original.shape) / weight.original.numel()
+
+
+def _allocate(
+    model: nn.Module,
+    sparsity: float,
+    dense: Sequence[str],
+    share: Callable[[WeightTensor], float],
+) -> dict[str, float]:
+    if not 0 <= sparsity < 1:
+        raise ValueError(f"sparsity: got {sparsity}, use a fraction in [0, 1)")
+    weights = weight_tensors(model)
+    kept = (1 - sparsity) * sum(weight.original.numel() for weight in weights)
+    pruned = without(weights, dense)
+    while True:
+        full = [weight for weight in weights if weight not in pruned]
+        left = kept - sum(weight.original.numel() for weight in full)
+        total = math.fsum(share(weight) * weight.original.numel() for weight in pruned)
+        if left < 0 or not pruned:
+            break
+        factor = left / total
+        # A layer cannot keep more than all of its weights: the others then get less.
+        fitting = [weight for weight in pruned if factor * share(weight) <= 1]
+        if len(fitting) == len(pruned):
+            densities = {weight.name: factor * share(weight) for weight in pruned}
+            return {weight.name: densities.get(weight.name, 1.0) for weight in weights}
+        pruned = fitting
+    if not pruned and abs(left) <= 0.5:
+        return {weight.name: 1.0 for weight in weights}
+    raise ValueError(
+        f"sparsity {sparsity:g} cannot be reached while {[w.name for w in full]} stay dense"
+    )

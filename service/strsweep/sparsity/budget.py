@@ -1,0 +1,273 @@
+"""Layer budgets as values: which share of its weights every layer keeps."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from torch import nn
+
+from strsweep.sparsity.allocation import erk, uniform
+from strsweep.sparsity.authors_csv import read_column, write_columns
+from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.measure import SparsityReport, measure
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerBudget:
+    """What one layer may keep."""
+
+    name: str
+    weights: int
+    density: float
+    """Share of weights that stay, in [0, 1]."""
+    dense_macs: int | None = None
+    """Multiply-adds of the dense layer for one input."""
+
+    @property
+    def sparsity(self) -> float:
+        """Share of weights that are pruned."""
+        return 1 - self.density
+
+    @property
+    def kept(self) -> int:
+        """Number of weights that stay, rounded to the nearest."""
+        return round(self.weights * self.density)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The budget of one model, in the order of its layers."""
+
+    layers: tuple[LayerBudget, ...]
+
+    @classmethod
+    def of(cls, model: nn.Module, input_shape: Sequence[int] | None = None) -> Budget:
+        """Return what ``model``, trained by any method, keeps in each layer."""
+        return cls.of_report(measure(model, input_shape))
+
+    @classmethod
+    def of_report(cls, report: SparsityReport) -> Budget:
+        """Return the budget that ``report`` measured."""
+        return cls(
+            tuple(
+                LayerBudget(
+                    name=layer.name,
+                    weights=layer.weights,
+                    density=1 - layer.sparsity,
+                    dense_macs=layer.dense_macs,
+                )
+                for layer in report.layers
+            )
+        )
+
+    @classmethod
+    def uniform(cls, model: nn.Module, sparsity: float, *, dense: Sequence[str] = ()) -> Budget:
+        """Give every layer of ``model`` the same density.
+
+        Args:
+            model: Names and sizes of the layers.
+            sparsity: Wanted share of zeros over the whole model, in [0, 1).
+            dense: Layers to leave dense, by name or shell pattern; the others make up for them.
+
+        Raises:
+            ValueError: The sparsity cannot be reached with these layers left dense.
+        """
+        return _with_densities(model, uniform(model, sparsity, dense))
+
+    @classmethod
+    def erk(cls, model: nn.Module, sparsity: float, *, dense: Sequence[str] = ()) -> Budget:
+        """Give every layer a density proportional to the sum over the product of its sides.
+
+        This is the Erdos-Renyi-kernel rule of RigL (arXiv 1911.11134, section 3): small layers keep
+        more. Layers that would keep more than all are dense, and the others make up for it.
+
+        Args:
+            model: Names and shapes of the layers.
+            sparsity: Wanted share of zeros over the whole model, in [0, 1).
+            dense: Layers to leave dense, by name or shell pattern.
+
+        Raises:
+            ValueError: The sparsity cannot be reached with these layers left dense.
+        """
+        return _with_densities(model, erk(model, sparsity, dense))
+
+    @property
+    def weights(self) -> int:
+        """Number of convolution and linear weights of the dense model."""
+        return sum(layer.weights for layer in self.layers)
+
+    @property
+    def nonzeros(self) -> float:
+        """Weights that stay; not whole where densities come from rounded percentages."""
+        return math.fsum(layer.weights * layer.density for layer in self.layers)
+
+    @property
+    def sparsity(self) -> float:
+        """Share of weights that are pruned, over all layers."""
+        return 1 - self.nonzeros / self.weights
+
+    @property
+    def dense_macs(self) -> int | None:
+        """Multiply-adds of the dense model for one input; None if a layer's are not known."""
+        counted = [layer.dense_macs for layer in self.layers if layer.dense_macs is not None]
+        return sum(counted) if len(counted) == len(self.layers) else None
+
+    @property
+    def total_macs(self) -> float | None:
+        """Multiply-adds that stay, as the paper counts them (appendix A.7)."""
+        if self.dense_macs is None:
+            return None
+        return math.fsum((layer.dense_macs or 0) * layer.density for layer in self.layers)
+
+    @property
+    def densities(self) -> dict[str, float]:
+        """Layer name -> density."""
+        return {layer.name: layer.density for layer in self.layers}
+
+    def against(self, other: Budget) -> dict[str, tuple[float, float]]:
+        """Return layer name -> own density and that of ``other``.
+
+        Raises:
+            ValueError: The budgets are of different models.
+        """
+        if [layer.name for layer in self.layers] != [layer.name for layer in other.layers]:
+            raise ValueError("the budgets are of different models")
+        theirs = other.densities
+        return {name: (density, theirs[name]) for name, density in self.densities.items()}
+
+    def backbone(self) -> Budget:
+        """Return the budget without its last layer, the classifier."""
+        return Budget(self.layers[:-1])
+
+    def with_macs(self, model: nn.Module, input_shape: Sequence[int]) -> Budget:
+        """Return the same densities with the multiply-adds of ``model``.
+
+        Raises:
+            ValueError: The layers of ``model`` are not those of the budget.
+        """
+        check_fits(self.densities, model)
+        measured = Budget.of(model, input_shape)
+        return Budget(
+            tuple(replace(layer, density=self.densities[layer.name]) for layer in measured.layers)
+        )
+
+    def to_json(self) -> str:
+        """Return a JSON list with one object per layer."""
+        return json.dumps([asdict(layer) for layer in self.layers], indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Budget:
+        """Read what ``to_json`` wrote, or the ``budget.json`` of a published model.
+
+        Raises:
+            ValueError: It is not a list of layers with name, weights and density.
+        """
+        try:
+            return cls(tuple(_parsed(row) for row in json.loads(text)))
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"this is not a layer budget: {error!r}") from error
+
+    def to_csv(self) -> str:
+        """Return one line per layer under a header."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [f.name for f in fields(LayerBudget)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(layer) for layer in self.layers)
+        return text.getvalue()
+
+    @classmethod
+    def from_csv(cls, text: str) -> Budget:
+        """Read what ``to_csv`` wrote, or the ``budget.csv`` of a published model.
+
+        Raises:
+            ValueError: A column is missing or a cell is no number.
+        """
+        try:
+            return cls(tuple(_parsed(row) for row in csv.DictReader(io.StringIO(text))))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"this is not a layer budget: {error!r}") from error
+
+    @classmethod
+    def from_authors_csv(cls, path: Path, column: str) -> Budget:
+        """Read one model of a budget table in the format that the authors of STR publish.
+
+        Args:
+            path: The table.
+            column: Overall sparsity in percent that names the model, e.g. ``"90.23"``.
+
+        Raises:
+            ValueError: The file is no such table, or has no such column.
+        """
+        rows = read_column(path.read_text(encoding="utf-8-sig"), column)
+        return cls(
+            tuple(
+                LayerBudget(name=name, weights=weights, density=1 - percent / 100, dense_macs=macs)
+                for name, weights, macs, percent in rows
+            )
+        )
+
+
+def to_authors_csv(budgets: Sequence[Budget], pool_macs: int = 0) -> str:
+    """Return the table of several budgets of one model in the format of the authors of STR.
+
+    Args:
+        budgets: One column each, named by its overall sparsity.
+        pool_macs: Of the average pool, which the table adds to the dense total (100,352 for a
+            ResNet50 at 224x224).
+
+    Raises:
+        ValueError: The budgets differ in their layers, or lack multiply-adds.
+    """
+    first = budgets[0]
+    layers = [(layer.name, layer.weights, layer.dense_macs) for layer in first.layers]
+    for budget in budgets:
+        if [(x.name, x.weights, x.dense_macs) for x in budget.layers] != layers:
+            raise ValueError("the budgets are of different models")
+    if first.dense_macs is None:
+        raise ValueError("the table needs multiply-adds: use with_macs() first")
+    return write_columns(
+        [(name, weights, macs or 0) for name, weights, macs in layers],
+        [[100 * layer.sparsity for layer in budget.layers] for budget in budgets],
+        pool_macs,
+    )
+
+
+def check_fits(densities: Mapping[str, float], model: nn.Module) -> None:
+    """Check that ``densities`` names exactly the layers of ``model``.
+
+    Raises:
+        ValueError: A layer is missing or unknown, or a density is outside [0, 1].
+    """
+    names = {weight.name for weight in weight_tensors(model)}
+    if odd := sorted(names.symmetric_difference(densities)):
+        raise ValueError(f"the budget and the model differ in their layers: {odd[:5]}")
+    for name, density in densities.items():
+        if not 0 <= density <= 1:
+            raise ValueError(f"the density of {name} is {density}, not between 0 and 1")
+
+
+def _with_densities(model: nn.Module, densities: Mapping[str, float]) -> Budget:
+    return Budget(
+        tuple(
+            LayerBudget(
+                name=weight.name, weights=weight.original.numel(), density=densities[weight.name]
+            )
+            for weight in weight_tensors(model)
+        )
+    )
+
+
+def _parsed(row: Mapping[str, str]) -> LayerBudget:
+    macs = row.get("dense_macs")
+    return LayerBudget(
+        name=row["name"],
+        weights=int(row["weights"]),
+        density=float(row["density"]),
+        dense_macs=None if macs in {None, ""} else int(str(macs)),
+    )

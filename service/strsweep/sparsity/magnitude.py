@@ -1,0 +1,120 @@
+"""Trainers that obey a budget: gradual magnitude pruning (GMP) and DNW.
+
+Both multiply with the largest weights of a layer only, chosen anew in every step, so that a pruned
+weight can come back. They differ in who learns: with GMP the weights that are kept, with DNW
+(Discovering Neural Wirings, arXiv 1906.00586) all of them, as if nothing was pruned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from strsweep.sparsity.budget import check_fits
+from strsweep.sparsity.convert import parametrization_of, parametrized, prunable
+from strsweep.sparsity.layers import weight_tensors
+
+MagnitudeMethod = Literal["gmp", "dnw"]
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+
+class LargestWeights(nn.Module):
+    """Parametrization of a weight: the largest entries in magnitude, the others are 0.
+
+    Args:
+        weights: Number of entries of the weight.
+        density: Share of them to keep in the end.
+        straight_through: Pass the gradient on to the entries that are 0, too (DNW).
+    """
+
+    def __init__(self, weights: int, density: float, *, straight_through: bool) -> None:
+        super().__init__()
+        self.weights = weights
+        self.final_pruned = int((1 - density) * weights + 1e-6)  # 1 - 0.9 is a little below 0.1
+        self.straight_through = straight_through
+        self.pruned = self.final_pruned
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return ``weight`` with its ``pruned`` smallest entries set to exactly 0."""
+        mask = largest(weight.detach(), self.weights - self.pruned)
+        return _straight_through(weight, mask) if self.straight_through else weight * mask
+
+    def get_extra_state(self) -> dict[str, int]:
+        """Keep the number of pruned entries with the weights: it changes while training."""
+        return {"pruned": self.pruned}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        """Take over the number of pruned entries."""
+        self.pruned = state["pruned"]
+
+    def extra_repr(self) -> str:
+        """Show what ``print(model)`` would otherwise hide."""
+        return f"pruned={self.pruned} of {self.weights}, straight_through={self.straight_through}"
+
+
+def obey(
+    model: AnyModule, densities: Mapping[str, float], method: MagnitudeMethod = "gmp"
+) -> AnyModule:
+    """Let every layer of ``model`` keep its share of weights, the largest ones, in place.
+
+    Args:
+        model: Dense.
+        densities: Layer name -> share of weights to keep; see ``Budget``.
+        method: ``gmp`` or ``dnw``.
+
+    Returns:
+        ``model`` itself; ``bake`` makes it plain.
+
+    Raises:
+        ValueError: The layers differ from those of ``densities``, or the model is sparse already.
+    """
+    check_fits(densities, model)
+    for weight in prunable(model, ()):
+        step = LargestWeights(
+            weight.original.numel(), densities[weight.name], straight_through=method == "dnw"
+        )
+        parametrized(weight, step)
+    return model
+
+
+def ramp(model: nn.Module, progress: float) -> None:
+    """Prune as much as gradual magnitude pruning does at this point of its ramp.
+
+    The pruned share of every layer is its final one times ``1 - (1 - progress)^3``
+    (arXiv 1710.01878, eq. 1, from 0).
+
+    Args:
+        model: With ``obey`` applied.
+        progress: Share of the ramp that is over; values outside [0, 1] are cut off.
+    """
+    share = 1 - (1 - min(max(progress, 0.0), 1.0)) ** 3
+    for weight in weight_tensors(model):
+        step = parametrization_of(weight, LargestWeights)
+        if step is not None:
+            step.pruned = int(share * step.final_pruned)
+
+
+def largest(weight: Tensor, count: int) -> Tensor:
+    """Return a mask of the shape and dtype of ``weight`` with exactly ``count`` ones."""
+    mask = torch.zeros_like(weight, memory_format=torch.contiguous_format)
+    kept = weight.abs().flatten().topk(count, sorted=False).indices
+    mask.view(-1)[kept] = 1
+    return mask
+
+
+def _straight_through(weight: Tensor, mask: Tensor) -> Tensor:
+    kept: Any = _StraightThrough.apply(weight, mask)
+    return kept
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, mask: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return weight * mask
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return gradient, None

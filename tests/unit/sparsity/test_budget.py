@@ -1,0 +1,226 @@
+"""Budgets equal the published ones, and survive every format they are written in."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torchvision import models
+
+from strsweep.sparsity import Budget, LayerBudget, check_fits, measure, to_authors_csv
+
+DATA = Path(__file__).parents[2] / "data"
+RESNET50 = DATA / "paper_table6_resnet50.csv"
+POOL_MACS = 7 * 7 * 2048
+
+# overall sparsity in percent; multiply-adds in millions as published (table 1); non-zeros in
+# millions and sparsity of all but the classifier, both computed from the table's rows
+PUBLISHED = [
+    ("79.55", 766, 5.2163, 82.070),
+    ("81.27", 705, 4.7759, 83.789),
+    ("87.70", 402, 3.1360, 90.080),
+    ("90.23", 343, 2.4920, 92.475),
+    ("90.55", 341, 2.4094, 92.773),
+    ("94.80", 182, 1.3266, 96.510),
+    ("95.03", 159, 1.2690, 96.709),
+    ("95.15", 162, 1.2377, 96.836),
+    ("96.11", 127, 0.9917, 97.643),
+    ("96.53", 117, 0.8839, 97.917),
+    ("97.78", 80, 0.5651, 98.816),
+    ("98.05", 73, 0.4980, 98.989),
+    ("98.22", 68, 0.4543, 99.108),
+    ("98.79", 54, 0.3078, 99.464),
+    ("98.98", 47, 0.2598, 99.578),
+    ("99.10", 44, 0.2296, 99.644),
+]
+
+# RigL's densities at 90 %, as the paper tabulates them: percent of zeros, layer by layer
+ERK_90 = """58 0 82 4 4 4 82 4 4 82 4 43 91 52 71 52 91 52 52 91 52 52 91 52 71 96 76 86 76 96 76 76
+96 76 76 96 76 76 96 76 76 96 76 86 98 88 93 88 98 88 88 98 88 93"""
+
+
+@pytest.fixture(scope="module")
+def resnet50() -> nn.Module:
+    model = models.resnet50()
+    model.fc = nn.Linear(2048, 1000, bias=False)
+    return model
+
+
+@pytest.mark.parametrize(("column", "macs", "nonzeros", "backbone"), PUBLISHED)
+def test_published_resnet50_budgets(
+    column: str, macs: int, nonzeros: float, backbone: float
+) -> None:
+    budget = Budget.from_authors_csv(RESNET50, column)
+    assert budget.total_macs is not None
+    print(f"{column} %: {budget.total_macs / 1e6:.2f} M, {budget.total_macs / macs / 1e6 - 1:+.2%}")
+    assert abs(budget.total_macs / 1e6 - macs) < 1
+    assert budget.nonzeros / 1e6 == pytest.approx(nonzeros, abs=1e-4)
+    assert 100 * budget.sparsity == pytest.approx(float(column), abs=0.01)
+    assert 100 * budget.backbone().sparsity == pytest.approx(backbone, abs=1e-3)
+    assert (budget.weights, budget.dense_macs) == (25_502_912, 4_089_184_256)
+
+
+def test_the_table_has_the_layers_of_our_resnet50(resnet50: nn.Module) -> None:
+    budget = Budget.from_authors_csv(RESNET50, "90.23")
+    ours = Budget.of(resnet50, (3, 224, 224))
+    assert [(x.name, x.weights, x.dense_macs) for x in ours.layers] == [
+        (x.name, x.weights, x.dense_macs) for x in budget.layers
+    ]
+
+
+@pytest.mark.parametrize(("column", "millions"), [("str_89.01", 41.70), ("gmp_89.03", 82.28)])
+def test_published_mobilenet_budgets(column: str, millions: float) -> None:
+    with (DATA / "paper_table8_mobilenet_v1.csv").open() as file:
+        layers = [
+            LayerBudget(
+                name=row["layer"],
+                weights=int(row["weights"]),
+                density=1 - float(row[column]) / 100,
+                dense_macs=int(row["macs"]),
+            )
+            for row in csv.DictReader(file)
+        ]
+    budget = Budget(tuple(layers))
+    assert (budget.weights, budget.dense_macs) == (4_209_088, 568_740_352)
+    assert budget.total_macs is not None
+    assert budget.total_macs / 1e6 == pytest.approx(millions, abs=5e-3)
+    assert 100 * budget.sparsity == pytest.approx(float(column[4:]), abs=0.01)
+
+
+def test_erk_is_rigls(resnet50: nn.Module) -> None:
+    budget = Budget.erk(resnet50, 0.9)
+    assert [round(100 * layer.sparsity) for layer in budget.layers] == [*map(int, ERK_90.split())]
+    assert budget.sparsity == pytest.approx(0.9, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "millions"), [(0.8, 818), (0.9, 409), (0.95, 204), (0.98, 82)]
+)
+def test_uniform_budgets_cost_what_is_published(
+    sparsity: float, millions: int, resnet50: nn.Module
+) -> None:
+    budget = Budget.uniform(resnet50, sparsity).with_macs(resnet50, (3, 224, 224))
+    assert budget.total_macs is not None
+    assert abs(budget.total_macs / 1e6 - millions) < 1
+
+
+def test_dense_layers_are_made_up_for(resnet50: nn.Module) -> None:
+    for rule in (Budget.uniform, Budget.erk):
+        budget = rule(resnet50, 0.8, dense=("conv1", "fc"))
+        assert budget.densities["conv1"] == budget.densities["fc"] == 1
+        assert budget.sparsity == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "dense", "message"),
+    [
+        (0.95, ("layer4.*",), "cannot be reached"),
+        (0.1, ("*",), "cannot be reached"),
+        (1.0, (), "use a fraction"),
+        (0.9, ("layer9",), "matches no layer"),
+    ],
+)
+def test_impossible_budgets(
+    sparsity: float, dense: tuple[str, ...], message: str, resnet50: nn.Module
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Budget.erk(resnet50, sparsity, dense=dense)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=6), st.floats(0, 0.99))
+def test_every_rule_keeps_the_total(widths: list[int], sparsity: float) -> None:
+    model = nn.Sequential(*(nn.Linear(a, b) for a, b in itertools.pairwise(widths)))
+    for rule in (Budget.uniform, Budget.erk):
+        budget = rule(model, sparsity)
+        assert budget.sparsity == pytest.approx(sparsity, abs=1e-9)
+        assert all(0 <= layer.density <= 1 + 1e-12 for layer in budget.layers)
+
+
+def test_writing_the_authors_table_gives_what_was_read() -> None:
+    columns = [column for column, *_ in PUBLISHED]
+    budgets = [Budget.from_authors_csv(RESNET50, column) for column in columns]
+    read = RESNET50.read_text(encoding="utf-8").splitlines()
+    written = to_authors_csv(budgets, pool_macs=POOL_MACS).splitlines()
+    # The authors' overall figure of one model, 95.03, was not made from the rounded layers.
+    assert written[1] == read[1].replace("95.03", "95.02")
+    assert written[:1] + written[2:] == read[:1] + read[2:]
+
+
+def test_json_and_csv_lose_nothing(resnet50: nn.Module) -> None:
+    budget = Budget.of(resnet50, (3, 64, 64))
+    for text, read in ((budget.to_json(), Budget.from_json), (budget.to_csv(), Budget.from_csv)):
+        assert read(text) == budget
+    without_macs = Budget.of(resnet50)
+    assert Budget.from_csv(without_macs.to_csv()) == without_macs
+    assert without_macs.total_macs is None
+
+
+def test_the_budget_of_a_model_is_what_it_keeps() -> None:
+    model = nn.Sequential(nn.Linear(4, 2, bias=False), nn.Linear(2, 1))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[0.0, 1, 0, 0], [0, 0, 0, 2]]))
+    budget = Budget.of(model, (4,))
+    assert budget.densities == {"0": 0.25, "1": 1.0}
+    assert (budget.nonzeros, budget.sparsity, budget.total_macs) == (4, 0.6, 4)
+    assert [layer.kept for layer in budget.layers] == [2, 2]
+    dense = Budget.uniform(model, 0.0)
+    assert budget.against(dense) == {"0": (0.25, 1.0), "1": (1.0, 1.0)}
+    assert Budget.of_report(measure(model)).densities == budget.densities
+
+
+@pytest.mark.parametrize(
+    ("densities", "message"),
+    [
+        ({"0": 0.5}, r"differ in their layers: \['1'\]"),
+        ({"0": 0.5, "1": 0.5, "2": 0.5}, r"differ in their layers: \['2'\]"),
+        ({"0": 0.5, "1": 1.5}, "density of 1 is 1.5"),
+    ],
+)
+def test_a_budget_of_another_model_is_refused(densities: dict[str, float], message: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 1))
+    with pytest.raises(ValueError, match=message):
+        check_fits(densities, model)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n", "not a budget table"),
+        ("Metric,Params,FLOPs,Sparsity (%)\nOverall,1,1,90\nBackbone,1,1,90\n", "it has .'90'"),
+        ("Metric,Params,FLOPs,Sparsity (%)\nOverall,1,1,x\nBackbone,1,1,90\n", "it has .'x'"),
+    ],
+)
+def test_other_tables_are_refused(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        Budget.from_authors_csv(path, "91")
+
+
+@pytest.mark.parametrize("text", ["{}x", "[1]", '[{"name": "a"}]', json.dumps({"a": 1})])
+def test_other_json_is_no_budget(text: str) -> None:
+    with pytest.raises(ValueError, match="not a layer budget"):
+        Budget.from_json(text)
+
+
+def test_other_csv_is_no_budget() -> None:
+    with pytest.raises(ValueError, match="not a layer budget"):
+        Budget.from_csv("a,b\n1,2\n")
+
+
+def test_tables_need_one_model_with_macs(resnet50: nn.Module) -> None:
+    dense, small = Budget.of(resnet50), Budget.of(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="different models"):
+        to_authors_csv([dense, small])
+    with pytest.raises(ValueError, match="needs multiply-adds"):
+        to_authors_csv([dense])
+    with pytest.raises(ValueError, match="different models"):
+        dense.against(small)

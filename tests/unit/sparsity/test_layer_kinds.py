@@ -1,0 +1,157 @@
+"""Layers of every kind are thresholded, counted and baked right."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from strsweep.sparsity import bake, measure, sparsify, threshold_parameters, weight_tensors
+
+# layer, input shape, multiply-adds by hand: weights times the positions that each of them meets
+KINDS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
+    "conv": (lambda: nn.Conv2d(3, 4, 3, padding=1), (3, 8, 8), 3 * 4 * 9 * 64),
+    "strided": (lambda: nn.Conv2d(3, 4, 3, stride=2, padding=1), (3, 8, 8), 3 * 4 * 9 * 16),
+    "grouped": (lambda: nn.Conv2d(4, 8, 3, padding=1, groups=2), (4, 8, 8), 2 * 8 * 9 * 64),
+    "depthwise": (lambda: nn.Conv2d(4, 4, 3, padding=1, groups=4), (4, 8, 8), 4 * 9 * 64),
+    "dilated": (lambda: nn.Conv2d(3, 4, 3, dilation=2), (3, 8, 8), 3 * 4 * 9 * 16),
+    "padded": (lambda: nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), (3, 8, 8), 6912),
+    "transposed": (lambda: nn.ConvTranspose2d(3, 4, 2, stride=2), (3, 8, 8), 3 * 4 * 4 * 64),
+    "conv1d": (lambda: nn.Conv1d(2, 3, 3), (2, 10), 2 * 3 * 3 * 8),
+    "conv3d": (lambda: nn.Conv3d(2, 3, 2), (2, 4, 4, 4), 2 * 3 * 8 * 27),
+    "linear": (lambda: nn.Linear(6, 5), (6,), 30),
+    "linear_on_tokens": (lambda: nn.Linear(6, 5), (7, 6), 30 * 7),
+    "linear_on_tokens_without_bias": (lambda: nn.Linear(6, 5, bias=False), (7, 6), 30 * 7),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("granularity", ["layer", "global", "filter", "weight"])
+def test_every_kind_of_layer(kind: str, granularity: str) -> None:
+    torch.manual_seed(0)
+    build, shape, macs = KINDS[kind]
+    layer = build()
+    x = torch.randn(2, *shape)
+    sparsify(layer, threshold_init=-2.5, granularity=granularity)  # pyright: ignore
+    report = measure(layer, shape)
+    assert report.dense_macs == macs
+    weight = weight_tensors(layer)[0]
+    assert report.zeros == int((weight.value == 0).sum()) > 0
+    assert report.macs == (report.weights - report.zeros) * (macs // report.weights)
+    before = layer(x)
+    assert torch.equal(bake(layer)(x), before)
+    assert measure(layer, shape).macs == report.macs
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Conv2d(3, 4, 5), (4, 1, 1, 1)),
+        (nn.Conv2d(4, 8, 3, groups=2), (8, 1, 1, 1)),
+        (nn.ConvTranspose2d(3, 4, 2), (1, 4, 1, 1)),
+        (nn.Linear(6, 5), (5, 1)),
+    ],
+)
+def test_one_threshold_per_output_filter(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    sparsify(layer, threshold_init=-5.0, granularity="filter")
+    assert threshold_parameters(layer)[0].shape == shape
+
+
+def test_the_global_threshold_is_one_parameter() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    sparsify(model, threshold_init=-5.0, granularity="global")
+    (s,) = threshold_parameters(model)
+    model(torch.ones(1, 4)).sum().backward()
+    assert s.grad is not None
+    same = copy.deepcopy(model)
+    assert len(threshold_parameters(same)) == 1
+    same.load_state_dict(model.state_dict())
+
+
+class Tied(nn.Module):
+    """Two linear layers, one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.relu(self.first(x)))
+
+
+def test_a_tied_weight_counts_once_and_stays_tied() -> None:
+    torch.manual_seed(0)
+    model, x = Tied(), torch.randn(3, 4)
+    sparsify(model, threshold_init=-1.5)
+    report = measure(model, (4,))
+    assert (len(report.layers), report.weights, report.dense_macs) == (1, 16, 32)
+    assert report.macs == 2 * (16 - report.zeros)
+    assert len(threshold_parameters(model)) == 1
+    before = model(x)
+    bake(model)
+    assert model.second.weight is model.first.weight
+    assert torch.equal(model(x), before)
+    assert len(list(model.parameters())) == 1
+    with pytest.raises(ValueError, match="share one weight"):
+        sparsify(model, threshold_init=-1.5, skip=("first",))
+
+
+def test_a_weight_tied_to_an_embedding_is_refused() -> None:
+    class Language(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(9, 4), nn.Linear(4, 9, bias=False)
+            self.body = nn.Linear(4, 4)
+            self.head.weight = self.embedding.weight
+
+    model = Language()
+    with pytest.raises(ValueError, match=r"head shares its weight with embedding\.weight"):
+        sparsify(model, threshold_init=-3.0)
+    sparsify(model, threshold_init=-3.0, skip=("head",))
+    assert len(threshold_parameters(model)) == 1
+
+
+class Attention(nn.Module):
+    """Queries attend to keys and values of another width and length."""
+
+    def __init__(self, width: int, other: int) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(width, 2, kdim=other, vdim=other, batch_first=True)
+        self.other = other
+
+    def forward(self, x: Tensor) -> Tensor:
+        context = torch.ones(len(x), 3, self.other)
+        return self.attention(x, context, context)[0]
+
+
+@pytest.mark.parametrize(
+    ("other", "names", "macs"),
+    [
+        # 5 tokens ask, 3 answer: queries and outputs meet 5 positions, keys and values 3
+        (8, ["attention.in_proj", "attention.out_proj"], 64 * (5 + 3 + 3 + 5)),
+        (
+            6,
+            [f"attention.{x}_proj" for x in ("q", "k", "v", "out")],
+            64 * 5 + 2 * 8 * 6 * 3 + 64 * 5,
+        ),
+    ],
+)
+def test_attention_projections_are_weights(other: int, names: list[str], macs: int) -> None:
+    torch.manual_seed(0)
+    model = Attention(8, other).eval()
+    plain = set(model.state_dict())
+    sparsify(model, threshold_init=-2.5)
+    report = measure(model, (5, 8))
+    assert [layer.name for layer in report.layers] == names
+    assert report.dense_macs == macs
+    assert 0 < report.zeros < report.weights
+    x = torch.randn(2, 5, 8)
+    before = model(x)
+    bake(model)
+    torch.testing.assert_close(model(x), before)
+    assert set(model.state_dict()) == plain
+    assert {layer.parameter for layer in report.layers} <= plain

@@ -1,0 +1,105 @@
+"""Magnitude trainers keep exactly what the budget says, and learn as their papers say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from strsweep.sparsity import Budget, bake, measure, obey, ramp, sparsify
+from strsweep.sparsity.magnitude import LargestWeights, largest
+
+WEIGHT = torch.tensor([[0.1, -0.9, 0.4], [-0.2, 0.0, 0.5]])
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(10, 6), nn.ReLU(), nn.Linear(6, 5, bias=False))
+
+
+def test_the_largest_weights_stay() -> None:
+    step = LargestWeights(6, density=0.5, straight_through=False)
+    torch.testing.assert_close(step(WEIGHT), torch.tensor([[0, -0.9, 0.4], [0, 0, 0.5]]))
+
+
+@given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=60), st.floats(0, 1))
+def test_exactly_as_many_stay_as_asked_for_ties_or_not(values: list[float], density: float) -> None:
+    weight = torch.tensor(values)
+    count = round(density * len(values))
+    mask = largest(weight, count)
+    assert mask.sum() == count
+    kept, pruned = weight.abs()[mask == 1], weight.abs()[mask == 0]
+    assert not len(kept) or not len(pruned) or kept.min() >= pruned.max()
+
+
+@pytest.mark.parametrize(
+    ("method", "gradient"), [("gmp", [[0, 1, 1], [0, 0, 1]]), ("dnw", [[1, 1, 1], [1, 1, 1]])]
+)
+def test_who_learns(method: Any, gradient: list[list[float]]) -> None:
+    layer = nn.Linear(3, 2, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(WEIGHT)
+    model = obey(nn.Sequential(layer), {"0": 0.5}, method)
+    model(torch.ones(1, 3)).sum().backward()
+    parametrizations: Any = layer.parametrizations
+    assert parametrizations.weight.original.grad.tolist() == gradient
+
+
+def test_a_pruned_weight_comes_back_when_it_grows() -> None:
+    model = obey(nn.Sequential(nn.Linear(3, 2, bias=False)), {"0": 0.5}, "dnw")
+    parametrizations: Any = model[0].parametrizations
+    with torch.no_grad():
+        parametrizations.weight.original.copy_(WEIGHT)
+        assert model[0].weight[1, 1] == 0
+        parametrizations.weight.original[1, 1] = 3
+        assert model[0].weight[1, 1] == 3
+
+
+@pytest.mark.parametrize("method", ["gmp", "dnw"])
+@pytest.mark.parametrize("rule", [Budget.uniform, Budget.erk])
+def test_the_budget_is_kept_to_the_weight(method: Any, rule: Any) -> None:
+    model = net()
+    budget = rule(model, 0.7)
+    obey(model, budget.densities, method)
+    report = measure(model)
+    pruned = [int((1 - x.density) * x.weights + 1e-6) for x in budget.layers]
+    assert [layer.zeros for layer in report.layers] == pruned
+    bake(model)
+    assert [layer.zeros for layer in measure(model).layers] == pruned
+    assert set(model.state_dict()) == set(net().state_dict())
+
+
+@pytest.mark.parametrize(
+    ("progress", "share"), [(-1, 0), (0, 0), (0.5, 1 - 0.5**3), (0.9, 1 - 0.1**3), (1, 1), (2, 1)]
+)
+def test_the_ramp_is_cubic(progress: float, share: float) -> None:
+    model = obey(nn.Sequential(nn.Linear(100, 100, bias=False)), {"0": 0.1})
+    ramp(model, progress)
+    assert measure(model).zeros == int(share * 9000)
+
+
+def test_the_state_remembers_how_much_is_pruned() -> None:
+    model = obey(net(), {"0": 0.5, "2": 0.5})
+    ramp(model, 0.3)
+    other = obey(net(), {"0": 0.5, "2": 0.5})
+    assert measure(other).zeros != measure(model).zeros
+    other.load_state_dict(model.state_dict())
+    assert measure(other).zeros == measure(model).zeros
+
+
+def test_a_ramp_on_another_model_changes_nothing() -> None:
+    model = sparsify(net(), threshold_init=-3.0)
+    zeros = measure(model).zeros
+    ramp(model, 1.0)
+    assert measure(model).zeros == zeros
+    with pytest.raises(ValueError, match="sparsified already"):
+        obey(model, {"0": 0.5, "2": 0.5})
+
+
+def test_it_says_what_it_prunes() -> None:
+    model = obey(net(), {"0": 0.5, "2": 1.0})
+    assert "pruned=30 of 60, straight_through=False" in repr(model)
