@@ -16,7 +16,7 @@ from strsweep.models.digits_cnn import digits_cnn
 from strsweep.models.mobilenet_v1 import mobilenet_v1
 from strsweep.models.resnet import resnet18, resnet20, resnet50
 
-Factory = Callable[..., nn.Module]
+Factory = Callable[..., Any]
 
 _OURS: dict[str, Factory] = {
     "digits_cnn": digits_cnn,
