@@ -12,7 +12,7 @@ from strsweep.config import DataConfig
 from strsweep.errors import SettingError
 
 _SHOWN = 5
-_THREADS = 16
+_THREADS = 8
 """Asking a file server for a million sizes one after the other would take an hour."""
 
 
