@@ -49,13 +49,19 @@ class DataConfig(Section):
     """The images."""
 
     name: str
-    """``digits`` (ships with scikit-learn), ``cifar10``, or ``imagefolder`` (train/ and val/)."""
+    """``digits`` (ships with scikit-learn), ``cifar10``, ``cifar100``, ``imagenet``,
+    ``imagefolder`` (train/ and val/), or ``synthetic`` (noise, to measure throughput)."""
     path: Folder | None = None
-    """Folder of the data, the same on every node; not needed for ``digits``."""
+    """Folder of the data, the same on every node; not needed for ``digits`` and ``synthetic``."""
     image_size: Annotated[int, Field(ge=8)] = 224
-    """Side of the square crop in pixels; used by ``imagefolder``."""
+    """Side of the square images in pixels; used by ``imagefolder`` and ``synthetic``."""
+    num_images: Count | None = None
+    """Training images of ``synthetic``; 12,800 by default. A tenth more are for validation."""
+    num_classes: Count | None = None
+    """Classes of ``synthetic``; 1000 by default."""
     loader_processes: Annotated[int, Field(ge=0)] = 0
-    """Processes that decode images, per worker; 0 decodes in the worker itself."""
+    """Processes that decode images, per worker; 0 decodes in the worker itself. Results do not
+    depend on it."""
 
 
 class TrainingConfig(Section):

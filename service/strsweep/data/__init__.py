@@ -1,16 +1,21 @@
 """Names to images: datasets and the exact sharding of every epoch over the workers."""
 
 from strsweep.data.batches import TrainingBatches, ValidationBatches
-from strsweep.data.datasets import Images, check_batch_size, check_data, load_images
-from strsweep.data.loader import training_loader, validation_loader
+from strsweep.data.catalog import check_batch_size, check_data, load_images
+from strsweep.data.images import Images
+from strsweep.data.loader import TrainingLoader, training_loader, validation_loader
+from strsweep.data.unreadable import unreadable_indices, unreadable_label
 
 __all__ = [
     "Images",
     "TrainingBatches",
+    "TrainingLoader",
     "ValidationBatches",
     "check_batch_size",
     "check_data",
     "load_images",
     "training_loader",
+    "unreadable_indices",
+    "unreadable_label",
     "validation_loader",
 ]

@@ -7,13 +7,18 @@ from dataclasses import dataclass
 
 import torch
 
+_FEWEST_PER_WORKER = 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingBatches:
     """One epoch of one worker. The union over the workers is the same for every number of them.
 
-    The images are shuffled by ``(seed, epoch)`` and cut into global batches; what is left over
-    after the last full batch is dropped. Worker r takes every ``world_size``-th image of a batch.
+    The images are shuffled by ``(seed, epoch)`` and cut into global batches. Worker r takes every
+    ``world_size``-th image of a batch. The last batch holds what is left over, as in the paper
+    (1,281,167 images in batches of 256 are 5005 steps), so the shares of the workers can differ by
+    one image in it. It is left out if a worker would get fewer than 2 images, as batch norm cannot
+    use a single one; only then do epochs of different numbers of workers differ.
     """
 
     num_images: int
@@ -23,16 +28,27 @@ class TrainingBatches:
     epoch: int
     rank: int = 0
     world_size: int = 1
+    drop_last: bool = False
+    """Leave out the last batch if it is not full."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """Images of every step over all workers; all but the last are ``batch_size``."""
+        full, left_over = divmod(self.num_images, self.batch_size)
+        is_kept = left_over >= _FEWEST_PER_WORKER * self.world_size and not self.drop_last
+        return [self.batch_size] * full + [left_over] * is_kept
 
     def __len__(self) -> int:
         """Steps of one epoch."""
-        return self.num_images // self.batch_size
+        return len(self.sizes)
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the image numbers of this worker, one list per step."""
         order = torch.randperm(self.num_images, generator=self.generator()).tolist()
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield order[start + self.rank : start + self.batch_size : self.world_size]
+        start = 0
+        for size in self.sizes:
+            yield order[start + self.rank : start + size : self.world_size]
+            start += size
 
     def generator(self) -> torch.Generator:
         """Return the random state of this epoch, a function of ``(seed, epoch)`` alone."""

@@ -2,49 +2,119 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from strsweep.data.batches import TrainingBatches, ValidationBatches
-from strsweep.data.datasets import Images
+from strsweep.data.images import Images
+from strsweep.data.random_state import image_seed, seeded
 
 
-def training_loader(
-    images: Images, batches: TrainingBatches, processes: int = 0
-) -> DataLoader[Any]:
-    """Yield ``(images, labels)`` of one epoch; shapes [batch / world_size, C, H, W] and [same].
+class TrainingLoader(DataLoader[Any]):
+    """Yields ``(images, labels)`` of one epoch; made by ``training_loader``.
+
+    Make one per run and call ``set_epoch`` before every epoch: the processes that decode images
+    then live as long as the run.
+    """
+
+    def __init__(self, dataset: Dataset[Any], epoch: _Epoch, options: dict[str, Any]) -> None:
+        super().__init__(dataset, **options)
+        self._epoch = epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next iteration show the batches of ``epoch``, counted from 0."""
+        self._epoch.batches = replace(self._epoch.batches, epoch=epoch)
+
+
+def training_loader(images: Images, batches: TrainingBatches, processes: int = 0) -> TrainingLoader:
+    """Yield ``(images, labels)`` of one epoch; shapes [share of the batch, C, H, W] and [same].
+
+    The augmentation of an image is a function of seed, epoch and image number alone: neither the
+    number of workers nor that of processes changes it, and it leaves torch's random state as it
+    was.
 
     Args:
         images: The data set.
-        batches: Which images, in which order; its random state also seeds the augmentation.
-        processes: Processes that decode images; 0 decodes in this one.
+        batches: Which images, in which order.
+        processes: Processes that decode images; 0 decodes in this one. Images that are in memory
+            need none.
     """
-    return _loader(images.train, batches, processes, batches.generator())
+    if isinstance(images.train, TensorDataset):
+        options = _gathering(epoch := _Epoch(batches))
+        return TrainingLoader(images.train, epoch, options)
+    options = _decoding(epoch := _SeededEpoch(batches), processes)
+    return TrainingLoader(_Augmented(images.train), epoch, options)
 
 
 def validation_loader(
     images: Images, batches: ValidationBatches, processes: int = 0
 ) -> DataLoader[Any]:
-    """Yield ``(images, labels)`` of this worker's share of the validation images."""
-    return _loader(images.val, batches, processes, torch.Generator().manual_seed(0))
+    """Yield ``(images, labels)`` of this worker's share of the validation images.
 
+    Make one per run and iterate over it after every epoch.
 
-def _loader(
-    dataset: Dataset[Any],
-    batches: TrainingBatches | ValidationBatches,
-    processes: int,
-    generator: torch.Generator,
-) -> DataLoader[Any]:
-    if isinstance(dataset, TensorDataset):
-        # One gather per batch instead of one per image: on digits the loader cost more than the
-        # network otherwise.
-        return DataLoader(dataset, sampler=batches, batch_size=None, generator=generator)
+    Args:
+        images: The data set.
+        batches: Which images.
+        processes: As of ``training_loader``.
+    """
+    in_memory = isinstance(images.val, TensorDataset)
     return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=processes,
-        generator=generator,
-        pin_memory=torch.cuda.is_available(),
+        images.val, **(_gathering(batches) if in_memory else _decoding(batches, processes))
     )
+
+
+class _Epoch:
+    """The batch sampler of a loader: the epoch can change while the loader stays."""
+
+    def __init__(self, batches: TrainingBatches) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        return iter(self.batches)
+
+
+class _SeededEpoch(_Epoch):
+    """Sends the seed of the epoch along with every image number: processes know no epochs."""
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        seed = self.batches.generator().initial_seed()
+        for batch in self.batches:
+            yield [(seed, index) for index in batch]
+
+
+class _Augmented(Dataset[Any]):
+    def __init__(self, images: Dataset[Any]) -> None:
+        self._images = images
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        epoch_seed, index = key
+        with seeded(image_seed(epoch_seed, index)):
+            return self._images[index]
+
+
+def _gathering(batches: _Epoch | ValidationBatches) -> dict[str, Any]:
+    # One gather per batch instead of one per image: on digits the loader cost more than the
+    # network otherwise.
+    return {"sampler": batches, "batch_size": None, **_shared_options()}
+
+
+def _decoding(batches: _Epoch | ValidationBatches, processes: int) -> dict[str, Any]:
+    return {
+        "batch_sampler": batches,
+        "num_workers": processes,
+        "persistent_workers": processes > 0,
+        **_shared_options(),
+    }
+
+
+def _shared_options() -> dict[str, Any]:
+    # Its own generator, or the loader would draw from torch's global one.
+    return {"generator": torch.Generator(), "pin_memory": torch.cuda.is_available()}

@@ -3,37 +3,59 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from strsweep.errors import SettingError
 from strsweep.models.digits_cnn import digits_cnn
+from strsweep.models.mobilenet_v1 import mobilenet_v1
+from strsweep.models.resnet import resnet18, resnet20, resnet50
 
-Factory = Callable[..., nn.Module]
+Factory = Callable[..., Any]
 
-_OURS: dict[str, Factory] = {"digits_cnn": digits_cnn}
+_OURS: dict[str, Factory] = {
+    "digits_cnn": digits_cnn,
+    "mobilenet_v1": mobilenet_v1,
+    "resnet18": resnet18,
+    "resnet20": resnet20,
+    "resnet50": resnet50,
+}
+_AUXILIARY_HEADS = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 
 
 def build(name: str, *, num_classes: int, **options: Any) -> nn.Module:
     """Build a dense network.
 
     Args:
-        name: One of ours (``digits_cnn``), ``torchvision:NAME`` for any torchvision classifier, or
-            ``package.module:factory`` for a callable that takes ``num_classes``.
+        name: One of ours (``digits_cnn``, ``mobilenet_v1``, ``resnet18``, ``resnet20``,
+            ``resnet50``: the networks of the paper), ``torchvision:NAME`` for any torchvision
+            classifier, or ``package.module:factory`` for a callable that takes ``num_classes``.
+            The module may lie in the folder where the job was started.
         num_classes: Outputs of the network.
         **options: Further keyword arguments of the factory.
 
+    ``torchvision:googlenet`` and ``torchvision:inception_v3`` come without their auxiliary heads,
+    so that they return one tensor in training as all others do.
+
     Raises:
-        SettingError: The name or an option does not exist, or the factory refuses the options.
+        SettingError: The name or an option does not exist, the factory refuses the options, or
+            what it builds is no network.
     """
     factory = check_options(name, options)
     try:
-        return factory(num_classes=num_classes, **options)
+        model: object = factory(num_classes=num_classes, **options)
     except (TypeError, ValueError, KeyError) as error:
         raise SettingError("model.options", options, f"{name} refuses them: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise SettingError(
+            "model.name", name, f"It returned {type(model).__name__}, not a torch.nn.Module."
+        )
+    return model
 
 
 def check_options(name: str, options: dict[str, Any]) -> Factory:
@@ -83,15 +105,42 @@ def _torchvision(name: str) -> Factory:
             f"torchvision:{name}",
             f"torchvision has no such classifier; it has {known}.",
         )
-    return models.get_model_builder(name)
+    builder = models.get_model_builder(name)
+    heads = _AUXILIARY_HEADS.get(name)
+    return builder if heads is None else _without(heads, builder)
+
+
+def _without(heads: tuple[str, ...], builder: Factory) -> Factory:
+    """Return ``builder`` without the auxiliary heads, which exist for the loss of training only."""
+
+    def factory(num_classes: int, **options: Any) -> nn.Module:
+        if options.get("aux_logits"):
+            raise ValueError("aux_logits: the auxiliary heads get no loss here, leave them out")
+        if not options.get("weights"):
+            # Left open, init_weights is a warning about a future default.
+            options = {"aux_logits": False, "init_weights": True, **options}
+        model: Any = builder(num_classes=num_classes, **options)
+        model.aux_logits = False  # published weights have brought the heads back
+        for head in heads:
+            setattr(model, head, None)
+        return model
+
+    return factory
 
 
 def _imported(module: str, attribute: str) -> Factory:
+    # `python jobs/sweep.py` puts jobs/ on the path, not the folder it stands in. Ray puts that
+    # folder, or the uploaded working directory, on the path of its workers; so do we. At the end,
+    # where it hides nothing.
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
     try:
         return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # a user's own module can raise anything
         raise SettingError(
             "model.name",
             f"{module}:{attribute}",
-            f"{error}. The module must be importable on every worker.",
+            f"{type(error).__name__}: {error}. The module must be importable on every worker: "
+            "installed there, or in the folder the job is submitted from.",
         ) from error

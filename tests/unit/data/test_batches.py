@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -40,19 +41,71 @@ def of_worker(epoch: TrainingBatches, rank: int, world_size: int) -> list[list[i
 def test_global_batches_are_the_same_for_every_number_of_workers(epoch: TrainingBatches) -> None:
     alone = of_worker(epoch, 0, 1)
     shares = [of_worker(epoch, rank, epoch.world_size) for rank in range(epoch.world_size)]
-    assert all(len(share) == len(alone) == len(epoch) for share in shares)
-    for step, batch in enumerate(alone):
-        assert sorted(chain.from_iterable(share[step] for share in shares)) == sorted(batch)
-        sizes = {len(share[step]) for share in shares}
-        assert sizes == {epoch.batch_size // epoch.world_size}
+    assert all(len(share) == len(epoch) == len(epoch.sizes) for share in shares)
+    left_over = epoch.num_images % epoch.batch_size
+    is_dropped = 2 <= left_over < 2 * epoch.world_size  # the only thing that workers can change
+    assert len(alone) == len(epoch) + is_dropped
+    for step, size in enumerate(epoch.sizes):
+        together = list(chain.from_iterable(share[step] for share in shares))
+        assert sorted(together) == sorted(alone[step])
+        assert len(together) == size
+        lengths = [len(share[step]) for share in shares]
+        assert max(lengths) - min(lengths) <= (1 if size < epoch.batch_size else 0)
+        assert min(lengths) >= min(2, epoch.batch_size // epoch.world_size)
 
 
 @given(epochs())
-def test_an_epoch_shows_no_image_twice_and_drops_less_than_a_batch(epoch: TrainingBatches) -> None:
-    shown = list(chain.from_iterable(of_worker(epoch, 0, 1)))
-    assert len(set(shown)) == len(shown)
+def test_an_epoch_shows_no_image_twice_and_drops_fewer_than_two_per_worker(
+    epoch: TrainingBatches,
+) -> None:
+    shares = [of_worker(epoch, rank, epoch.world_size) for rank in range(epoch.world_size)]
+    shown = [index for share in shares for batch in share for index in batch]
+    assert len(set(shown)) == len(shown) == sum(epoch.sizes)
     assert set(shown) <= set(range(epoch.num_images))
-    assert 0 <= epoch.num_images - len(shown) < epoch.batch_size
+    assert 0 <= epoch.num_images - len(shown) < 2 * epoch.world_size
+
+
+@pytest.mark.parametrize(
+    ("num_images", "batch_size", "world_size", "expected"),
+    [
+        (10, 4, 1, [4, 4, 2]),
+        (10, 4, 2, [4, 4]),  # 1 image a worker: batch norm cannot use it
+        (11, 4, 1, [4, 4, 3]),
+        (9, 4, 1, [4, 4]),
+        (8, 4, 2, [4, 4]),
+        (13, 8, 2, [8, 5]),
+        (3, 4, 1, [3]),
+        (0, 4, 1, []),
+    ],
+)
+def test_sizes_by_hand(
+    num_images: int, batch_size: int, world_size: int, expected: list[int]
+) -> None:
+    batches = TrainingBatches(
+        num_images=num_images, batch_size=batch_size, seed=0, epoch=0, world_size=world_size
+    )
+    assert batches.sizes == expected
+    assert len(batches) == len(expected)
+    full = replace(batches, drop_last=True)
+    assert full.sizes == [batch_size] * (num_images // batch_size)
+    assert [len(step) for step in full] == [batch_size // world_size] * len(full)
+
+
+def test_an_epoch_of_imagenet_has_the_papers_steps() -> None:
+    for world_size in (1, 4, 8, 64):
+        batches = TrainingBatches(
+            num_images=1_281_167, batch_size=256, seed=0, epoch=0, world_size=world_size
+        )
+        assert len(batches) == 5005
+        assert batches.sizes[-1] == 143
+
+
+def test_shares_of_a_partial_batch_differ_by_one() -> None:
+    batches = [
+        TrainingBatches(num_images=13, batch_size=8, seed=0, epoch=0, rank=rank, world_size=2)
+        for rank in range(2)
+    ]
+    assert [[len(step) for step in share] for share in batches] == [[4, 3], [4, 2]]
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 500))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +50,96 @@ def test_an_import_path_is_the_users_factory(
     assert (model.in_features, model.out_features) == (5, 4)
 
 
+def test_a_module_beside_the_job_is_found(tmp_path: Path) -> None:
+    (tmp_path / "own_model_of_the_job.py").write_text(OWN_MODEL)
+    jobs = tmp_path / "jobs"
+    jobs.mkdir()
+    # As with `python jobs/sweep.py`: jobs/ is on the path, the folder we stand in is not.
+    (jobs / "sweep.py").write_text(
+        "import sys; from strsweep.models import build\n"
+        "assert not {'', sys.argv[1]} & set(sys.path)\n"
+        "for _ in range(2): model = build('own_model_of_the_job:tiny', num_classes=4)\n"
+        "print(model.out_features, sys.path.index(sys.argv[1]) == len(sys.path) - 1)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "jobs/sweep.py", str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("4 True\n", "")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("def tiny(:", "SyntaxError"), ("1 / 0", "ZeroDivisionError"), ("import nowhere", "nowhere")],
+)
+def test_a_module_that_fails_is_told(
+    content: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"broken_{message.lower()}"
+    (tmp_path / f"{name}.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SettingError, match=message) as caught:
+        build(f"{name}:tiny", num_classes=3)
+    assert caught.value.setting == "model.name"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size"),
+    [
+        ("resnet18", {}, 32),
+        ("resnext50_32x4d", {}, 32),
+        ("densenet121", {}, 32),
+        ("mobilenet_v2", {}, 32),
+        ("mobilenet_v3_small", {}, 32),
+        ("efficientnet_b0", {}, 32),
+        ("convnext_tiny", {}, 32),
+        ("vit_b_16", {"image_size": 32}, 32),
+        ("swin_t", {}, 32),
+        ("regnet_x_400mf", {}, 32),
+        ("shufflenet_v2_x0_5", {}, 32),
+        ("squeezenet1_1", {}, 32),
+        ("vgg11", {}, 32),
+        ("googlenet", {}, 32),
+        ("inception_v3", {"init_weights": False}, 80),
+    ],
+)
+def test_torchvisions_classifiers_give_logits_in_training_too(
+    name: str, options: dict[str, Any], size: int
+) -> None:
+    model = build(f"torchvision:{name}", num_classes=10, **options)
+    images = torch.zeros(2, 3, size, size)
+    with torch.no_grad():
+        for mode in (True, False):
+            assert model.train(mode)(images).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_auxiliary_heads_are_refused(name: str) -> None:
+    with pytest.raises(SettingError, match="aux_logits") as caught:
+        build(f"torchvision:{name}", num_classes=10, aux_logits=True)
+    assert caught.value.setting == "model.options"
+    model = build(f"torchvision:{name}", num_classes=10, aux_logits=False, init_weights=False)
+    assert not any("aux" in key.lower() for key in model.state_dict())
+
+
+def test_a_factory_of_something_else_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "no_network.py").write_text("def factory(num_classes): return num_classes\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SettingError, match=r"returned int, not a torch\.nn\.Module") as caught:
+        build("no_network:factory", num_classes=3)
+    assert caught.value.setting == "model.name"
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        "resnet18",
+        "resnet19",
         "torchvision:resnet19",
         "no_such_module:factory",
         "math:no_such_factory",

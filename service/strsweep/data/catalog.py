@@ -1,0 +1,102 @@
+"""The data sets by name: how each is checked and opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from strsweep.config import DataConfig, Experiment
+from strsweep.data.cifar import check_cifar, open_cifar
+from strsweep.data.digits import open_digits
+from strsweep.data.folder_check import check_image_folders
+from strsweep.data.image_folders import check_imagenet, open_image_folders
+from strsweep.data.images import Images
+from strsweep.data.synthetic import open_synthetic
+from strsweep.errors import SettingError
+
+
+@dataclass(frozen=True, kw_only=True)
+class _DataSet:
+    open: Callable[[DataConfig], Images]
+    check: Callable[[DataConfig], object] | None = None
+    """Looks at all files; opens none."""
+    folder: str | None = None
+    """What data.path must hold; None for a data set without files."""
+
+
+_FOLDERS = "train/ and val/, each with a folder of images per class"
+_DATA_SETS = {
+    "cifar10": _DataSet(open=open_cifar, check=check_cifar, folder="cifar-10-batches-py/"),
+    "cifar100": _DataSet(open=open_cifar, check=check_cifar, folder="cifar-100-python/"),
+    "digits": _DataSet(open=open_digits),
+    "imagefolder": _DataSet(open=open_image_folders, check=check_image_folders, folder=_FOLDERS),
+    "imagenet": _DataSet(open=open_image_folders, check=check_imagenet, folder=_FOLDERS),
+    "synthetic": _DataSet(open=open_synthetic),
+}
+
+
+def load_images(config: DataConfig) -> Images:
+    """Open the data set that ``config`` names.
+
+    Every worker does this, so it looks at what it needs; ``check_data`` looks at every file.
+
+    Raises:
+        SettingError: The name is unknown, or the folder is not what the data set needs.
+    """
+    return _find(config).open(config)
+
+
+def check_data(config: DataConfig) -> None:
+    """Check the settings, and name and size of every file, without decoding images.
+
+    Raises:
+        SettingError: As ``load_images``; also if files are missing, empty or damaged. The message
+            names them.
+    """
+    data_set = _find(config)
+    if data_set.check is not None:
+        data_set.check(config)
+
+
+def check_batch_size(experiment: Experiment, images: Images) -> None:
+    """Check that an epoch has at least one full step.
+
+    Raises:
+        SettingError: The data set is smaller than one batch.
+    """
+    if images.num_train < experiment.training.batch_size:
+        raise SettingError(
+            "training.batch_size",
+            experiment.training.batch_size,
+            f"{experiment.data.name} has {images.num_train} training images, fewer than one batch: "
+            "use a smaller batch.",
+        )
+
+
+def _find(config: DataConfig) -> _DataSet:
+    data_set = _DATA_SETS.get(config.name)
+    if data_set is None:
+        raise SettingError("data.name", config.name, f"Use one of {sorted(_DATA_SETS)}.")
+    _check_synthetic_only(config)
+    if data_set.folder is None:
+        return data_set
+    if config.path is None:
+        raise SettingError(
+            "data.path", None, f"{config.name} needs the folder that holds {data_set.folder}."
+        )
+    if not config.path.is_dir():
+        raise SettingError(
+            "data.path",
+            str(config.path),
+            f"There is no such folder; it must hold {data_set.folder}.",
+        )
+    return data_set
+
+
+def _check_synthetic_only(config: DataConfig) -> None:
+    for key in ("num_images", "num_classes"):
+        value: int | None = getattr(config, key)
+        if value is not None and config.name != "synthetic":
+            raise SettingError(
+                f"data.{key}", value, f"{config.name} has its own number: only synthetic takes it."
+            )

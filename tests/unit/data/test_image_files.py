@@ -1,0 +1,136 @@
+"""A file that cannot be read becomes zeros with a negative label, and can be named."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from strsweep.config import DataConfig
+from strsweep.data import (
+    TrainingBatches,
+    ValidationBatches,
+    load_images,
+    training_loader,
+    unreadable_indices,
+    unreadable_label,
+    validation_loader,
+)
+from strsweep.data.decoding import decode_rgb
+
+
+def encoded(image_format: str) -> bytes:
+    image = Image.effect_noise((40, 30), 80).convert("P" if image_format == "GIF" else "RGB")
+    content = io.BytesIO()
+    image.save(content, image_format)
+    return content.getvalue()
+
+
+ENCODED = {image_format: encoded(image_format) for image_format in ("PNG", "JPEG", "GIF")}
+
+
+def float_tiff() -> bytes:
+    content = io.BytesIO()
+    Image.new("F", (4, 4)).save(content, "TIFF")
+    return content.getvalue()
+
+
+@given(st.integers(-(2**40), -1).map(lambda label: -1 - label))
+def test_a_label_tells_its_image(index: int) -> None:
+    label = unreadable_label(index)
+    assert label < 0
+    assert unreadable_indices(torch.tensor([3, label, 0])) == [index]
+
+
+def test_readable_labels_name_nothing() -> None:
+    assert unreadable_indices(torch.tensor([0, 1, 999])) == []
+
+
+def config(folder: Path) -> DataConfig:
+    return DataConfig(name="imagefolder", path=folder, image_size=16)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<html>404 Not Found</html>",
+        ENCODED["PNG"][:100],
+        ENCODED["JPEG"][:-200],
+        b"\x89PNG\r\n\x1a\n" + b"\xff" * 64,
+        b"\x00" * 4096,
+        float_tiff(),
+    ],
+    ids=["empty", "text", "cut png", "cut jpeg", "no header", "zeros", "floats"],
+)
+@pytest.mark.parametrize("processes", [0, 2])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+def test_a_bad_file_passes_through_both_loaders(
+    content: bytes, processes: int, folder: Path
+) -> None:
+    (folder / "train" / "bee" / "2.png").write_bytes(content)  # image 6 of 12
+    (folder / "val" / "ant" / "1.png").write_bytes(content)  # image 1 of 6
+    images = load_images(config(folder))
+    epoch = TrainingBatches(num_images=12, batch_size=12, seed=0, epoch=0)
+    ((batch, labels),) = training_loader(images, epoch, processes)
+    assert unreadable_indices(labels) == [6]
+    assert images.name("train", 6) == str(folder / "train" / "bee" / "2.png")
+    assert batch.shape == (12, 3, 16, 16)
+    assert batch[labels < 0].abs().sum() == 0
+    assert all(image.abs().sum() > 0 for image in batch[labels >= 0])
+    assert sorted(labels[labels >= 0].tolist()) == [0] * 4 + [1] * 3 + [2] * 4
+    everything = ValidationBatches(num_images=6, batch_size=6)
+    ((_, labels),) = validation_loader(images, everything, processes)
+    assert labels.tolist() == [0, -2, 1, 1, 2, 2]
+
+
+def test_a_file_that_vanishes_is_a_file_that_cannot_be_read(folder: Path) -> None:
+    images: Any = load_images(config(folder))
+    (folder / "train" / "ant" / "3.png").unlink()
+    image, label = images.train[3]
+    assert (label, image.shape, image.dtype) == (-4, (3, 16, 16), torch.float32)
+
+
+def test_a_decompression_bomb_is_not_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(Image.DecompressionBombError):
+        decode_rgb(folder / "train" / "ant" / "0.png")
+    images: Any = load_images(config(folder))
+    assert images.train[0][1] == unreadable_label(0)
+
+
+@given(st.sampled_from(sorted(ENCODED)), st.floats(0, 1, exclude_max=True))
+def test_a_file_cut_anywhere_is_read_or_told(
+    tmp_path_factory: pytest.TempPathFactory, image_format: str, share: float
+) -> None:
+    folder = tmp_path_factory.mktemp("cut")
+    content = ENCODED[image_format]
+    for split in ("train", "val"):
+        (folder / split / "a").mkdir(parents=True)
+        (folder / split / "a" / "0.png").write_bytes(content[: int(share * len(content))])
+    images: Any = load_images(config(folder))
+    image, label = images.train[0]
+    assert label in {0, unreadable_label(0)}
+    assert image.shape == (3, 16, 16)
+
+
+def test_bad_files_do_not_change_the_augmentation_of_others(folder: Path) -> None:
+    def batch(damage: Callable[[], object]) -> torch.Tensor:
+        damage()
+        epoch = TrainingBatches(num_images=12, batch_size=12, seed=0, epoch=0)
+        ((pictures, _),) = training_loader(load_images(config(folder)), epoch)
+        return pictures
+
+    whole = batch(lambda: None)
+    order = next(iter(TrainingBatches(num_images=12, batch_size=12, seed=0, epoch=0)))
+    damaged = batch(lambda: (folder / "train" / "ant" / "0.png").write_bytes(b""))
+    rest = torch.tensor(order) != 0
+    assert torch.equal(whole[rest], damaged[rest])

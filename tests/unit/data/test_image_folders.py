@@ -1,0 +1,227 @@
+"""Image folders open with the paper's augmentation, and damage is told before training."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+
+from strsweep.config import DataConfig
+from strsweep.data import (
+    TrainingBatches,
+    ValidationBatches,
+    check_data,
+    load_images,
+    training_loader,
+    validation_loader,
+)
+from strsweep.data.random_state import seeded
+from strsweep.errors import SettingError
+
+RED_OF_LABEL = [0, 127, 255]
+
+
+def imagefolder(path: Path, **settings: Any) -> DataConfig:
+    return DataConfig(name="imagefolder", path=path, **{"image_size": 16, **settings})
+
+
+def told(config: DataConfig) -> SettingError:
+    with pytest.raises(SettingError) as caught:
+        check_data(config)
+    return caught.value
+
+
+def test_imagefolder_gives_crops_and_labels(folder: Path) -> None:
+    check_data(imagefolder(folder))
+    images = load_images(imagefolder(folder))
+    assert (images.num_train, images.num_val, images.num_classes) == (12, 6, 3)
+    assert images.input_shape == (3, 16, 16)
+    epoch = TrainingBatches(num_images=12, batch_size=6, seed=0, epoch=0)
+    (batch, labels), _ = training_loader(images, epoch)
+    assert batch.shape == (6, 3, 16, 16)
+    assert batch.dtype == torch.float32
+    # The red of a flat image tells its class, whatever the crop.
+    red = ((batch[:, 0] * 0.229 + 0.485) * 255).mean(dim=(1, 2)).round().int().tolist()
+    assert red == [RED_OF_LABEL[label] for label in labels.tolist()]
+
+
+def test_validation_is_in_order_and_repeatable(folder: Path) -> None:
+    images = load_images(imagefolder(folder))
+    loader = validation_loader(images, ValidationBatches(num_images=6, batch_size=4))
+    first, again = list(loader), list(loader)
+    assert torch.cat([labels for _, labels in first]).tolist() == [0, 0, 1, 1, 2, 2]
+    assert [len(labels) for _, labels in first] == [4, 2]
+    for (one, _), (other, _) in zip(first, again, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_an_image_is_named_by_its_file(folder: Path) -> None:
+    images = load_images(imagefolder(folder))
+    assert images.name("train", 5) == str(folder / "train" / "bee" / "1.png")
+    assert images.name("val", 0) == str(folder / "val" / "ant" / "0.png")
+
+
+def test_the_transforms_are_the_papers(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    for split in ("train", "val"):
+        Image.fromarray(pixels).save(folder / split / "ant" / "0.png")
+    images: Any = load_images(imagefolder(folder, image_size=224))
+    image = Image.fromarray(pixels)
+    to_tensor = [
+        transforms.ToTensor(),
+        transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ]
+    evaluation = transforms.Compose([
+        transforms.Resize(256),
+        transforms.CenterCrop(224),
+        *to_tensor,
+    ])
+    torch.testing.assert_close(images.val[0][0], evaluation(image))
+    training = transforms.Compose([
+        transforms.RandomResizedCrop(224),
+        transforms.RandomHorizontalFlip(),
+        *to_tensor,
+    ])
+    for seed in range(5):
+        with seeded(seed):
+            ours = images.train[0][0]
+        with seeded(seed):
+            torch.testing.assert_close(ours, training(image))
+
+
+def remove_val(folder: Path) -> None:
+    (folder / "val").rename(folder.parent / f"{folder.name}_val")
+
+
+def empty_train(folder: Path) -> None:
+    (folder / "train").rename(folder / "moved")
+    (folder / "train").mkdir()
+
+
+def files_only(folder: Path) -> None:
+    empty_train(folder)
+    (folder / "train" / "0.png").write_bytes(b"x")
+
+
+def class_without_files(folder: Path) -> None:
+    for image in (folder / "train" / "bee").iterdir():
+        image.unlink()
+
+
+def class_of_other_files(folder: Path) -> None:
+    for name, suffix in (("bee", ".heic"), ("cat", ".TXT")):
+        for image in (folder / "val" / name).iterdir():
+            image.rename(image.with_suffix(suffix))
+    (folder / "val" / "cat" / "README").write_text("x")
+
+
+def other_class(folder: Path) -> None:
+    (folder / "val" / "cat").rename(folder / "val" / "dog")
+
+
+def loop(folder: Path) -> None:
+    (folder / "train" / "ant" / "loop.png").symlink_to(folder / "train" / "ant" / "loop.png")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (remove_val, "imagefolder needs val/ with a folder of images per class"),
+        (empty_train, "imagefolder needs train/ with a folder of images per class"),
+        (files_only, "train/ must hold a folder per class"),
+        (class_without_files, "1 class folders hold no images: train/bee. Images end in .jpg,"),
+        (
+            class_of_other_files,
+            "2 class folders hold no images: val/bee (only .heic files), "
+            "val/cat (only .TXT, README files).",
+        ),
+        (other_class, "train/ and val/ differ in their classes: ['cat', 'dog']"),
+        (loop, "loop.png cannot be read: Too many levels of symbolic links"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_damage_is_told_before_training(damage: Any, message: str, folder: Path) -> None:
+    damage(folder)
+    error = told(imagefolder(folder))
+    assert error.setting == "data.path"
+    assert message in str(error)
+
+
+@pytest.mark.parametrize("damage", [remove_val, empty_train, class_without_files, other_class])
+def test_opening_a_damaged_folder_is_a_setting_error_too(damage: Any, folder: Path) -> None:
+    damage(folder)
+    with pytest.raises(SettingError) as caught:
+        load_images(imagefolder(folder))
+    assert caught.value.setting == "data.path"
+
+
+def test_files_without_content_are_counted_and_five_are_named(folder: Path) -> None:
+    # 8 of them in all: in both splits, in a subfolder, and one a link that leads nowhere.
+    deep = folder / "train" / "cat" / "deep"
+    deep.mkdir()
+    files = [folder / "train" / "ant" / f"{index}.png" for index in range(4)]
+    files += [folder / "val" / "ant" / "0.png", deep / "0.JPEG", deep / "1.JPEG"]
+    for file in files:
+        file.write_bytes(b"")
+    (folder / "val" / "bee" / "9.png").symlink_to(folder / "nowhere.png")
+    text = str(told(imagefolder(folder)))
+    assert "8 image files have no content: " in text
+    assert [str(file) in text for file in files[:4]] == [True] * 4
+    assert str(deep / "0.JPEG") in text
+    assert str(deep / "1.JPEG") not in text
+    assert "0.JPEG, ..., Copy" in text.replace("....", "...,")
+
+
+def test_one_file_without_content_is_named(folder: Path) -> None:
+    file = folder / "val" / "cat" / "1.png"
+    file.write_bytes(b"")
+    text = str(told(imagefolder(folder)))
+    assert f"1 image files have no content: {file}. Copy" in text
+
+
+def test_files_beside_the_images_and_in_subfolders_are_fine(folder: Path) -> None:
+    (folder / "train" / "ant" / "notes.txt").write_bytes(b"")
+    (folder / "train" / "README").write_text("x")
+    deep = folder / "train" / "ant" / "deep"
+    deep.mkdir()
+    (folder / "train" / "ant" / "0.png").rename(deep / "0.PNG")
+    check_data(imagefolder(folder))
+    assert load_images(imagefolder(folder)).num_train == 12
+
+
+@pytest.fixture
+def thousand_classes(tmp_path: Path) -> Path:
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (30, 40), "red").save(picture)
+    root = tmp_path / "imagenet"
+    for split in ("train", "val"):
+        for index in range(1000):
+            folder = root / split / f"n{index:08d}"
+            folder.mkdir(parents=True)
+            os.link(picture, folder / "a.png")
+    return root
+
+
+def test_imagenet_is_a_folder_of_a_thousand_classes(thousand_classes: Path) -> None:
+    config = DataConfig(name="imagenet", path=thousand_classes)
+    check_data(config)
+    images = load_images(config)
+    assert (images.num_classes, images.input_shape) == (1000, (3, 224, 224))
+    first: Any = images.val
+    assert first[999][1] == 999
+    error = told(config.model_copy(update={"image_size": 160}))
+    assert error.setting == "data.image_size"
+    assert "imagenet is trained at 224 pixels: use data.name imagefolder" in error.remedy
+
+
+def test_other_images_are_not_imagenet(folder: Path) -> None:
+    error = told(DataConfig(name="imagenet", path=folder))
+    assert error.setting == "data.path"
+    assert "1000 class folders in train/, there are 3" in error.remedy
+    assert "Use data.name imagefolder" in error.remedy
