@@ -40,6 +40,10 @@ class TrainingDivergedError(StrsweepError):
     """The training loss became NaN or infinite."""
 
 
+class ImagesUnreadableError(StrsweepError):
+    """Too many images could not be read: their storage is away. Trying again later may help."""
+
+
 class JournalError(StrsweepError):
     """A journal line in the middle of a file cannot be read: the file was edited or damaged."""
 

@@ -8,7 +8,7 @@ from strsweep.errors import SettingError
 from strsweep.models import check_options
 from strsweep.storage import check_writable
 from strsweep.sweep.path import path_of
-from strsweep.training.run import sparse_model
+from strsweep.training.network import sparse_model
 
 
 def check_sweep(experiment: Experiment) -> None:

@@ -3,6 +3,7 @@
 from strsweep.journal.events import (
     EpochFinished,
     Event,
+    ImagesUnreadable,
     LayerRow,
     ModelPublished,
     RunFailed,
@@ -16,6 +17,7 @@ from strsweep.journal.record import RunRecord, SweepRecord, replay
 __all__ = [
     "EpochFinished",
     "Event",
+    "ImagesUnreadable",
     "Journal",
     "LayerRow",
     "ModelPublished",

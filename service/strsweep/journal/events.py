@@ -45,6 +45,15 @@ class EpochFinished(_Event):
     metrics: dict[str, float]
 
 
+class ImagesUnreadable(_Event):
+    """Image files could not be decoded and were left out; told once per file."""
+
+    event: Literal["images_unreadable"] = "images_unreadable"
+    run_id: str
+    names: tuple[str, ...]
+    """Not all of them if they are many."""
+
+
 class LayerRow(BaseModel):
     """One layer of a finished run."""
 
@@ -91,7 +100,13 @@ class ModelPublished(_Event):
 
 
 Event = Annotated[
-    SweepStarted | RunProposed | EpochFinished | RunFinished | RunFailed | ModelPublished,
+    SweepStarted
+    | RunProposed
+    | EpochFinished
+    | ImagesUnreadable
+    | RunFinished
+    | RunFailed
+    | ModelPublished,
     Field(discriminator="event"),
 ]
 

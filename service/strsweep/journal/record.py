@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from strsweep.journal.events import (
     EpochFinished,
     Event,
+    ImagesUnreadable,
     ModelPublished,
     RunFailed,
     RunFinished,
@@ -27,6 +28,8 @@ class RunRecord:
     """Epochs written, repeated ones included: what the run cost."""
     finished: RunFinished | None = None
     failed: RunFailed | None = None
+    unreadable: list[str] = field(default_factory=list[str])
+    """Image files that could not be decoded and were left out."""
 
     @property
     def run_id(self) -> str:
@@ -91,6 +94,9 @@ def _apply(record: SweepRecord, event: Event) -> None:
             run = record.runs[event.run_id]
             run.epochs[int(event.metrics["epoch"])] = event
             run.num_epochs_trained += 1
+        case ImagesUnreadable() if event.run_id in record.runs:
+            known = record.runs[event.run_id].unreadable
+            known += [name for name in event.names if name not in known]
         case RunFinished() if event.run_id in record.runs:
             record.runs[event.run_id].finished = event
         case RunFailed() if event.run_id in record.runs:

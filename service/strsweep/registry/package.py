@@ -18,7 +18,7 @@ from strsweep.registry.layer_table import layer_csv, layer_json
 from strsweep.sparsity import bake
 from strsweep.storage import SweepStorage
 from strsweep.training.checkpoint import load_checkpoint
-from strsweep.training.run import sparse_model
+from strsweep.training.network import sparse_model
 
 WEIGHTS, RECEIPT, EXPERIMENT = "weights.safetensors", "receipt.json", "experiment.json"
 BUDGET_CSV, BUDGET_JSON = "budget.csv", "budget.json"

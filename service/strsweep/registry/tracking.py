@@ -121,6 +121,10 @@ class Tracking:
             self.client.set_terminated(mlflow_id, "FINISHED" if run.finished else "FAILED")
             if run.failed is not None:
                 self.client.set_tag(mlflow_id, "strsweep.failure", run.failed.reason)
+            if run.unreadable:
+                self.client.log_text(
+                    mlflow_id, "\n".join(run.unreadable) + "\n", "unreadable_images.txt"
+                )
             self._closed.add(run.run_id)
 
     def _deliver_epochs(self, mlflow_id: str, run: RunRecord) -> None:

@@ -1,7 +1,9 @@
 """The idea: thresholds that are learned with the weights. Imports torch only."""
 
-from strsweep.sparsity.budget import Budget, LayerBudget, check_fits, to_authors_csv
+from strsweep.sparsity.allocation import check_fits
+from strsweep.sparsity.budget import Budget, to_authors_csv
 from strsweep.sparsity.convert import Granularity, bake, sparsify, threshold_parameters
+from strsweep.sparsity.layer_budget import LayerBudget
 from strsweep.sparsity.layers import WeightTensor, weight_tensors
 from strsweep.sparsity.magnitude import LargestWeights, MagnitudeMethod, obey, ramp
 from strsweep.sparsity.measure import LayerSparsity, SparsityReport, measure

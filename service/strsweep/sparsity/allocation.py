@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
@@ -29,6 +29,20 @@ def erk(model: nn.Module, sparsity: float, dense: Sequence[str] = ()) -> dict[st
         ValueError: The sparsity cannot be reached.
     """
     return _allocate(model, sparsity, dense, _sides_over_size)
+
+
+def check_fits(densities: Mapping[str, float], model: nn.Module) -> None:
+    """Check that ``densities`` names exactly the layers of ``model``.
+
+    Raises:
+        ValueError: A layer is missing or unknown, or a density is outside [0, 1].
+    """
+    names = {weight.name for weight in weight_tensors(model)}
+    if odd := sorted(names.symmetric_difference(densities)):
+        raise ValueError(f"the budget and the model differ in their layers: {odd[:5]}")
+    for name, density in densities.items():
+        if not 0 <= density <= 1:
+            raise ValueError(f"the density of {name} is {density}, not between 0 and 1")
 
 
 def _equal_share(_: WeightTensor) -> float:

@@ -13,15 +13,14 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
+from strsweep.sparsity.layer_budget import LayerBudget
+
 _HEADER = ("Metric", "Params", "FLOPs", "Sparsity (%)")
 _POOL = "AP - adaptive average pool before fc"
 _LAYER = re.compile(r"Layer \d+ - (.+)")
 
-Row = tuple[str, int, int, float]
-"""Layer name, weights, dense multiply-adds, sparsity in percent."""
 
-
-def read_column(text: str, column: str) -> list[Row]:
+def read_column(text: str, column: str) -> tuple[LayerBudget, ...]:
     """Return the layers of the model that ``column`` names, e.g. ``"90.23"``.
 
     Raises:
@@ -35,40 +34,56 @@ def read_column(text: str, column: str) -> list[Row]:
     if not matching:
         raise ValueError(f"the table has no model {column!r}; it has {[n for n in names if n]}")
     layers = [(match[1], row) for row in rows if (match := _LAYER.fullmatch(row[0]))]
-    return [(name, int(row[1]), int(row[2]), float(row[matching[0]])) for name, row in layers]
+    return tuple(
+        LayerBudget(
+            name=name,
+            weights=int(row[1]),
+            dense_macs=int(row[2]),
+            density=1 - float(row[matching[0]]) / 100,
+        )
+        for name, row in layers
+    )
 
 
-def write_columns(
-    layers: Sequence[tuple[str, int, int]], columns: Sequence[Sequence[float]], pool_macs: int
-) -> str:
+def write_columns(models: Sequence[Sequence[LayerBudget]], pool_macs: int) -> str:
     """Return the table.
 
     Args:
-        layers: Name, weights and dense multiply-adds of each, the classifier last.
-        columns: For each model the sparsity of every layer in percent.
+        models: The layers of each, the classifier last.
         pool_macs: Of the average pool: a row of its own, and part of the total.
+
+    Raises:
+        ValueError: The models differ in their layers, or lack multiply-adds.
     """
+    names = [_name(layer) for layer in models[0]]
+    if any([_name(layer) for layer in model] != names for model in models):
+        raise ValueError("the budgets are of different models")
+    if any(layer.dense_macs is None for layer in models[0]):
+        raise ValueError("the table needs multiply-adds: use with_macs() first")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_HEADER, *[""] * (len(columns) - 1)])
-    writer.writerow(["Overall", *_totals(layers, columns, pool_macs)])
-    writer.writerow(["Backbone", *_totals(layers[:-1], columns, 0)])
-    for number, (name, weights, macs) in enumerate(layers, 1):
-        cells = [_percent(column[number - 1]) for column in columns]
-        writer.writerow([f"Layer {number} - {name}", weights, macs, *cells])
-    writer.writerow([_POOL, 0, pool_macs, *["0"] * len(columns)])
+    writer.writerow([*_HEADER, *[""] * (len(models) - 1)])
+    writer.writerow(["Overall", *_totals(models, pool_macs)])
+    writer.writerow(["Backbone", *_totals([model[:-1] for model in models], 0)])
+    for number, same in enumerate(zip(*models, strict=True), 1):
+        cells = [_percent(100 * layer.sparsity) for layer in same]
+        layer = same[0]
+        writer.writerow([f"Layer {number} - {layer.name}", layer.weights, layer.dense_macs, *cells])
+    writer.writerow([_POOL, 0, pool_macs, *["0"] * len(models)])
     return "\ufeff" + text.getvalue()
 
 
-def _totals(
-    layers: Sequence[tuple[str, int, int]], columns: Sequence[Sequence[float]], pool_macs: int
-) -> list[object]:
-    weights = sum(layer[1] for layer in layers)
+def _name(layer: LayerBudget) -> tuple[str, int, int | None]:
+    return layer.name, layer.weights, layer.dense_macs
+
+
+def _totals(models: Sequence[Sequence[LayerBudget]], pool_macs: int) -> list[object]:
+    weights = sum(layer.weights for layer in models[0])
+    macs = sum(layer.dense_macs or 0 for layer in models[0])
     overall = [
-        sum(layer[1] * percent for layer, percent in zip(layers, column, strict=False)) / weights
-        for column in columns
+        100 * sum(layer.weights * layer.sparsity for layer in model) / weights for model in models
     ]
-    return [weights, pool_macs + sum(layer[2] for layer in layers), *map(_percent, overall)]
+    return [weights, macs + pool_macs, *map(_percent, overall)]
 
 
 def _percent(value: float) -> str:

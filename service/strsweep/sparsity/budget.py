@@ -12,32 +12,11 @@ from pathlib import Path
 
 from torch import nn
 
-from strsweep.sparsity.allocation import erk, uniform
+from strsweep.sparsity.allocation import check_fits, erk, uniform
 from strsweep.sparsity.authors_csv import read_column, write_columns
+from strsweep.sparsity.layer_budget import LayerBudget, layers_of_rows
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.measure import SparsityReport, measure
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerBudget:
-    """What one layer may keep."""
-
-    name: str
-    weights: int
-    density: float
-    """Share of weights that stay, in [0, 1]."""
-    dense_macs: int | None = None
-    """Multiply-adds of the dense layer for one input."""
-
-    @property
-    def sparsity(self) -> float:
-        """Share of weights that are pruned."""
-        return 1 - self.density
-
-    @property
-    def kept(self) -> int:
-        """Number of weights that stay, rounded to the nearest."""
-        return round(self.weights * self.density)
 
 
 @dataclass(frozen=True)
@@ -169,9 +148,10 @@ class Budget:
             ValueError: It is not a list of layers with name, weights and density.
         """
         try:
-            return cls(tuple(_parsed(row) for row in json.loads(text)))
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(f"this is not a layer budget: {error!r}") from error
+            rows = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"this is not a layer budget: {error}") from error
+        return cls(layers_of_rows(rows))
 
     def to_csv(self) -> str:
         """Return one line per layer under a header."""
@@ -188,10 +168,7 @@ class Budget:
         Raises:
             ValueError: A column is missing or a cell is no number.
         """
-        try:
-            return cls(tuple(_parsed(row) for row in csv.DictReader(io.StringIO(text))))
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"this is not a layer budget: {error!r}") from error
+        return cls(layers_of_rows(csv.DictReader(io.StringIO(text))))
 
     @classmethod
     def from_authors_csv(cls, path: Path, column: str) -> Budget:
@@ -204,13 +181,7 @@ class Budget:
         Raises:
             ValueError: The file is no such table, or has no such column.
         """
-        rows = read_column(path.read_text(encoding="utf-8-sig"), column)
-        return cls(
-            tuple(
-                LayerBudget(name=name, weights=weights, density=1 - percent / 100, dense_macs=macs)
-                for name, weights, macs, percent in rows
-            )
-        )
+        return cls(read_column(path.read_text(encoding="utf-8-sig"), column))
 
 
 def to_authors_csv(budgets: Sequence[Budget], pool_macs: int = 0) -> str:
@@ -224,32 +195,7 @@ def to_authors_csv(budgets: Sequence[Budget], pool_macs: int = 0) -> str:
     Raises:
         ValueError: The budgets differ in their layers, or lack multiply-adds.
     """
-    first = budgets[0]
-    layers = [(layer.name, layer.weights, layer.dense_macs) for layer in first.layers]
-    for budget in budgets:
-        if [(x.name, x.weights, x.dense_macs) for x in budget.layers] != layers:
-            raise ValueError("the budgets are of different models")
-    if first.dense_macs is None:
-        raise ValueError("the table needs multiply-adds: use with_macs() first")
-    return write_columns(
-        [(name, weights, macs or 0) for name, weights, macs in layers],
-        [[100 * layer.sparsity for layer in budget.layers] for budget in budgets],
-        pool_macs,
-    )
-
-
-def check_fits(densities: Mapping[str, float], model: nn.Module) -> None:
-    """Check that ``densities`` names exactly the layers of ``model``.
-
-    Raises:
-        ValueError: A layer is missing or unknown, or a density is outside [0, 1].
-    """
-    names = {weight.name for weight in weight_tensors(model)}
-    if odd := sorted(names.symmetric_difference(densities)):
-        raise ValueError(f"the budget and the model differ in their layers: {odd[:5]}")
-    for name, density in densities.items():
-        if not 0 <= density <= 1:
-            raise ValueError(f"the density of {name} is {density}, not between 0 and 1")
+    return write_columns([budget.layers for budget in budgets], pool_macs)
 
 
 def _with_densities(model: nn.Module, densities: Mapping[str, float]) -> Budget:
@@ -260,14 +206,4 @@ def _with_densities(model: nn.Module, densities: Mapping[str, float]) -> Budget:
             )
             for weight in weight_tensors(model)
         )
-    )
-
-
-def _parsed(row: Mapping[str, str]) -> LayerBudget:
-    macs = row.get("dense_macs")
-    return LayerBudget(
-        name=row["name"],
-        weights=int(row["weights"]),
-        density=float(row["density"]),
-        dense_macs=None if macs in {None, ""} else int(str(macs)),
     )

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from strsweep.sparsity.budget import check_fits
+from strsweep.sparsity.allocation import check_fits
 from strsweep.sparsity.convert import parametrization_of, parametrized, prunable
 from strsweep.sparsity.layers import weight_tensors
 

@@ -14,6 +14,7 @@ from strsweep.sweep.path import path_of
 from strsweep.sweep.searcher import finished_runs, goal
 
 _HEARTBEAT_S = 20.0
+_NAMED = 5
 _RUNS_PER_OPEN_TARGET = 1.5
 """What the search needs on a smooth curve beyond its first runs."""
 
@@ -65,6 +66,9 @@ class StatusLines(tune.Callback):
             f"{run_id} finished  sparsity {percent(metrics['sparsity'], 2)}  "
             f"accuracy {percent(metrics['accuracy'], 2)}"
         )
+        if run.unreadable:
+            shown = ", ".join(run.unreadable[:_NAMED])
+            self._say(f"{run_id} left out {len(run.unreadable)} images it cannot read: {shown}")
         self._say_targets(record)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -28,17 +28,20 @@ class _SumOverWorkers(torch.autograd.Function):
 
 
 class GlobalBatchNorm(nn.BatchNorm2d):
-    """``BatchNorm2d`` with the statistics of all workers' batches, which are equal in size."""
+    """``BatchNorm2d`` with the statistics of all workers' batches."""
 
     def forward(self, input: Tensor) -> Tensor:  # ruff: ignore[builtin-argument-shadowing] - torch's name
         """Normalize ``input`` of shape [N, C, H, W]."""
         if not self.training:
             return super().forward(input)
-        dims, world_size = (0, 2, 3), dist.get_world_size()
+        dims = (0, 2, 3)
         # Sums in half precision lose the small differences that the variance is made of.
         images = input.to(torch.promote_types(input.dtype, torch.float32))
-        count = images.numel() // images.shape[1] * world_size
-        mean = _SumOverWorkers.apply(images.sum(dims)) / count  # pyright: ignore
+        # The shares of the last batch can differ, so the count is summed along with the values.
+        sums = torch.cat([images.sum(dims), images.new_full((1,), images[:, 0].numel())])
+        sums = _SumOverWorkers.apply(sums)  # pyright: ignore
+        count = sums[-1].detach()
+        mean = sums[:-1] / count
         centred = images - mean[:, None, None]
         variance = _SumOverWorkers.apply(centred.square().sum(dims)) / count  # pyright: ignore
         self._track(mean.detach(), variance.detach() * count / (count - 1))

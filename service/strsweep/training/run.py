@@ -9,25 +9,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from strsweep.config import Experiment, RunSettings
-from strsweep.data import (
-    TrainingBatches,
-    ValidationBatches,
-    check_batch_size,
-    load_images,
-    training_loader,
-    validation_loader,
-)
-from strsweep.errors import CheckpointError, SettingError, TrainingDivergedError
-from strsweep.models import build
+from strsweep.errors import CheckpointError, TrainingDivergedError
 from strsweep.sparsity import SparsityReport, measure
 from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.checkpoint import State
+from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.loop import Stepper
-from strsweep.training.method import before_epoch, make_sparse
+from strsweep.training.method import before_epoch
+from strsweep.training.network import sparse_model
 from strsweep.training.optimizer import sgd
 from strsweep.training.schedule import learning_rate
 
@@ -51,6 +44,8 @@ class EpochMetrics:
     """Of the last step."""
     seconds: float
     """Wall time of training and evaluation."""
+    unreadable_images: int = 0
+    """Image files that could not be decoded; they had no part in this epoch."""
 
 
 class TrainingRun:
@@ -78,13 +73,13 @@ class TrainingRun:
     ) -> None:
         self._experiment = experiment
         self._config = experiment.training
-        self._device, self._rank, self._world_size = device, rank, world_size
-        self.images = load_images(experiment.data)
-        check_batch_size(experiment, self.images)
+        self._device, self._world_size = device, world_size
+        self._input = InputPipeline(experiment, rank, world_size)
+        images = self._input.images
+        self._input_shape = images.input_shape
         torch.manual_seed(self._config.seed)
-        self.model = sparse_model(
-            experiment, settings, self.images.num_classes, self.images.input_shape
-        ).to(device)
+        self.model = sparse_model(experiment, settings, images.num_classes, images.input_shape)
+        self.model.to(device)
         if self._config.channels_last:
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self._network = self._distribute()
@@ -98,6 +93,9 @@ class TrainingRun:
         self._stepper = Stepper(self._config, device)
         self.history: list[EpochMetrics] = []
         self.step_losses: list[float] = []
+        """Of the last epoch."""
+        self.unreadable: list[str] = []
+        """Names of some images that the last epoch could not read."""
 
     def epochs(self) -> Iterator[EpochMetrics]:
         """Train the epochs that are left, and yield after each.
@@ -111,7 +109,7 @@ class TrainingRun:
 
     def report(self) -> SparsityReport:
         """Count zeros and MACs of the current weights, layer by layer."""
-        return measure(self.model, self.images.input_shape)
+        return measure(self.model, self._input_shape)
 
     def state(self) -> State:
         """Return all that the next epoch depends on; its random state follows from its number."""
@@ -138,26 +136,23 @@ class TrainingRun:
 
     def _epoch(self, epoch: int) -> EpochMetrics:
         started = time.monotonic()
-        batches = self._training_batches(epoch)
-        # Seeded anew every epoch, so that a resumed run draws what an uninterrupted one draws.
-        torch.manual_seed(batches.generator().initial_seed() + self._rank)
         before_epoch(self.model, self._experiment, epoch)
-        processes = self._experiment.data.loader_processes
-        rates = [
-            learning_rate(self._config, epoch, step, len(batches)) for step in range(len(batches))
-        ]
-        self.step_losses = self._stepper.train(
+        rates = self._seed_and_rates(epoch)
+        trained = self._stepper.train(
             self._network,
             self._optimizer,
-            training_loader(self.images, batches, processes),
-            rates.__getitem__,
+            self._input.epoch(epoch),
+            sizes=self._input.sizes,
+            learning_rates=rates,
         )
-        train_loss = math.fsum(self.step_losses) / len(self.step_losses)
+        self.step_losses = trained.losses
+        train_loss = math.fsum(trained.losses) / len(trained.losses)
         self._check_finite("training", train_loss, epoch)
-        evaluation = self._stepper.evaluate(
-            self.model, validation_loader(self.images, self._validation_batches(), processes)
-        )
+        evaluation = self._stepper.evaluate(self.model, self._input.validation)
         self._check_finite("validation", evaluation.loss, epoch)
+        num_unreadable, self.unreadable = self._input.unreadable(
+            trained.unreadable, evaluation.unreadable
+        )
         report = self.report()
         assert report.macs is not None
         return EpochMetrics(
@@ -169,7 +164,14 @@ class TrainingRun:
             macs=report.macs,
             learning_rate=rates[-1],
             seconds=time.monotonic() - started,
+            unreadable_images=num_unreadable,
         )
+
+    def _seed_and_rates(self, epoch: int) -> list[float]:
+        # Seeded anew every epoch, so that a resumed run draws what an uninterrupted one draws.
+        torch.manual_seed(self._input.seed(epoch))
+        steps = len(self._input.sizes)
+        return [learning_rate(self._config, epoch, step, steps) for step in range(steps)]
 
     def _distribute(self) -> nn.Module:
         if self._world_size == 1:
@@ -184,57 +186,9 @@ class TrainingRun:
         compiled: Any = torch.compile(network) if self._config.compile else network
         return compiled
 
-    def _training_batches(self, epoch: int) -> TrainingBatches:
-        return TrainingBatches(
-            num_images=self.images.num_train,
-            batch_size=self._config.batch_size,
-            seed=self._config.seed,
-            epoch=epoch,
-            rank=self._rank,
-            world_size=self._world_size,
-        )
-
-    def _validation_batches(self) -> ValidationBatches:
-        return ValidationBatches(
-            num_images=self.images.num_val,
-            batch_size=self._config.batch_size,
-            rank=self._rank,
-            world_size=self._world_size,
-        )
-
     def _check_finite(self, which: str, loss: float, epoch: int) -> None:
         if not math.isfinite(loss):
             raise TrainingDivergedError(
                 f"the {which} loss became {loss} in epoch {epoch + 1}: lower "
                 f"training.learning_rate (now {self._config.learning_rate:g})"
             )
-
-
-def sparse_model(
-    experiment: Experiment,
-    settings: RunSettings,
-    num_classes: int,
-    input_shape: tuple[int, int, int],
-) -> nn.Module:
-    """Build the model of ``experiment`` with its thresholds or masks, on the CPU.
-
-    Raises:
-        SettingError: The model cannot be built, takes other images, or has no such layers.
-    """
-    model = build(experiment.model.name, num_classes=num_classes, **experiment.model.options)
-    try:
-        outputs = model.eval()(torch.zeros(1, *input_shape))
-    except Exception as error:  # a user's own model can raise anything
-        raise SettingError(
-            "model.name",
-            experiment.model.name,
-            f"It does not take {experiment.data.name} images of shape {list(input_shape)}: {error}",
-        ) from error
-    shape = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    if shape != [1, num_classes]:
-        raise SettingError(
-            "model.name",
-            experiment.model.name,
-            f"It returns {shape} for one image, not a tensor of shape [1, {num_classes}].",
-        )
-    return make_sparse(model.train(), experiment, settings)

@@ -12,8 +12,15 @@ from ray.train.torch import TorchTrainer, get_device
 from ray.train.v2.api.callback import UserCallback
 
 from strsweep.config import Experiment, RunSettings
-from strsweep.errors import StrsweepError
-from strsweep.journal import EpochFinished, Journal, LayerRow, RunFailed, RunFinished
+from strsweep.errors import ImagesUnreadableError, StrsweepError
+from strsweep.journal import (
+    EpochFinished,
+    ImagesUnreadable,
+    Journal,
+    LayerRow,
+    RunFailed,
+    RunFinished,
+)
 from strsweep.storage import SweepStorage
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.run import EpochMetrics, TrainingRun
@@ -106,6 +113,8 @@ def train_worker(config: dict[str, Any]) -> None:
             world_size=world_size,
         )
         _train(run, experiment, run_id, journal if rank == 0 else None)
+    except ImagesUnreadableError:
+        raise  # the storage may come back: Ray tries again from the last checkpoint
     except StrsweepError as error:
         if rank == 0:
             journal.append(RunFailed(run_id=run_id, reason=f"{type(error).__name__}: {error}"))
@@ -116,11 +125,15 @@ def _train(run: TrainingRun, experiment: Experiment, run_id: str, journal: Journ
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             run.load_state(load_checkpoint(Path(folder)))
+    named: set[str] = set()
     num_epochs, every = experiment.training.epochs, experiment.training.checkpoint_every
     for metrics in run.epochs():
         if journal is not None:
             # Before the checkpoint: a crash in between repeats an epoch instead of losing its row.
             journal.append(EpochFinished(run_id=run_id, metrics=_row(metrics)))
+            if new := tuple(name for name in run.unreadable if name not in named):
+                journal.append(ImagesUnreadable(run_id=run_id, names=new))
+                named.update(new)
         if metrics.epoch % every == 0 or metrics.epoch == num_epochs:
             _report(run, metrics, has_checkpoint=journal is not None)
     if journal is not None:

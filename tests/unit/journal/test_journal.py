@@ -16,6 +16,7 @@ from strsweep.errors import JournalError
 from strsweep.journal import (
     EpochFinished,
     Event,
+    ImagesUnreadable,
     Journal,
     LayerRow,
     ModelPublished,
@@ -39,6 +40,7 @@ EVENTS: list[Event] = [
     RunFinished(
         time=4.0, run_id="run-001", metrics={"sparsity": 0.1}, layers=(LAYER,), checkpoint="c/1"
     ),
+    ImagesUnreadable(time=4.5, run_id="run-002", names=("a/b.jpg",)),
     RunFailed(time=5.0, run_id="run-002", reason="out of memory"),
     ModelPublished(
         time=6.0, target=0.9, run_id="run-001", folder="f", model_uri="models:/m/1", version="1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from strsweep.config import RunSettings
 from strsweep.sweep.outcome import TargetOutcome
 from strsweep.sweep.search import FinishedRun
 from strsweep.sweep.status import clock, describe, describe_target, percent
@@ -44,9 +45,10 @@ def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
 
-def test_describe_names_both_settings() -> None:
-    settings = {"run_id": "run-001", "weight_decay": 0.00979796, "threshold_init": -10.0}
-    assert describe(settings) == "weight decay 0.0098, threshold init -10"
+def test_describe_names_the_settings_there_are() -> None:
+    learned = RunSettings(weight_decay=0.00979796, threshold_init=-10.0)
+    assert describe(learned) == "weight decay 0.0098, threshold init -10"
+    assert describe(RunSettings(weight_decay=1e-4, sparsity=0.9)) == "weight decay 0.0001"
 
 
 @pytest.mark.parametrize(
