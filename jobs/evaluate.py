@@ -5,26 +5,11 @@ python jobs/evaluate.py --model models:/digits@sparsity-95
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from strsweep.cli import FAILED, exit_codes
+from strsweep.cli import FAILED, DataOption, ModelOption, UriOption, exit_codes
 from strsweep.config import TrackingConfig
 from strsweep.sweep.status import percent
-
-ModelOption = Annotated[
-    str,
-    typer.Option("--model", help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder."),
-]
-UriOption = Annotated[
-    str | None,
-    typer.Option("--tracking-uri", help="MLflow server; by default the results folder's database."),
-]
-DataOption = Annotated[
-    Path | None, typer.Option("--data-path", help="Folder of the data, if it moved since training.")
-]
 
 
 def main(model: ModelOption, tracking_uri: UriOption = None, data_path: DataOption = None) -> None:

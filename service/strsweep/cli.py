@@ -25,6 +25,17 @@ SetOption = Annotated[
         help="Override a setting, e.g. --set training.epochs=10. Can be repeated.",
     ),
 ]
+ModelOption = Annotated[
+    str,
+    typer.Option("--model", help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder."),
+]
+UriOption = Annotated[
+    str | None,
+    typer.Option("--tracking-uri", help="MLflow server; by default the results folder's database."),
+]
+DataOption = Annotated[
+    Path | None, typer.Option("--data-path", help="Folder of the data, if it moved since training.")
+]
 
 DELIVERED, FAILED, WRONG_INPUT = 0, 1, 2
 

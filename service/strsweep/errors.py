@@ -52,6 +52,10 @@ class CheckpointError(StrsweepError):
     """A checkpoint cannot be used: it is damaged or belongs to another model."""
 
 
+class ExportError(StrsweepError):
+    """A model cannot be exported, or an exported file cannot be read."""
+
+
 class EveryRunFailedError(StrsweepError):
     """Run after run failed, so going on would only repeat the failure."""
 

@@ -75,8 +75,13 @@ class SweepStorage:
         return path
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, setting: str = "storage.path", who: str = "every node") -> None:
     """Check that files can be made under ``path``, which is created.
+
+    Args:
+        path: A folder.
+        setting: What an error calls the setting.
+        who: Must be able to write there, says the error.
 
     Raises:
         SettingError: They cannot.
@@ -88,9 +93,9 @@ def check_writable(path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise SettingError(
-            "storage.path",
+            setting,
             str(path),
-            f"Nothing can be written there ({error.strerror}): name a folder that every node can "
+            f"Nothing can be written there ({error.strerror}): name a folder that {who} can "
             "write to.",
         ) from error
 

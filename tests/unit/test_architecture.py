@@ -20,6 +20,7 @@ LAYERS = [
     "journal",
     "sparsity",
     "models",
+    "export",
     "data",
     "training",
     "sweep",

@@ -1,6 +1,7 @@
 """Results that last: MLflow as a view of the journal, published models, picture and table."""
 
 from strsweep.registry.evaluate import EvaluatedModel, evaluate_model
+from strsweep.registry.export import Exports, export_model, print_exports
 from strsweep.registry.publish import Delivered, Delivery, publish_single, publish_sweep
 from strsweep.registry.receipt_table import print_delivery
 from strsweep.registry.tracking import Tracking
@@ -9,9 +10,12 @@ __all__ = [
     "Delivered",
     "Delivery",
     "EvaluatedModel",
+    "Exports",
     "Tracking",
     "evaluate_model",
+    "export_model",
     "print_delivery",
+    "print_exports",
     "publish_single",
     "publish_sweep",
 ]

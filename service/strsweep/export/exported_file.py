@@ -1,0 +1,127 @@
+"""Write a file, load it back, and accept it only if it computes what the model computes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from strsweep.errors import ExportError
+from strsweep.sparsity import threshold_parameters
+from strsweep.sparsity.convert import weight_layers
+
+_TOLERANCE = 1e-4
+"""Allowed difference of a logit, as a share of the largest logit; float32 sums differ by 1e-6."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedFile:
+    """One file that was written and checked."""
+
+    path: Path
+    num_bytes: int
+    zeros: int
+    """Exact zeros among convolution and linear weights, counted in the file."""
+    largest_difference: float
+    """Largest absolute difference of a logit from the model's, on batches of one and three."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedExport:
+    """A file that was loaded back."""
+
+    run: Callable[[Tensor], Tensor]
+    zeros: int
+
+
+def write_and_check(
+    model: nn.Module,
+    example: Tensor,
+    path: Path,
+    *,
+    write: Callable[[Path], None],
+    load: Callable[[Path], LoadedExport],
+) -> ExportedFile:
+    """Write beside ``path``, load back, compare, and only then take the name ``path``.
+
+    Args:
+        model: Plain (no thresholds), in evaluation mode, on the CPU.
+        example: Shape [2, C, H, W]; one image would freeze a batch of one into a program.
+        path: Where the file goes; a file there is replaced.
+        write: Writes the file.
+        load: Loads it back.
+
+    Raises:
+        ExportError: The format cannot hold the model, or what was written is not the model.
+        ValueError: ``model`` or ``example`` is not as described.
+    """
+    _check_arguments(model, example)
+    partial = path.with_stem(f"{path.stem}.partial")
+    try:
+        # What torch.export and the ONNX exporter note, nobody can act on: the comparison decides.
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            write(partial)
+            loaded = load(partial)
+            difference = _largest_difference(model, loaded.run, example)
+        _check_zeros(path, model, loaded.zeros)
+        partial.replace(path)
+    except ExportError:
+        raise
+    except Exception as error:  # exporters raise anything on a model they cannot follow
+        reason = (str(error).splitlines() or [""])[0]
+        raise ExportError(
+            f"{path} cannot be written: {type(error).__name__}: {reason:.300}"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return ExportedFile(
+        path=path,
+        num_bytes=path.stat().st_size,
+        zeros=loaded.zeros,
+        largest_difference=difference,
+    )
+
+
+def weight_zeros(model: nn.Module, state: Mapping[str, Tensor]) -> int:
+    """Count the zeros in ``state`` of the weights that are convolution or linear in ``model``."""
+    keys = (f"{name}.weight".lstrip(".") for name, _ in weight_layers(model))
+    return sum(int((state[key] == 0).sum()) for key in keys)
+
+
+def _check_arguments(model: nn.Module, example: Tensor) -> None:
+    if threshold_parameters(model):
+        raise ValueError("the model has soft thresholds: bake() makes it plain")
+    if any(module.training for module in model.modules()):
+        raise ValueError("the model is in training mode: call eval() first")
+    if len(example) != 2:
+        raise ValueError(f"the example holds {len(example)} images, use 2")
+
+
+def _largest_difference(
+    model: nn.Module, run: Callable[[Tensor], Tensor], example: Tensor
+) -> float:
+    """Compare on other batch sizes than the example's, which shows that the batch is free."""
+    largest = 0.0
+    for images in (example[:1], torch.cat([example, example[:1]])):
+        expected, logits = model(images), run(images)
+        difference = float((logits - expected).abs().max())
+        allowed = _TOLERANCE * max(1.0, float(expected.abs().max()))
+        if not difference <= allowed:  # also for NaN
+            raise ExportError(
+                f"the file computes other logits than the model: they differ by {difference:g}, "
+                f"allowed are {allowed:g}"
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+def _check_zeros(path: Path, model: nn.Module, zeros: int) -> None:
+    # More are possible: a batch norm that scales a channel by 0 is merged into its weights.
+    expected = weight_zeros(model, model.state_dict())
+    if zeros < expected:
+        raise ExportError(f"{path} holds {zeros} zeros, the model {expected}")

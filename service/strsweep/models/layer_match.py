@@ -1,0 +1,120 @@
+"""Match the layers of a state dict with those of a model, by name or by order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from itertools import zip_longest
+
+from torch import Tensor
+
+from strsweep.errors import CheckpointError
+
+Layers = dict[str, dict[str, Tensor]]
+"""The tensors of each layer: ``{"layer1.0.conv1": {"weight": ...}}``, in the order of the model."""
+
+THRESHOLD = "sparseThreshold"
+_MOST_NAMED = 6
+"""Problems that one message lists; a file of another network has hundreds."""
+
+
+def layers_of(state: dict[str, Tensor]) -> Layers:
+    """Group the tensors of a state dict by the layer that owns them."""
+    layers: Layers = {}
+    for key, tensor in state.items():
+        name, _, tensor_name = key.rpartition(".")
+        layers.setdefault(name, {})[tensor_name] = tensor
+    return layers
+
+
+def key_of(layer: str, tensor: str) -> str:
+    """Return the key of a tensor in a state dict; a model of one layer has no layer name."""
+    return f"{layer}.{tensor}" if layer else tensor
+
+
+def match_layers(
+    source: str, theirs: Layers, ours: Layers, can_be_sparse: Collection[str]
+) -> list[tuple[str, str]]:
+    """Return which layer of the file is which layer of the model, as pairs of names.
+
+    By name if all names agree. Otherwise by order: a layer must then fit in the names and shapes of
+    all its tensors, and a name that both sides know must meet itself.
+
+    Args:
+        source: What the messages call the file.
+        theirs: The layers of the file; a sparse one has a tensor ``sparseThreshold``.
+        ours: The layers of a dense model.
+        can_be_sparse: Our layers that may have a threshold.
+
+    Raises:
+        CheckpointError: They do not match; every difference is named with key and shape.
+    """
+    if theirs.keys() == ours.keys():
+        pairs = [(name, name) for name in ours]
+    else:
+        pairs = list(zip(theirs, ours, strict=False))
+        misplaced = any(one != other and (one in ours or other in theirs) for one, other in pairs)
+        if misplaced or len(theirs) != len(ours):
+            raise CheckpointError(f"{source} belongs to another network: {_lists(theirs, ours)}")
+    misfits = [
+        misfit
+        for one, other in pairs
+        for misfit in _misfits(one, theirs[one], ours[other], other in can_be_sparse)
+    ]
+    if misfits:
+        raise CheckpointError(f"{source} does not fit the model: {_some(misfits)}")
+    return pairs
+
+
+def _misfits(
+    name: str, theirs: dict[str, Tensor], ours: dict[str, Tensor], can_be_sparse: bool
+) -> Iterator[str]:
+    """Say what keeps the layer ``name`` of the file from being one layer of the model."""
+    for tensor_name, tensor in theirs.items():
+        key = f"{key_of(name, tensor_name)} {list(tensor.shape)}"
+        if tensor_name == THRESHOLD and can_be_sparse:
+            if tensor.numel() != 1:
+                yield f"{key} is not one threshold per layer, shape [1, 1]"
+        elif tensor_name not in ours:
+            yield f"{key} has no counterpart in the model"
+        elif not _fits(tensor, ours[tensor_name]):
+            yield f"{key} has the shape {list(ours[tensor_name].shape)} in the model"
+    for tensor_name, tensor in ours.items():
+        if tensor_name not in theirs:
+            yield f"{key_of(name, tensor_name)} {list(tensor.shape)} is missing in the file"
+
+
+def _fits(theirs: Tensor, ours: Tensor) -> bool:
+    is_linear = ours.dim() == 2  # a 1x1 convolution in the file
+    return theirs.shape == ours.shape or (is_linear and theirs.shape == (*ours.shape, 1, 1))
+
+
+def _lists(theirs: Layers, ours: Layers) -> str:
+    missing = [_first(ours, name) for name in ours if name not in theirs]
+    unknown = [_first(theirs, name) for name in theirs if name not in ours]
+    return (
+        f"it has {len(theirs)} layers, the model {len(ours)}. In order, "
+        f"{_first_difference(theirs, ours)}. Only in the model: {_some(missing)}. "
+        f"Only in the file: {_some(unknown)}."
+    )
+
+
+def _first_difference(theirs: Layers, ours: Layers) -> str:
+    for one, other in zip_longest(theirs, ours):
+        if other is None:
+            return f"{_first(theirs, one)} is left over"
+        if one is None:
+            return f"{_first(ours, other)} is missing"
+        if any(_misfits(one, theirs[one], ours[other], can_be_sparse=True)):
+            return f"{_first(theirs, one)} would be {_first(ours, other)}"
+    return "all shapes fit, but known names are in other places"
+
+
+def _first(layers: Layers, name: str) -> str:
+    """Return key and shape of the first tensor of a layer, which is its weight."""
+    tensor_name, tensor = next(iter(layers[name].items()))
+    return f"{key_of(name, tensor_name)} {list(tensor.shape)}"
+
+
+def _some(texts: list[str]) -> str:
+    more = len(texts) - _MOST_NAMED
+    return "; ".join(texts[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "") or "none"

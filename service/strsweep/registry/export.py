@@ -1,0 +1,93 @@
+"""Export a finished model, and show what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from strsweep.data import load_images
+from strsweep.export import FORMATS, ExportedFile, check_formats
+from strsweep.registry.finished_model import finished_model, our_network
+from strsweep.registry.package import WEIGHTS
+from strsweep.storage import check_writable
+from strsweep.sweep.status import percent
+
+_WIDTH = 110
+_COLUMNS = ("format", "file", "MB", "of dense", "zeros", "largest logit difference")
+_TEXT_COLUMNS = {"format", "file"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exports:
+    """What was written of one model."""
+
+    files: dict[str, ExportedFile]
+    """By format."""
+    dense_bytes: int
+    """Of the weights file of the package."""
+
+
+def export_model(
+    reference: str,
+    formats: Sequence[str],
+    out: Path,
+    tracking_uri: str,
+    data_path: Path | None = None,
+) -> Exports:
+    """Write a finished model into the folder ``out``, one file per format.
+
+    The weights are those of the package; every file is loaded back and run on validation images.
+
+    Args:
+        reference: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or a package folder.
+        formats: Of ``FORMATS``; none means all.
+        out: Is created; files of the same name are replaced.
+        tracking_uri: MLflow server of a registered model.
+        data_path: Folder of the images, if it is not where it was in training.
+
+    Raises:
+        CheckpointError: The weights cannot be read.
+        ExportError: A format cannot hold the model.
+        SettingError: There is no such format, model, data, or nothing can be written to ``out``.
+    """
+    names = list(dict.fromkeys(formats)) or list(FORMATS)
+    check_formats(names, "--format")
+    check_writable(out, "--out", who="this job")
+    with finished_model(reference, tracking_uri) as found:
+        experiment = found.experiment(data_path)
+        images = load_images(experiment.data)
+        model = our_network(found.files, experiment, images)
+        dense_bytes = (found.files / WEIGHTS).stat().st_size
+    dataset: Any = images.val
+    example = torch.stack([dataset[index][0] for index in (0, 1)])
+    files = {
+        name: FORMATS[name].export(model, example, out / FORMATS[name].file_name) for name in names
+    }
+    return Exports(files=files, dense_bytes=dense_bytes)
+
+
+def print_exports(exports: Exports) -> None:
+    """Print one row per file: its size, its zeros, and how far its logits are from the model's."""
+    table = Table(box=box.SIMPLE_HEAD, title="exported", title_justify="left")
+    for column in _COLUMNS:
+        table.add_column(column, justify="left" if column in _TEXT_COLUMNS else "right")
+    for name, file in exports.files.items():
+        table.add_row(
+            name,
+            file.path.name,
+            f"{file.num_bytes / 1e6:,.3f}",
+            percent(file.num_bytes / exports.dense_bytes, 1),
+            f"{file.zeros:,}",
+            f"{file.largest_difference:.1e}" if file.largest_difference else "0",
+        )
+    console = Console(width=_WIDTH, highlight=False)
+    console.print(table)
+    for file in exports.files.values():
+        console.print(str(file.path), soft_wrap=True)

@@ -1,0 +1,109 @@
+"""Find a finished model by its name: a version in MLflow, or a package folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from strsweep.config import Experiment
+from strsweep.data import Images
+from strsweep.errors import CheckpointError, SettingError
+from strsweep.models import build
+from strsweep.registry.package import EXPERIMENT, RECEIPT, WEIGHTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedModel:
+    """The files of one model, on this machine."""
+
+    files: Path
+    """The package: weights, budget, experiment and receipt."""
+    mlflow_folder: Path | None
+    """What MLflow loads as a program; None for a package folder."""
+
+    def experiment(self, data_path: Path | None = None) -> Experiment:
+        """Return how the model was trained, with its images at ``data_path`` if they moved."""
+        text = (self.files / EXPERIMENT).read_text(encoding="utf-8")
+        experiment = Experiment.model_validate_json(text)
+        if data_path is None:
+            return experiment
+        data = experiment.data.model_copy(update={"path": data_path.absolute()})
+        return experiment.model_copy(update={"data": data})
+
+
+@contextmanager
+def finished_model(reference: str, tracking_uri: str) -> Generator[FinishedModel]:
+    """Find ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or a package folder.
+
+    What is downloaded is removed at the end of the ``with`` block.
+
+    Args:
+        reference: Which model.
+        tracking_uri: MLflow server of a registered model.
+
+    Raises:
+        SettingError: There is no such model.
+    """
+    if not reference.startswith("models:/"):
+        files = Path(reference)
+        _check_package(files, reference)
+        yield FinishedModel(files=files, mlflow_folder=None)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        downloaded = _downloaded(reference, tracking_uri, folder)
+        files = downloaded / "extra_files"
+        _check_package(files, reference)
+        yield FinishedModel(files=files, mlflow_folder=downloaded)
+
+
+def our_network(files: Path, experiment: Experiment, images: Images) -> nn.Module:
+    """Build the network of ``experiment`` and load the weights file of the package into it.
+
+    Returns:
+        A plain model in evaluation mode, on the CPU.
+
+    Raises:
+        CheckpointError: The weights cannot be read or belong to another network.
+        SettingError: The network cannot be built here.
+    """
+    network = build(
+        experiment.model.name, num_classes=images.num_classes, **experiment.model.options
+    )
+    try:
+        network.load_state_dict(load_file(files / WEIGHTS))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"the weights {files / WEIGHTS} cannot be read: {error}") from error
+    except RuntimeError as error:
+        raise CheckpointError(f"{files / WEIGHTS} belongs to another network: {error}") from error
+    return network.eval()
+
+
+def _check_package(files: Path, reference: str) -> None:
+    if not (files / RECEIPT).is_file():
+        raise SettingError(
+            "--model",
+            reference,
+            f"It holds no {RECEIPT}: name models:/NAME@ALIAS of a model that strsweep registered, "
+            "or the folder of one.",
+        )
+
+
+def _downloaded(reference: str, tracking_uri: str, folder: str) -> Path:
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    mlflow.set_tracking_uri(tracking_uri)
+    mlflow.set_registry_uri(tracking_uri)
+    try:
+        return Path(download_artifacts(artifact_uri=reference, dst_path=folder))
+    except MlflowException as error:
+        raise SettingError("--model", reference, str(error).splitlines()[0]) from error

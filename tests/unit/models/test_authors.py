@@ -1,0 +1,354 @@
+"""Files of the authors' code mean here what they mean there, and come back bit for bit."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import resnet18
+
+from strsweep.errors import CheckpointError
+from strsweep.models import load_authors_checkpoint, save_authors_checkpoint
+from strsweep.sparsity import bake, measure, sparsify, threshold_parameters
+from strsweep.sparsity.convert import layer_threshold, weight_layers
+
+CLASSES = 5
+State = dict[str, Tensor]
+
+
+class TheirMobileNet(nn.Module):
+    """Key names, shapes and the forward pass of their MobileNetV1, with two blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def conv(inputs: int, outputs: int, kernel: int, groups: int = 1) -> list[nn.Module]:
+            layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups)
+            layer.bias = None
+            return [layer, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+        self.model = nn.Sequential(
+            nn.Sequential(*conv(3, 8, 3)),
+            nn.Sequential(*conv(8, 8, 3, groups=8), *conv(8, 8, 1)),
+            nn.Sequential(*conv(8, 8, 3, groups=8), *conv(8, 8, 1)),
+            nn.AdaptiveAvgPool2d(1),
+        )
+        self.fc = nn.Conv2d(8, CLASSES, 1, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(self.model(images)).flatten(1)
+
+
+def our_mobilenet() -> nn.Module:
+    def block(inputs: int, outputs: int, kernel: int, groups: int = 1) -> nn.Module:
+        conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False)
+        return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(outputs), relu=nn.ReLU()))
+
+    separable = (nn.Sequential(block(8, 8, 3, groups=8), block(8, 8, 1)) for _ in range(2))
+    tail = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES, bias=False)]
+    return nn.Sequential(block(3, 8, 3), *separable, *tail)
+
+
+def our_resnet() -> nn.Module:
+    model = resnet18(weights=None)
+    model.fc = nn.Linear(512, CLASSES, bias=False)
+    return model
+
+
+def their_state(model: nn.Module, dense: tuple[str, ...] = ()) -> State:
+    """Imitate the file: random values under their keys; layers in ``dense`` get no threshold."""
+    generator = torch.Generator().manual_seed(1)
+    state: State = {}
+    for key, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            if tensor.dim() > 1:
+                fan_in = tensor[0].numel()
+                tensor = torch.randn(tensor.shape, generator=generator) / fan_in**0.5
+            else:
+                tensor = torch.rand(tensor.shape, generator=generator) + 0.5
+        if key == "fc.weight":
+            tensor = tensor.reshape(CLASSES, -1, 1, 1)
+        state[f"module.{key}"] = tensor
+        if tensor.dim() == 4 and key.removesuffix(".weight") not in dense:
+            parameter = -3 - 2 * torch.rand(1, 1, generator=generator)
+            state[f"module.{key.removesuffix('weight')}sparseThreshold"] = parameter
+    return state
+
+
+def formula(model: nn.Module, state: State) -> nn.Module:
+    """Return a dense copy of ``model`` whose weights are the paper's equation 1, written out."""
+    plain: State = {}
+    for key, value in state.items():
+        name = key.removeprefix("module.")
+        threshold = state.get(key.removesuffix("weight") + "sparseThreshold")
+        if threshold is not None and name.endswith("weight"):
+            value = torch.sign(value) * F.relu(value.abs() - torch.sigmoid(threshold))
+        if not name.endswith("sparseThreshold"):
+            plain[name] = value
+    copy = deepcopy(model)
+    copy.load_state_dict({
+        key: plain[key].reshape(tensor.shape) for key, tensor in copy.state_dict().items()
+    })
+    return copy.eval()
+
+
+def assert_close(logits: Tensor, expected: Tensor) -> None:
+    """A linear layer and a 1x1 convolution round apart; the logits must depend on the images."""
+    torch.testing.assert_close(logits, expected, atol=1e-6, rtol=1e-5)
+    assert (expected[0] - expected[1]).abs().max() > 1e-3
+
+
+def two_images() -> Tensor:
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    return images * torch.tensor([1.0, 9.0]).reshape(2, 1, 1, 1)
+
+
+def written(path: Path, content: Any, **options: Any) -> Path:
+    torch.save(content, path, **options)
+    return path
+
+
+NETWORKS = {
+    "resnet18": (our_resnet, our_resnet, "layer1.0.conv1"),
+    "mobilenet_v1": (TheirMobileNet, our_mobilenet, "model.1.0"),
+}
+Maker = Callable[[], nn.Module]
+
+
+@pytest.mark.parametrize(("theirs", "ours", "dense"), NETWORKS.values(), ids=NETWORKS)
+def test_import_evaluates_bakes_and_writes_back_the_same(
+    theirs: Maker, ours: Maker, dense: str, tmp_path: Path
+) -> None:
+    state = their_state(theirs(), dense=(dense,))
+    content = {"epoch": 100, "arch": "Net", "state_dict": state, "best_acc1": 7.5}
+    images = two_images()
+    expected = formula(theirs(), state)(images)
+
+    model = load_authors_checkpoint(written(tmp_path / "theirs.pth", content), ours())
+    assert len(threshold_parameters(model)) == len(list(weight_layers(model))) - 1
+    logits = model.eval()(images)
+    assert_close(logits, expected)
+    sparsity = measure(model).sparsity
+    assert 0.02 < sparsity < 0.9
+
+    save_authors_checkpoint(tmp_path / "ours.pth", model)
+    again = torch.load(tmp_path / "ours.pth", weights_only=True)["state_dict"]
+    assert set(again) == set(state)
+    assert [key for key in again if key.endswith(".weight")] == [
+        key for key in state if key.endswith(".weight")
+    ]
+    for key in state:
+        assert again[key].dtype == state[key].dtype
+        assert torch.equal(again[key], state[key]), key
+
+    assert torch.equal(bake(model)(images), logits)
+    assert measure(model).sparsity == sparsity
+    save_authors_checkpoint(tmp_path / "baked.pth", model)
+    baked = load_authors_checkpoint(tmp_path / "baked.pth", ours())
+    assert threshold_parameters(baked) == []
+    assert torch.equal(baked.eval()(images), logits)
+
+
+def test_a_file_without_thresholds_is_dense(tmp_path: Path) -> None:
+    layers = tuple(name for name, _ in weight_layers(TheirMobileNet()))
+    path = written(tmp_path / "dense.pth", their_state(TheirMobileNet(), dense=layers))
+    model = load_authors_checkpoint(path, our_mobilenet())
+    assert threshold_parameters(model) == []
+    assert measure(model).zeros == 0
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: OrderedDict(state),
+        lambda state: {key.removeprefix("module."): value for key, value in state.items()},
+        lambda state: {"state_dict": state, "optimizer": {"state": {0: {"m": torch.ones(2)}}}},
+    ],
+    ids=["bare", "ordered", "one_gpu", "optimizer"],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_every_shape_of_the_file_is_read(
+    wrap: Callable[[State], Any], zipped: bool, tmp_path: Path
+) -> None:
+    state = their_state(TheirMobileNet())
+    path = written(tmp_path / "x.pth", wrap(state), _use_new_zipfile_serialization=zipped)
+    model = load_authors_checkpoint(path, our_mobilenet()).eval()
+    images = two_images()
+    assert_close(model(images), formula(TheirMobileNet(), state)(images))
+
+
+def test_names_win_over_the_order_of_the_file(tmp_path: Path) -> None:
+    state = their_state(our_resnet())
+    shuffled = dict(reversed(state.items()))
+    model = load_authors_checkpoint(written(tmp_path / "x.pth", shuffled), our_resnet()).eval()
+    images = two_images()
+    assert_close(model(images), formula(our_resnet(), state)(images))
+
+
+def test_an_imported_network_goes_on_training(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.pth", their_state(TheirMobileNet()))
+    model = load_authors_checkpoint(path, our_mobilenet()).train()
+    before = [s.item() for s in threshold_parameters(model)]
+    model(torch.randn(4, 3, 16, 16)).square().sum().backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    after = [s.item() for s in threshold_parameters(model)]
+    assert all(one != other for one, other in zip(before, after, strict=True))
+
+
+def without(state: State, *keys: str) -> State:
+    return {key: value for key, value in state.items() if key not in keys}
+
+
+def swapped_layers(state: State) -> State:
+    """Misplace fc: its name is known to both sides, its place is not."""
+    fc = {key: state[key] for key in ("module.fc.weight", "module.fc.sparseThreshold")}
+    return {**fc, **without(state, *fc)}
+
+
+MISMATCHES: dict[str, tuple[Callable[[State], State], list[str]]] = {
+    "missing_layer": (
+        lambda s: without(s, "module.fc.weight", "module.fc.sparseThreshold"),
+        ["has 10 layers, the model 11. In order, 5.weight [5, 8] is missing"],
+    ),
+    "unknown_layer": (
+        lambda s: {**s, "module.extra.weight": torch.ones(2, 2)},
+        ["has 12 layers, the model 11. In order, extra.weight [2, 2] is left over"],
+    ),
+    "wrong_shape": (
+        lambda s: {**s, "module.model.0.0.weight": torch.ones(8, 4, 3, 3)},
+        ["model.0.0.weight [8, 4, 3, 3] has the shape [8, 3, 3, 3] in the model"],
+    ),
+    "unknown_key": (
+        lambda s: {**s, "module.fc.bias": torch.ones(5)},
+        ["fc.bias [5] has no counterpart"],
+    ),
+    "missing_key": (
+        lambda s: without(s, "module.model.2.4.running_var"),
+        ["model.2.4.running_var [8] is missing"],
+    ),
+    "threshold_per_filter": (
+        lambda s: {**s, "module.fc.sparseThreshold": torch.ones(5, 1)},
+        ["fc.sparseThreshold [5, 1] is not one threshold per layer"],
+    ),
+    "threshold_on_batch_norm": (
+        lambda s: {**s, "module.model.0.1.sparseThreshold": torch.ones(1, 1)},
+        ["model.0.1.sparseThreshold [1, 1] has no counterpart"],
+    ),
+    "layers_shifted": (
+        lambda s: dict(sorted(s.items(), key=lambda item: ".model.1." not in item[0])),
+        ["model.1.0.weight [8, 1, 3, 3] has the shape [8, 3, 3, 3] in the model"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "texts"), MISMATCHES.values(), ids=MISMATCHES)
+def test_a_mismatch_names_keys_and_shapes_and_changes_nothing(
+    change: Callable[[State], State], texts: list[str], tmp_path: Path
+) -> None:
+    path = written(tmp_path / "x.pth", change(their_state(TheirMobileNet())))
+    model = our_mobilenet()
+    before = deepcopy(model.state_dict())
+    with pytest.raises(CheckpointError) as caught:
+        load_authors_checkpoint(path, model)
+    for text in (str(path), *texts):
+        assert text in str(caught.value)
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(model.state_dict()[key], before[key]) for key in before)
+
+
+def test_another_network_is_told_in_one_bounded_message(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.pth", their_state(our_resnet()))
+    with pytest.raises(CheckpointError, match="belongs to another network") as caught:
+        load_authors_checkpoint(path, our_mobilenet())
+    assert "In order, conv1.weight [64, 3, 7, 7] would be 0.conv.weight [8, 3, 3, 3]" in str(
+        caught.value
+    )
+    assert "more" in str(caught.value)
+    assert len(str(caught.value)) < 2500
+
+
+def test_a_known_name_must_meet_itself(tmp_path: Path) -> None:
+    state = swapped_layers(their_state(our_resnet()))
+    renamed = {key.replace("layer4.1.bn2", "other"): value for key, value in state.items()}
+    path = written(tmp_path / "x.pth", renamed)
+    with pytest.raises(CheckpointError, match=r"Only in the model: layer4\.1\.bn2"):
+        load_authors_checkpoint(path, our_resnet())
+
+
+class Payload:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("payload-was-run",)
+
+
+def test_a_file_that_needs_unpickling_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = {"state_dict": their_state(TheirMobileNet()), "args": Payload()}
+    with pytest.raises(CheckpointError, match="would run code"):
+        load_authors_checkpoint(written(tmp_path / "x.pth", content), our_mobilenet())
+    assert [path.name for path in tmp_path.iterdir()] == ["x.pth"]
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"\x80\x02h\x05.", b"PK\x03\x04"])
+def test_damaged_bytes_are_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged or no checkpoint"):
+        load_authors_checkpoint(tmp_path / "x.pth", our_mobilenet())
+
+
+@pytest.mark.parametrize(
+    "content", [[1], {}, {"state_dict": {}}, {"epoch": 3}, {"state_dict": {1: torch.ones(1)}}, 7]
+)
+def test_a_file_of_something_else_is_refused(content: Any, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no state_dict"):
+        load_authors_checkpoint(written(tmp_path / "x.pth", content), our_mobilenet())
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="No such file"):
+        load_authors_checkpoint(tmp_path / "none.pth", our_mobilenet())
+
+
+def test_a_model_with_thresholds_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.pth", their_state(TheirMobileNet()))
+    with pytest.raises(ValueError, match="already"):
+        load_authors_checkpoint(path, sparsify(our_mobilenet(), threshold_init=-5))
+
+
+def test_thresholds_without_a_place_in_the_format_are_refused(tmp_path: Path) -> None:
+    model = sparsify(our_mobilenet(), threshold_init=-5, function="exp")
+    with pytest.raises(CheckpointError, match="one sigmoid threshold per layer"):
+        save_authors_checkpoint(tmp_path / "x.pth", model)
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_other_networks_keep_their_names_and_biases(with_bias: bool, tmp_path: Path) -> None:
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 4, 3, bias=with_bias), nn.Flatten(), nn.Linear(16, 2))
+
+    model = sparsify(make(), threshold_init=-2.5, skip=["2"])
+    save_authors_checkpoint(tmp_path / "x.pth", model)
+    keys = list(torch.load(tmp_path / "x.pth", weights_only=True)["state_dict"])
+    assert {"module.0.weight", "module.0.sparseThreshold", "module.2.bias"} <= set(keys)
+    again = load_authors_checkpoint(tmp_path / "x.pth", make())
+    images = torch.randn(2, 3, 4, 4)
+    assert torch.equal(again(images), model(images))
+    assert layer_threshold(next(iter(weight_layers(again)))[1]) is not None
+
+
+def test_a_model_that_is_one_layer_round_trips(tmp_path: Path) -> None:
+    model = sparsify(nn.Linear(4, 3), threshold_init=-2)
+    save_authors_checkpoint(tmp_path / "x.pth", model)
+    again = load_authors_checkpoint(tmp_path / "x.pth", nn.Linear(4, 3))
+    assert torch.equal(again(torch.ones(1, 4)), model(torch.ones(1, 4)))
