@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from strsweep.config import Experiment
 from strsweep.errors import InvalidExperimentError, SettingError, StrsweepError
 
 ConfigOption = Annotated[
@@ -56,3 +57,24 @@ def exit_codes() -> Generator[None]:
     except StrsweepError as error:
         print(f"failed: {error}", file=sys.stderr, flush=True)
         raise typer.Exit(FAILED) from None
+
+
+def train_and_register(experiment: Experiment) -> int:
+    """Train the one run that ``experiment`` describes and register it; returns the exit code.
+
+    Raises:
+        StrsweepError: The input is wrong, or the run failed.
+    """
+    # torch, then Ray and MLflow: each takes seconds to import, so a wrong input is told first.
+    from strsweep import preflight
+
+    preflight.check_run(experiment)
+    from strsweep.registry import Tracking, print_delivery, publish_single
+    from strsweep.sweep.cluster import connected
+    from strsweep.sweep.run import run_single
+
+    with connected(), Tracking(experiment) as tracking:
+        record = run_single(experiment)
+    delivery = publish_single(experiment, record, tracking)
+    print_delivery(experiment, delivery)
+    return DELIVERED if delivery.is_complete else FAILED

@@ -199,7 +199,11 @@ def test_the_receipt_is_what_the_file_holds(killed: Killed, target: float) -> No
     assert abs(zeros / receipt["weights"] - target) <= 0.005
     assert receipt["macs"] < receipt["dense_macs"]
     assert not any("parametrizations" in name for name in weights)
-    assert (folder / "budget.csv").read_text().startswith("name,weights,zeros,sparsity,density")
+    assert (
+        (folder / "budget.csv")
+        .read_text()
+        .startswith("name,parameter,weights,zeros,sparsity,density")
+    )
 
 
 LOADS = """

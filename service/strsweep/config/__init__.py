@@ -1,7 +1,7 @@
 """One YAML file is one experiment, validated as a whole before anything starts."""
 
 from strsweep.config.experiment import Experiment
-from strsweep.config.load import load_experiment
+from strsweep.config.load import load_budget_experiment, load_experiment
 from strsweep.config.search import Range, SearchConfig
 from strsweep.config.sections import (
     DataConfig,
@@ -26,5 +26,6 @@ __all__ = [
     "TrackingConfig",
     "TrainingConfig",
     "WorkersConfig",
+    "load_budget_experiment",
     "load_experiment",
 ]

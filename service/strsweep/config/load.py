@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -53,6 +53,19 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         raise _translate(error) from None
     _refuse_relative_paths_in_uploaded_copy(experiment, settings)
     return experiment
+
+
+def load_budget_experiment(
+    path: Path, overrides: Sequence[str], method: str, densities: Mapping[str, float]
+) -> Experiment:
+    """Read the file at ``path`` for one run that obeys ``densities``, layer name -> share kept.
+
+    Raises:
+        SettingError: As ``load_experiment``.
+        InvalidExperimentError: As ``load_experiment``.
+    """
+    budget = [f"sparsity.method={method}", f"sparsity.budget={json.dumps(dict(densities))}"]
+    return load_experiment(path, [*overrides, *budget])
 
 
 def _read(path: Path) -> Settings:

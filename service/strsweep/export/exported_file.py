@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from strsweep.errors import ExportError
-from strsweep.sparsity import threshold_parameters
-from strsweep.sparsity.convert import weight_layers
+from strsweep.sparsity import threshold_parameters, weight_tensors
 
 _TOLERANCE = 1e-4
 """Allowed difference of a logit, as a share of the largest logit; float32 sums differ by 1e-6."""
@@ -89,8 +88,7 @@ def write_and_check(
 
 def weight_zeros(model: nn.Module, state: Mapping[str, Tensor]) -> int:
     """Count the zeros in ``state`` of the weights that are convolution or linear in ``model``."""
-    keys = (f"{name}.weight".lstrip(".") for name, _ in weight_layers(model))
-    return sum(int((state[key] == 0).sum()) for key in keys)
+    return sum(int((state[weight.parameter] == 0).sum()) for weight in weight_tensors(model))
 
 
 def _check_arguments(model: nn.Module, example: Tensor) -> None:

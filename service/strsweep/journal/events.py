@@ -60,6 +60,8 @@ class LayerRow(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
+    parameter: str
+    """Name of the weight in the state of the dense model."""
     weights: int
     zeros: int
     sparsity: float

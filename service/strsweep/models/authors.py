@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from strsweep.errors import CheckpointError
 from strsweep.models.layer_match import THRESHOLD, Layers, key_of, layers_of, match_layers
-from strsweep.sparsity import sparsify, threshold_parameters
-from strsweep.sparsity.convert import AnyModule, layer_threshold, weight_layers
+from strsweep.sparsity import SoftThreshold, sparsify, threshold_parameters, weight_tensors
+from strsweep.sparsity.convert import AnyModule, parametrization_of
 
 _PREFIX = "module."
 
@@ -45,7 +45,7 @@ def load_authors_checkpoint(path: Path, model: AnyModule) -> AnyModule:
         raise ValueError("the model has soft thresholds already; bake() removes them")
     path = Path(path)
     theirs, ours = layers_of(_read(path)), layers_of(model.state_dict())
-    pairs = match_layers(str(path), theirs, ours, [name for name, _ in weight_layers(model)])
+    pairs = match_layers(str(path), theirs, ours, [weight.name for weight in weight_tensors(model)])
     thresholds = {
         name: theirs[their_name].pop(THRESHOLD)
         for their_name, name in pairs
@@ -74,16 +74,17 @@ def save_authors_checkpoint(path: Path, model: nn.Module) -> None:
         CheckpointError: The thresholds have no place in this format.
     """
     layers = layers_of(_dense_state(model))
-    for name, layer in weight_layers(model):
-        weight = layers[name]["weight"]
-        layers[name]["weight"] = weight[..., None, None] if weight.dim() == 2 else weight
-        threshold = layer_threshold(layer)
+    for layer in weight_tensors(model):
+        weight = layers[layer.name]["weight"]
+        layers[layer.name]["weight"] = weight[..., None, None] if weight.dim() == 2 else weight
+        threshold = parametrization_of(layer, SoftThreshold)
         if threshold is not None:
-            if threshold.function != "sigmoid" or threshold.s.numel() != 1:
+            if threshold.function != "sigmoid" or threshold.scale != 1 or threshold.s.numel() != 1:
                 raise CheckpointError(
-                    f"{name}: the format holds one sigmoid threshold per layer, not {threshold}"
+                    f"{layer.name}: the format holds one sigmoid threshold per layer, not "
+                    f"{threshold}"
                 )
-            layers[name][THRESHOLD] = threshold.s.detach().reshape(1, 1)
+            layers[layer.name][THRESHOLD] = threshold.s.detach().reshape(1, 1)
     names = _mobilenet_names(model, layers) or list(layers)
     state = {
         _PREFIX + key_of(name, tensor_name): tensor.cpu()
@@ -118,13 +119,13 @@ def _names_tensors(state: dict[Any, Any]) -> bool:
 def _set_thresholds(model: nn.Module, thresholds: dict[str, Tensor]) -> None:
     if not thresholds:
         return
-    dense = [name for name, _ in weight_layers(model) if name not in thresholds]
+    dense = [w.name for w in weight_tensors(model) if w.name not in thresholds]
     sparsify(model, threshold_init=0.0, skip=dense)
-    for name, layer in weight_layers(model):
-        threshold = layer_threshold(layer)
+    for weight in weight_tensors(model):
+        threshold = parametrization_of(weight, SoftThreshold)
         if threshold is not None:
             with torch.no_grad():
-                threshold.s.copy_(thresholds[name].reshape(threshold.s.shape))
+                threshold.s.copy_(thresholds[weight.name].reshape(threshold.s.shape))
 
 
 def _dense_state(model: nn.Module) -> dict[str, Tensor]:
@@ -142,9 +143,10 @@ def _mobilenet_names(model: nn.Module, layers: Layers) -> list[str] | None:
     It is one if convolutions, each with its batch norm, alternate between pointwise and depthwise,
     and one layer without batch norm ends them.
     """
-    grouped = [getattr(layer, "groups", 1) > 1 for _, layer in weight_layers(model)]
+    tensors = weight_tensors(model)
+    grouped = [getattr(weight.uses[0].module, "groups", 1) > 1 for weight in tensors]
     num_blocks = (len(grouped) - 2) // 2
-    weights = {name for name, _ in weight_layers(model)}
+    weights = {weight.name for weight in tensors}
     order = [name in weights for name in layers]
     if (
         num_blocks < 1

@@ -74,4 +74,4 @@ def _program(mlflow_folder: Path) -> nn.Module:
 def _zeros(model: nn.Module, files: Path) -> int:
     layers: list[dict[str, Any]] = json.loads((files / BUDGET_JSON).read_text(encoding="utf-8"))
     state = model.state_dict()
-    return sum(int((state[f"{layer['name']}.weight"] == 0).sum()) for layer in layers)
+    return sum(int((state[layer["parameter"]] == 0).sum()) for layer in layers)

@@ -43,7 +43,9 @@ class FinishedModel:
 
 
 @contextmanager
-def finished_model(reference: str, tracking_uri: str) -> Generator[FinishedModel]:
+def finished_model(
+    reference: str, tracking_uri: str, *, option: str = "--model"
+) -> Generator[FinishedModel]:
     """Find ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or a package folder.
 
     What is downloaded is removed at the end of the ``with`` block.
@@ -51,19 +53,20 @@ def finished_model(reference: str, tracking_uri: str) -> Generator[FinishedModel
     Args:
         reference: Which model.
         tracking_uri: MLflow server of a registered model.
+        option: What the user named it with.
 
     Raises:
         SettingError: There is no such model.
     """
     if not reference.startswith("models:/"):
         files = Path(reference)
-        _check_package(files, reference)
+        _check_package(files, reference, option)
         yield FinishedModel(files=files, mlflow_folder=None)
         return
     with tempfile.TemporaryDirectory() as folder:
-        downloaded = _downloaded(reference, tracking_uri, folder)
+        downloaded = _downloaded(reference, tracking_uri, folder, option)
         files = downloaded / "extra_files"
-        _check_package(files, reference)
+        _check_package(files, reference, option)
         yield FinishedModel(files=files, mlflow_folder=downloaded)
 
 
@@ -89,21 +92,21 @@ def our_network(files: Path, experiment: Experiment, images: Images) -> nn.Modul
     return network.eval()
 
 
-def _check_package(files: Path, reference: str) -> None:
+def _check_package(files: Path, reference: str, option: str) -> None:
     if not (files / RECEIPT).is_file():
         raise SettingError(
-            "--model",
+            option,
             reference,
             f"It holds no {RECEIPT}: name models:/NAME@ALIAS of a model that strsweep registered, "
             "or the folder of one.",
         )
 
 
-def _downloaded(reference: str, tracking_uri: str, folder: str) -> Path:
+def _downloaded(reference: str, tracking_uri: str, folder: str, option: str) -> Path:
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     mlflow.set_tracking_uri(tracking_uri)
     mlflow.set_registry_uri(tracking_uri)
     try:
         return Path(download_artifacts(artifact_uri=reference, dst_path=folder))
     except MlflowException as error:
-        raise SettingError("--model", reference, str(error).splitlines()[0]) from error
+        raise SettingError(option, reference, str(error).splitlines()[0]) from error

@@ -9,7 +9,17 @@ from collections.abc import Sequence
 
 from strsweep.journal import LayerRow
 
-_COLUMNS = ("name", "weights", "zeros", "sparsity", "density", "dense_macs", "macs", "threshold")
+_COLUMNS = (
+    "name",
+    "parameter",
+    "weights",
+    "zeros",
+    "sparsity",
+    "density",
+    "dense_macs",
+    "macs",
+    "threshold",
+)
 
 
 def layer_csv(layers: Sequence[LayerRow]) -> str:

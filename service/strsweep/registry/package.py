@@ -104,7 +104,7 @@ def baked_model(
 
 def recount(weights: dict[str, Tensor], layers: tuple[LayerRow, ...]) -> tuple[LayerRow, ...]:
     """Return ``layers`` with zeros and MACs counted anew from ``weights``."""
-    return tuple(_recounted(weights[f"{layer.name}.weight"], layer) for layer in layers)
+    return tuple(_recounted(weights[layer.parameter], layer) for layer in layers)
 
 
 def label(target: float | None) -> str:

@@ -16,6 +16,7 @@ from strsweep.errors import EveryRunFailedError
 from strsweep.journal import Journal, RunProposed, SweepRecord, SweepStarted, replay
 from strsweep.storage import SweepStorage
 from strsweep.sweep.cluster import claimed, slots
+from strsweep.sweep.nodes import check_data_on_nodes
 from strsweep.sweep.path import path_of
 from strsweep.sweep.searcher import TargetSearcher
 from strsweep.sweep.status import StatusLines, percent
@@ -32,11 +33,12 @@ def run_sweep(experiment: Experiment) -> SweepRecord:
     """Train until every target is hit or the budget is spent; returns all that is known then.
 
     Raises:
-        SettingError: The cluster cannot hold even one run.
+        SettingError: The cluster cannot hold even one run, or a node lacks the data.
         SweepRunningError: Another job runs the same sweep.
         EveryRunFailedError: Run after run failed.
     """
     places = slots(experiment)
+    check_data_on_nodes(experiment)
     with claimed(experiment.sweep_id):
         journal = _start(experiment)
         searcher = TargetSearcher(experiment, journal, places)
@@ -53,13 +55,14 @@ def run_single(experiment: Experiment) -> SweepRecord:
     """Train one run with the fixed settings of ``experiment``; returns all that is known then.
 
     Raises:
-        SettingError: The cluster cannot hold the run.
+        SettingError: The cluster cannot hold the run, or a node lacks the data.
         SweepRunningError: Another job trains the same run.
         EveryRunFailedError: The run failed.
     """
     path = path_of(experiment)
     assert path.is_point
     slots(experiment)
+    check_data_on_nodes(experiment)
     with claimed(experiment.sweep_id):
         journal = _start(experiment)
         record = replay(journal.read())

@@ -159,6 +159,7 @@ def _finished(run: TrainingRun, run_id: str) -> RunFinished:
     rows = [
         LayerRow(
             name=layer.name,
+            parameter=layer.parameter,
             weights=layer.weights,
             zeros=layer.zeros,
             sparsity=layer.sparsity,

@@ -30,7 +30,14 @@ from strsweep.storage import SweepStorage
 
 SETTINGS = RunSettings(threshold_init=-10, weight_decay=1e-4 / 3)
 LAYER = LayerRow(
-    name="fc", weights=640, zeros=600, sparsity=0.9375, dense_macs=640, macs=40, threshold=None
+    name="fc",
+    parameter="fc.weight",
+    weights=640,
+    zeros=600,
+    sparsity=0.9375,
+    dense_macs=640,
+    macs=40,
+    threshold=None,
 )
 EVENTS: list[Event] = [
     SweepStarted(time=1.0, experiment={"name": "a\nb", "search": {"targets": [0.9]}}, version="0"),

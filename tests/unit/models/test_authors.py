@@ -17,8 +17,7 @@ from torchvision.models import resnet18
 
 from strsweep.errors import CheckpointError
 from strsweep.models import load_authors_checkpoint, save_authors_checkpoint
-from strsweep.sparsity import bake, measure, sparsify, threshold_parameters
-from strsweep.sparsity.convert import layer_threshold, weight_layers
+from strsweep.sparsity import bake, measure, sparsify, threshold_parameters, weight_tensors
 
 CLASSES = 5
 State = dict[str, Tensor]
@@ -133,7 +132,7 @@ def test_import_evaluates_bakes_and_writes_back_the_same(
     expected = formula(theirs(), state)(images)
 
     model = load_authors_checkpoint(written(tmp_path / "theirs.pth", content), ours())
-    assert len(threshold_parameters(model)) == len(list(weight_layers(model))) - 1
+    assert len(threshold_parameters(model)) == len(weight_tensors(model)) - 1
     logits = model.eval()(images)
     assert_close(logits, expected)
     sparsity = measure(model).sparsity
@@ -158,7 +157,7 @@ def test_import_evaluates_bakes_and_writes_back_the_same(
 
 
 def test_a_file_without_thresholds_is_dense(tmp_path: Path) -> None:
-    layers = tuple(name for name, _ in weight_layers(TheirMobileNet()))
+    layers = tuple(weight.name for weight in weight_tensors(TheirMobileNet()))
     path = written(tmp_path / "dense.pth", their_state(TheirMobileNet(), dense=layers))
     model = load_authors_checkpoint(path, our_mobilenet())
     assert threshold_parameters(model) == []
@@ -344,7 +343,7 @@ def test_other_networks_keep_their_names_and_biases(with_bias: bool, tmp_path: P
     again = load_authors_checkpoint(tmp_path / "x.pth", make())
     images = torch.randn(2, 3, 4, 4)
     assert torch.equal(again(images), model(images))
-    assert layer_threshold(next(iter(weight_layers(again)))[1]) is not None
+    assert measure(again).layers[0].threshold is not None
 
 
 def test_a_model_that_is_one_layer_round_trips(tmp_path: Path) -> None:

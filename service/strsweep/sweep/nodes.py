@@ -1,0 +1,81 @@
+"""Check that every node that may train sees the data that the job sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from strsweep.config import DataConfig, Experiment
+from strsweep.data import load_images
+from strsweep.errors import SettingError
+from strsweep.sweep.cluster import num_workers_that_fit
+
+_TIMEOUT_S = 300.0
+
+
+def check_data_on_nodes(experiment: Experiment) -> None:
+    """Open the data set once on every other node that holds a worker, before the first one starts.
+
+    Raises:
+        SettingError: A node lacks the folder, or holds another number of images than this one.
+    """
+    if experiment.data.path is None:
+        return
+    here, asked = _counts(experiment.data), _ask(experiment)
+    for address, answer in asked.items():
+        if isinstance(answer, str):
+            raise _on_node(experiment, address, answer)
+        if answer != here:
+            raise _on_node(
+                experiment,
+                address,
+                f"It has {answer} training images, validation images and classes, the node of "
+                f"this job {here}: is the copy complete?",
+            )
+
+
+Counts = tuple[int, int, int]
+"""Training images, validation images, classes."""
+
+
+def _ask(experiment: Experiment) -> dict[str, Counts | str]:
+    """Return the address of every node that may train -> what it sees, or what is wrong there."""
+    own = ray.get_runtime_context().get_node_id()
+    workers = experiment.workers
+    nodes: dict[str, str] = {
+        node["NodeID"]: node["NodeManagerAddress"]
+        for node in ray.nodes()
+        if node["Alive"]
+        and node["NodeID"] != own
+        and num_workers_that_fit([node["Resources"]], cpus=workers.cpus, gpus=workers.gpus)
+    }
+    task: Any = ray.remote(num_cpus=0, max_retries=0)(_look)
+    config = experiment.data.model_dump(mode="json")
+    answers = ray.get(
+        [
+            task.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)
+            ).remote(config)
+            for node_id in nodes
+        ],
+        timeout=_TIMEOUT_S,
+    )
+    return dict(zip(nodes.values(), answers, strict=True))
+
+
+def _look(config: dict[str, Any]) -> Counts | str:
+    try:
+        return _counts(DataConfig.model_validate(config))
+    except SettingError as error:
+        return error.remedy
+
+
+def _counts(config: DataConfig) -> Counts:
+    images = load_images(config)
+    return images.num_train, images.num_val, images.num_classes
+
+
+def _on_node(experiment: Experiment, address: str, remedy: str) -> SettingError:
+    return SettingError("data.path", str(experiment.data.path), f"On node {address}: {remedy}")
