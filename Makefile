@@ -5,10 +5,11 @@ CONFIG ?= jobs/configs/digits.yaml
 export STRSWEEP_RESULTS ?= $(CURDIR)/results
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help install quickstart test check format ui clean
+.PHONY: help install quickstart test check bench bench-step bench-methods format ui clean
+DEVICE ?= cpu
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 install: .venv/installed ## make .venv with the exact versions the tests ran on
 
@@ -31,6 +32,14 @@ check: install ## formatting, lint, spelling and types, as CI does
 	ruff check .
 	codespell
 	pyright
+
+bench: bench-step bench-methods ## everything that is measured
+
+bench-step: install ## cost of an STR step beside a dense one; DEVICE=cuda on a GPU
+	python jobs/bench_step.py --device $(DEVICE)
+
+bench-methods: install ## STR, GMP and DNW at equal sparsity, five seeds each
+	python jobs/bench_methods.py
 
 format: install ## mend what can be mended
 	ruff format .

@@ -24,6 +24,7 @@ LAYERS = [
     "data",
     "training",
     "sweep",
+    "bench",
     "registry",
     "preflight",
     "cli",

@@ -34,7 +34,8 @@ from strsweep.registry.tracking import Tracking, chosen
 from strsweep.storage import SweepStorage
 from strsweep.sweep.outcome import TargetOutcome, outcomes
 from strsweep.sweep.path import path_of
-from strsweep.sweep.searcher import finished_runs, goal
+from strsweep.sweep.search import Goal
+from strsweep.sweep.searcher import finished_runs
 
 _FILES = (WEIGHTS, BUDGET_CSV, BUDGET_JSON, EXPERIMENT, RECEIPT)
 
@@ -67,7 +68,7 @@ class Delivery:
 def publish_sweep(experiment: Experiment, record: SweepRecord, tracking: Tracking) -> Delivery:
     """Package and register the most accurate run of every target that was hit."""
     finished = finished_runs(record, path_of(experiment))
-    states = outcomes(goal(experiment), finished)
+    states = outcomes(Goal.of(experiment), finished)
     publisher = _Publisher(experiment, tracking)
     models: list[Delivered] = []
     for state in states:

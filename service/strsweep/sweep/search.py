@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from strsweep.config import Experiment
 from strsweep.sweep.curve import SparsityCurve
 
 _NUM_FIRST_RUNS = 2
@@ -26,6 +27,18 @@ class Goal:
     max_runs: int
     searched: str = "search.weight_decay"
     """The setting whose range decides what can be reached."""
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Goal:
+        """Return what ``experiment`` asks for."""
+        search = experiment.search
+        by_decay = isinstance(search.weight_decay, tuple)
+        return cls(
+            targets=search.targets,
+            tolerance=search.tolerance,
+            max_runs=search.max_runs,
+            searched="search.weight_decay" if by_decay else "search.threshold_init",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

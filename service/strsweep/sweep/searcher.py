@@ -36,7 +36,7 @@ class TargetSearcher(Searcher):
         self._slots = slots
         self._path = path_of(experiment)
         self._rule = decide if experiment.sparsity.method == "str" else decide_each
-        self._goal = goal(experiment)
+        self._goal = Goal.of(experiment)
         self._left_open = [run.run_id for run in self._record().runs.values() if run.is_open]
         self._running: dict[str, str] = {}
         """Trial id of Tune -> run id."""
@@ -137,18 +137,6 @@ class TargetSearcher(Searcher):
     def _start(self, trial_id: str, proposed: RunProposed) -> dict[str, Any]:
         self._running[trial_id] = proposed.run_id
         return {"run_id": proposed.run_id, **proposed.settings.model_dump()}
-
-
-def goal(experiment: Experiment) -> Goal:
-    """Return what the experiment asks of the search."""
-    search = experiment.search
-    by_decay = isinstance(search.weight_decay, tuple)
-    return Goal(
-        targets=search.targets,
-        tolerance=search.tolerance,
-        max_runs=search.max_runs,
-        searched="search.weight_decay" if by_decay else "search.threshold_init",
-    )
 
 
 def finished_runs(record: SweepRecord, path: SettingsPath) -> list[FinishedRun]:

@@ -11,7 +11,8 @@ from strsweep.config import Experiment, RunSettings
 from strsweep.journal import Journal, SweepRecord, replay
 from strsweep.sweep.outcome import TargetOutcome, outcomes
 from strsweep.sweep.path import path_of
-from strsweep.sweep.searcher import finished_runs, goal
+from strsweep.sweep.search import Goal
+from strsweep.sweep.searcher import finished_runs
 
 _HEARTBEAT_S = 20.0
 _NAMED = 5
@@ -82,7 +83,7 @@ class StatusLines(tune.Callback):
             self._say(", ".join(f"{run} {at}" for run, at in self._progress.items()))
 
     def _say_targets(self, record: SweepRecord) -> None:
-        states = outcomes(goal(self._experiment), finished_runs(record, self._path))
+        states = outcomes(Goal.of(self._experiment), finished_runs(record, self._path))
         for state in states:
             print(f"          {describe_target(state)}", flush=True)
         num_open = sum(state.run is None for state in states)
