@@ -34,6 +34,8 @@ ONLY_IN = {
     "ray": ("strsweep.training.worker", "strsweep.sweep"),
     "mlflow": ("strsweep.registry",),
     "boto3": (),
+    "onnx": ("strsweep.export",),
+    "onnxruntime": ("strsweep.export",),
 }
 MAX_FILE, MAX_FUNCTION = 250, 40
 
@@ -146,6 +148,8 @@ def test_module_keeps_the_rules(path: Path) -> None:
         ("strsweep.sweep.run", "import mlflow.pytorch"),
         ("strsweep.storage", "import boto3"),
         ("strsweep.registry.server", "import os, boto3"),
+        ("strsweep.registry.export", "import onnxruntime"),
+        ("strsweep.export.dense", "from strsweep.data import load_images"),
     ],
 )
 def test_planted_violation_is_found(module: str, source: str) -> None:
@@ -215,7 +219,8 @@ LOADED = """
 import importlib, json, sys
 for name in json.loads(sys.argv[1]):
     importlib.import_module(name)
-print(json.dumps([name for name in ("ray", "mlflow", "torch", sys.argv[2]) if name in sys.modules]))
+names = ("ray", "mlflow", "onnx", "torch", sys.argv[2])
+print(json.dumps([name for name in names if name in sys.modules]))
 """
 
 
@@ -260,6 +265,12 @@ def test_the_silence_check_hears_a_noisy_module(tmp_path: Path) -> None:
 
 
 def test_the_numerical_core_needs_neither_ray_nor_mlflow(tmp_path: Path) -> None:
-    core = ["strsweep.sparsity", "strsweep.models", "strsweep.training.run", "strsweep.preflight"]
+    core = [
+        "strsweep.sparsity",
+        "strsweep.models",
+        "strsweep.export",
+        "strsweep.training.run",
+        "strsweep.preflight",
+    ]
     loaded = answer(LOADED, json.dumps(core), "strsweep.training.run", cwd=tmp_path)
     assert loaded == ["torch", "strsweep.training.run"]

@@ -61,28 +61,20 @@ def write_and_check(
     _check_arguments(model, example)
     partial = path.with_stem(f"{path.stem}.partial")
     try:
-        # What torch.export and the ONNX exporter note, nobody can act on: the comparison decides.
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # nobody can act on them; the comparison decides
             write(partial)
             loaded = load(partial)
             difference = _largest_difference(model, loaded.run, example)
-        _check_zeros(path, model, loaded.zeros)
+        _check_zeros(model, loaded.zeros)
         partial.replace(path)
-    except ExportError:
-        raise
     except Exception as error:  # exporters raise anything on a model they cannot follow
-        reason = (str(error).splitlines() or [""])[0]
-        raise ExportError(
-            f"{path} cannot be written: {type(error).__name__}: {reason:.300}"
-        ) from error
+        raise _refusal(path, error) from error
     finally:
         partial.unlink(missing_ok=True)
+    size = path.stat().st_size
     return ExportedFile(
-        path=path,
-        num_bytes=path.stat().st_size,
-        zeros=loaded.zeros,
-        largest_difference=difference,
+        path=path, num_bytes=size, zeros=loaded.zeros, largest_difference=difference
     )
 
 
@@ -118,8 +110,15 @@ def _largest_difference(
     return largest
 
 
-def _check_zeros(path: Path, model: nn.Module, zeros: int) -> None:
+def _check_zeros(model: nn.Module, zeros: int) -> None:
     # More are possible: a batch norm that scales a channel by 0 is merged into its weights.
     expected = weight_zeros(model, model.state_dict())
     if zeros < expected:
-        raise ExportError(f"{path} holds {zeros} zeros, the model {expected}")
+        raise ExportError(f"the file holds {zeros} zeros, the model {expected}")
+
+
+def _refusal(path: Path, error: Exception) -> ExportError:
+    reason = (str(error).splitlines() or [""])[0]
+    if not isinstance(error, ExportError):
+        reason = f"{type(error).__name__}: {reason}"
+    return ExportError(f"{path} cannot be written: {reason:.300}")

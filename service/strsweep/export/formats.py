@@ -57,6 +57,5 @@ def check_formats(names: Sequence[str], setting: str) -> None:
             raise SettingError(
                 setting,
                 name,
-                f"It needs {', '.join(missing)}: pip install 'strsweep[{name}]', or name the "
-                "formats that you want.",
+                f"Run pip install {' '.join(missing)}, or name the formats that you want.",
             )

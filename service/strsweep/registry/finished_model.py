@@ -97,7 +97,7 @@ def _check_package(files: Path, reference: str, option: str) -> None:
         raise SettingError(
             option,
             reference,
-            f"It holds no {RECEIPT}: name models:/NAME@ALIAS of a model that strsweep registered, "
+            f"It holds no {RECEIPT}. Name models:/NAME@ALIAS of a model that strsweep registered, "
             "or the folder of one.",
         )
 

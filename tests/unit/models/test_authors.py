@@ -283,6 +283,20 @@ def test_a_known_name_must_meet_itself(tmp_path: Path) -> None:
         load_authors_checkpoint(path, our_resnet())
 
 
+def test_layers_in_other_places_are_told_though_every_shape_fits(tmp_path: Path) -> None:
+    state = their_state(our_resnet())
+    swap = {"conv1": "conv2", "conv2": "conv1"}
+    renamed: State = {}
+    for key, value in state.items():
+        parts = key.split(".")
+        if parts[1:3] == ["layer1", "0"]:
+            parts[3] = swap.get(parts[3], parts[3])
+        renamed[".".join(parts).replace("module.fc.", "module.head.")] = value
+    path = written(tmp_path / "x.pth", renamed)
+    with pytest.raises(CheckpointError, match="known names are in other places"):
+        load_authors_checkpoint(path, our_resnet())
+
+
 class Payload:
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("payload-was-run",)

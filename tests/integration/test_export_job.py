@@ -1,0 +1,198 @@
+"""jobs/export.py on a model that was trained, packaged and registered here, without a Ray."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from strsweep.config import Experiment, RunSettings, load_experiment
+from strsweep.errors import CheckpointError
+from strsweep.export import load_compressed
+from strsweep.journal import Journal, LayerRow, RunFinished, RunProposed, SweepStarted, replay
+from strsweep.registry import Tracking, export_model, publish_sweep
+from strsweep.registry.package import read_receipt
+from strsweep.storage import SweepStorage
+from strsweep.training.checkpoint import save_checkpoint
+from strsweep.training.run import TrainingRun
+
+ROOT = Path(__file__).parents[2]
+DIGITS = ROOT / "jobs/configs/digits.yaml"
+SETTINGS = RunSettings(threshold_init=-5, weight_decay=2e-2)
+OVERRIDES = [
+    "training.epochs=3",
+    "search.threshold_init=-5",
+    "search.weight_decay=[1e-2, 4e-2]",
+    "search.targets=[0.5]",
+    "search.tolerance=0.49",
+]
+FILES = {
+    "dense": "model.safetensors",
+    "program": "model.pt2",
+    "onnx": "model.onnx",
+    "compressed": "model.compressed.safetensors",
+}
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass(frozen=True)
+class Trained:
+    results: Path
+    package: Path
+    zeros: int
+
+
+def finished(experiment: Experiment, storage: SweepStorage) -> RunFinished:
+    """Train a few epochs in this process and write what the worker of a job writes."""
+    run = TrainingRun(experiment, SETTINGS, device=torch.device("cpu"))
+    metrics = [vars(epoch) for epoch in run.epochs()][-1]
+    save_checkpoint(storage.path("runs/run-001/last"), run.state())
+    layers = tuple(LayerRow(**vars(row), sparsity=row.sparsity) for row in run.report().layers)
+    return RunFinished(
+        run_id="run-001", metrics=metrics, layers=layers, checkpoint="runs/run-001/last"
+    )
+
+
+def publish(experiment: Experiment, storage: SweepStorage) -> None:
+    """Write the journal of a sweep of one run, package the run and register it."""
+    journal = Journal(storage)
+    journal.append(SweepStarted(experiment=experiment.model_dump(mode="json"), version="0"))
+    journal.append(
+        RunProposed(run_id="run-001", settings=SETTINGS, target=0.5, reason="for this test")
+    )
+    journal.append(finished(experiment, storage))
+    with Tracking(experiment) as tracking:
+        pass
+    assert publish_sweep(experiment, replay(journal.read()), tracking).is_complete
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    results = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setenv("STRSWEEP_RESULTS", str(results))
+        patch.setenv("MLFLOW_TRACKING_URI", "")  # MLflow sets it; this takes it back
+        warnings.simplefilter("ignore")  # MLflow's own: jobs that users run show none
+        experiment = load_experiment(DIGITS, OVERRIDES)
+        storage = SweepStorage.of(experiment)
+        publish(experiment, storage)
+    package = storage.path("models/sparsity-50/run-001")
+    return Trained(results=results, package=package, zeros=read_receipt(package).zeros)
+
+
+def job(name: str, trained: Trained, *arguments: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, f"jobs/{name}.py", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "STRSWEEP_RESULTS": str(trained.results)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def rows(output: str) -> dict[str, list[str]]:
+    """The table of a job: the cells of each row by format."""
+    cells = (re.split(r"\s{2,}", line.strip()) for line in output.splitlines())
+    return {row[0]: row[1:] for row in cells if row[0] in FILES}
+
+
+@pytest.mark.parametrize("reference", ["package", "models:/digits@sparsity-50"])
+def test_all_formats_of_a_finished_model(reference: str, trained: Trained, tmp_path: Path) -> None:
+    model = str(trained.package) if reference == "package" else reference
+    code, output, errors = job("export", trained, "--model", model, "--out", str(tmp_path / "out"))
+    assert code == 0, errors
+    table = rows(output)
+    assert {name: row[0] for name, row in table.items()} == FILES
+    dense_size = (trained.package / "weights.safetensors").stat().st_size
+    for file, megabytes, share, zeros, difference in table.values():
+        size = (tmp_path / "out" / file).stat().st_size
+        assert megabytes == f"{size / 1e6:,.3f}"
+        assert share == f"{size / dense_size * 100:.1f} %"
+        assert zeros == f"{trained.zeros:,}"
+        assert float(difference) <= 1e-5
+    assert len(list((tmp_path / "out").iterdir())) == len(FILES)
+    weights = load_file(trained.package / "weights.safetensors")
+    dense = load_file(tmp_path / "out" / FILES["dense"])
+    compressed = load_compressed(tmp_path / "out" / FILES["compressed"])
+    for name, weight in weights.items():
+        assert torch.equal(dense[name], weight)
+        assert torch.equal(compressed[name], weight)
+
+
+def test_only_what_was_asked_for(trained: Trained, tmp_path: Path) -> None:
+    arguments = ["--format", "dense", "--format", "compressed", "--format", "dense"]
+    model = ["--model", str(trained.package), "--out", str(tmp_path)]
+    (tmp_path / FILES["dense"]).write_bytes(b"of an earlier export")
+    code, output, errors = job("export", trained, *model, *arguments)
+    assert code == 0, errors
+    assert list(rows(output)) == ["dense", "compressed"]
+    assert {path.name for path in tmp_path.iterdir()} == {FILES["dense"], FILES["compressed"]}
+    assert load_file(tmp_path / FILES["dense"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message", "remedy"),
+    [
+        ({"--format": "tflite"}, "--format: got 'tflite'", "Use one of ['compressed', 'dense'"),
+        ({"--model": "/nowhere"}, "--model: got '/nowhere'", "Name models:/NAME@ALIAS"),
+        ({"--model": "models:/digits@none"}, "--model: got 'models:/digits@none'", "not found"),
+        ({"--out": "/proc/strsweep"}, "--out: got '/proc/strsweep'", "can write to"),
+    ],
+)
+def test_a_wrong_input_is_told(
+    overrides: dict[str, str], message: str, remedy: str, trained: Trained, tmp_path: Path
+) -> None:
+    options = {"--model": str(trained.package), "--out": str(tmp_path / "out"), **overrides}
+    arguments = [part for option in options.items() for part in option]
+    code, _, errors = job("export", trained, *arguments)
+    assert code == 2, errors
+    assert errors.count("wrong input") == 1
+    assert message in errors
+    assert remedy.lower() in errors.lower()
+    out = tmp_path / "out"
+    assert not out.exists() or list(out.iterdir()) == []
+
+
+def test_damaged_or_foreign_weights_are_told(trained: Trained, tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    shutil.copytree(trained.package, package)
+    weights = package / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    arguments = ["--model", str(package), "--out", str(tmp_path / "out")]
+    code, _, errors = job("export", trained, *arguments)
+    assert code == 1
+    assert "failed: the weights" in errors
+    save_file({"fc.weight": torch.ones(3, 3)}, weights)
+    with pytest.raises(CheckpointError, match="belongs to another network"):
+        export_model(str(package), ["dense"], tmp_path / "out", "unused")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("reference", ["package", "models:/digits@sparsity-50"])
+def test_the_same_models_are_evaluated(reference: str, trained: Trained) -> None:
+    model = str(trained.package) if reference == "package" else reference
+    code, output, errors = job("evaluate", trained, "--model", model)
+    assert code == 0, errors
+    assert f"{trained.zeros:,} zeros" in output
+
+
+def test_help_explains_itself(trained: Trained) -> None:
+    code, output, _ = job("export", trained, "--help")
+    text = " ".join(re.sub(r"[^\w\s.,:;()/@-]", " ", output).split())
+    assert code == 0
+    for word in ("Exit code 0", "compressed", "models:/NAME@ALIAS", "by default all four"):
+        assert word in text
