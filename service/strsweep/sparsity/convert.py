@@ -68,8 +68,9 @@ def bake(model: AnyModule) -> AnyModule:
     for weight in weight_tensors(model):
         if not _is_parametrized(weight.uses[0]):
             continue
-        # Taken before the original is back in place: a tied weight must not be shrunk twice.
-        baked = weight.value.detach().clone()
+        # A copy, before the original is back in place: a tied weight must not be shrunk twice.
+        # Adding 0 makes 0.0 of -0.0, which other programs may take for a weight.
+        baked = weight.value.detach() + 0.0
         for use in weight.uses:
             parametrize.remove_parametrizations(use.module, use.attribute, leave_parametrized=False)
         with torch.no_grad():

@@ -71,6 +71,8 @@ def test_the_budget_is_kept_to_the_weight(method: Any, rule: Any) -> None:
     bake(model)
     assert [layer.zeros for layer in measure(model).layers] == pruned
     assert set(model.state_dict()) == set(net().state_dict())
+    for weight in (model[0].weight, model[2].weight):
+        assert not (torch.signbit(weight) & (weight == 0)).any(), "-0.0 is no zero to a compressor"
 
 
 @pytest.mark.parametrize(
