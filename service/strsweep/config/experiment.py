@@ -21,6 +21,14 @@ from strsweep.config.sections import (
 )
 from strsweep.errors import SettingError
 
+_NO_PART_OF_THE_RECIPE: Any = {
+    "storage": True,
+    "tracking": True,
+    "workers": True,
+    "data": {"loader_processes"},
+    "training": {"checkpoint_every"},
+}
+
 
 class Experiment(Section):
     """Everything that one sweep or one run needs to know."""
@@ -77,13 +85,11 @@ class Experiment(Section):
     def sweep_id(self) -> str:
         """Name plus a fingerprint of all that makes two runs comparable.
 
-        Targets, budget and resources are left out: they are what is asked of a sweep, not what it
-        is. The same file with another target continues the sweep and uses its finished runs.
+        Targets, budget, resources and what changes no result are left out: the same file with
+        another target continues the sweep and uses its finished runs.
         """
         # Without defaults: a later version may add settings, and the same file must stay the same.
-        recipe = self.model_dump(
-            mode="json", exclude={"storage", "tracking", "workers"}, exclude_defaults=True
-        )
+        recipe = self.model_dump(mode="json", exclude=_NO_PART_OF_THE_RECIPE, exclude_defaults=True)
         search: dict[str, Any] = recipe.pop("search")
         recipe["search"] = {key: search.get(key) for key in ("threshold_init", "weight_decay")}
         recipe["workers"] = {"count": self.workers.count}

@@ -143,7 +143,7 @@ class _Publisher:
         uri = _log_model(self._experiment, made, self._storage, self._images, run_id)
         self._ensure_registered_model(name)
         version = self._client.create_model_version(
-            name, uri, run_id=run_id, tags=_version_tags(made.receipt), model_id=uri.split("/")[-1]
+            name, uri, run_id=run_id, tags=self._tags(made.receipt), model_id=uri.split("/")[-1]
         ).version
         if target is not None:
             self._client.set_registered_model_alias(name, label(target), str(version))
@@ -157,6 +157,9 @@ class _Publisher:
             )
         )
         return str(version)
+
+    def _tags(self, receipt: Receipt) -> dict[str, str]:
+        return {"method": self._experiment.sparsity.method, **_version_tags(receipt)}
 
     def _ensure_registered_model(self, name: str) -> None:
         if not self._client.search_registered_models(f"name = '{name}'"):

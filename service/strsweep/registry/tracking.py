@@ -219,13 +219,18 @@ def _metrics(event: EpochFinished) -> list[Metric]:
     return [Metric(key, event.metrics[key], int(event.time * 1000), step) for key in _SHOWN]
 
 
+def _short(value: object) -> str:
+    # MLflow takes no longer text; experiment.yaml beside it has everything.
+    return f"{len(value)} layers" if isinstance(value, dict) and len(value) > 9 else str(value)
+
+
 def _recipe(experiment: Experiment) -> dict[str, str]:
     """Return what cannot change in the life of a sweep: MLflow's parameters cannot either."""
     sections: dict[str, Any] = experiment.model_dump(
         mode="json", exclude={"name", "search", "storage", "tracking", "workers"}
     )
     flat = {
-        f"{section}.{key}": str(value)
+        f"{section}.{key}": _short(value)
         for section, values in sections.items()
         for key, value in values.items()
     }

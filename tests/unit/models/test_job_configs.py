@@ -51,7 +51,12 @@ def test_model_and_data_exist(path: Path) -> None:
     assert caught.value.setting == "data.path"
 
 
-@pytest.mark.parametrize("name", ["imagenet_resnet50", "imagenet_mobilenet_v1"])
+IMAGENET = [
+    f"imagenet_{model}{kind}" for model in ("resnet50", "mobilenet_v1") for kind in ("", "_dense")
+]
+
+
+@pytest.mark.parametrize("name", IMAGENET)
 def test_the_recipe_on_imagenet_is_the_papers(name: str) -> None:
     experiment = load(name)
     assert clock(experiment) == pytest.approx(PAPERS_CLOCK, abs=1)

@@ -1,0 +1,98 @@
+"""Budgets on a real Ray: learned by one run, obeyed by another; one run per target by a rule."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from safetensors.torch import load_file
+
+from strsweep.sparsity import Budget
+
+Job = Callable[..., "subprocess.CompletedProcess[str]"]
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore"),  # MLflow's own calls to SQLAlchemy
+]
+
+DIGITS = "jobs/configs/digits.yaml"
+SHORT = ("--set", "training.epochs=6")
+
+
+def package(results: Path, label: str, name: str) -> Path:
+    (folder,) = results.glob(f"sweeps/{name}-*/models/{label}/run-*")
+    return folder
+
+
+def test_a_learned_budget_is_obeyed_to_the_weight(job: Job, results: Path) -> None:
+    learning = ("--set", "name=learned", "--set", "search.weight_decay=8e-2")
+    done = job("train", "--config", DIGITS, *SHORT, *learning)
+    assert done.returncode == 0, done.stderr
+    learned = package(results, "single", "learned")
+    done = job(
+        "transfer",
+        *("--config", DIGITS, "--budget", str(learned), "--method", "gmp", *SHORT),
+        *("--set", "name=obeyed", "--set", "search.weight_decay=5e-4"),
+    )
+    assert done.returncode == 0, done.stderr
+    obeyed = package(results, "single", "obeyed")
+    theirs, ours = (
+        Budget.from_json((folder / "budget.json").read_text()) for folder in (learned, obeyed)
+    )
+    assert 0.3 < theirs.sparsity < 1
+    assert [layer.kept for layer in ours.layers] == [layer.kept for layer in theirs.layers]
+    weights = load_file(obeyed / "weights.safetensors")
+    rows = json.loads((obeyed / "budget.json").read_text())
+    zeros = [int((weights[row["parameter"]] == 0).sum()) for row in rows]
+    assert zeros == [layer.weights - layer.kept for layer in theirs.layers]
+
+
+def test_one_run_per_target_when_the_budget_is_a_rule(job: Job, results: Path) -> None:
+    done = job(
+        "sweep",
+        *("--config", DIGITS, *SHORT, "--set", "name=erk", "--set", "search.targets=[0.8,0.9]"),
+        *("--set", "sparsity.method=gmp", "--set", "sparsity.budget=erk"),
+        *("--set", "search.weight_decay=5e-4", "--set", "tracking.model_name=digits-erk"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "search ended: every target is hit" in done.stdout
+    assert sorted(set(re.findall(r"run-\d+", done.stdout))) == ["run-001", "run-002"]
+    client = MlflowClient(tracking_uri=f"sqlite:///{results}/mlflow.db")
+    for target in (80, 90):
+        version = client.get_model_version_by_alias("digits-erk", f"sparsity-{target}")
+        assert version.tags["method"] == "gmp"
+        assert float(version.tags["sparsity"]) == pytest.approx(target / 100, abs=1e-4)
+        assert "threshold_init" not in version.tags
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--budget", "nowhere"), "--budget: got 'nowhere'"),
+        (("--budget", "nowhere.json"), "No such file or directory: name a budget"),
+        (("--budget", "tests/data/paper_table6_resnet50.csv#50"), "has no model '50'"),
+        (
+            (
+                *("--budget", "tests/data/paper_table6_resnet50.csv#90.23"),
+                *("--set", "search.weight_decay=1e-4"),
+            ),
+            "the budget and the model differ in their layers",
+        ),
+        (
+            ("--budget", "tests/data/paper_table6_resnet50.csv#90.23"),
+            "nothing is searched: write one number",
+        ),
+        (("--budget", "tests/data/paper_table8_mobilenet_v1.csv"), "not a layer budget"),
+    ],
+)
+def test_wrong_budgets_are_told(job: Job, options: tuple[str, ...], message: str) -> None:
+    done = job("transfer", "--config", DIGITS, *options)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
