@@ -43,6 +43,8 @@ class ModelConfig(Section):
     """One of ours, ``torchvision:NAME``, or ``package.module:factory``."""
     options: dict[str, bool | int | float | str] = {}
     """Keyword arguments of the model's factory."""
+    checkpoint: Folder | None = None
+    """A file of the STR authors' own code to start from, thresholds included."""
 
 
 class DataConfig(Section):

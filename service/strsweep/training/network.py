@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
 from strsweep.config import Experiment, RunSettings
-from strsweep.errors import SettingError
-from strsweep.models import build
+from strsweep.errors import CheckpointError, SettingError
+from strsweep.models import build, load_authors_checkpoint
+from strsweep.sparsity import bake, threshold_parameters
 from strsweep.training.method import make_sparse
 
 
@@ -20,11 +23,25 @@ def sparse_model(
     """Build the model of ``experiment`` with its thresholds or masks, on the CPU.
 
     Raises:
-        SettingError: The model cannot be built, takes other images, or has no such layers.
+        SettingError: The model cannot be built, takes other images, has no such layers, or the
+            checkpoint to start from is of another one.
     """
     model = build(experiment.model.name, num_classes=num_classes, **experiment.model.options)
     _check_shapes(model, experiment, num_classes, input_shape)
-    return make_sparse(model.train(), experiment, settings)
+    model.train()
+    if experiment.model.checkpoint is not None:
+        _load(experiment.model.checkpoint, model)
+        if experiment.sparsity.method == "str" and threshold_parameters(model):
+            return model  # STR goes on from the thresholds of the file
+        bake(model)
+    return make_sparse(model, experiment, settings)
+
+
+def _load(path: Path, model: nn.Module) -> None:
+    try:
+        load_authors_checkpoint(path, model)
+    except CheckpointError as error:
+        raise SettingError("model.checkpoint", str(path), str(error)) from error
 
 
 def _check_shapes(

@@ -1,0 +1,60 @@
+"""A run can start from a checkpoint of the authors' own code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from strsweep.config import RunSettings, load_experiment
+from strsweep.errors import SettingError
+from strsweep.models import build, save_authors_checkpoint
+from strsweep.sparsity import SparsityReport, measure, sparsify
+from strsweep.training.run import TrainingRun
+
+DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
+SETTINGS = RunSettings(threshold_init=-9, weight_decay=1e-2)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> tuple[Path, SparsityReport]:
+    torch.manual_seed(3)
+    model = sparsify(build("digits_cnn", num_classes=10), threshold_init=-3.0, skip=("fc",))
+    save_authors_checkpoint(tmp_path / "model_best.pth", model)
+    return tmp_path / "model_best.pth", measure(model, (1, 8, 8))
+
+
+def run(path: Path, *overrides: str) -> TrainingRun:
+    experiment = load_experiment(
+        DIGITS, [f"model.checkpoint={path}", "training.epochs=1", *overrides]
+    )
+    return TrainingRun(experiment, SETTINGS, device=torch.device("cpu"))
+
+
+def test_str_goes_on_where_the_file_ends(checkpoint: tuple[Path, SparsityReport]) -> None:
+    path, report = checkpoint
+    continued = run(path)
+    assert continued.report() == report
+    assert report.layers[-1].threshold is None, "a layer without a threshold stays dense"
+    next(continued.epochs())
+    assert continued.report() != report
+
+
+def test_a_budget_trainer_starts_from_its_weights(checkpoint: tuple[Path, SparsityReport]) -> None:
+    path, report = checkpoint
+    budget = {layer.name: 0.01 for layer in report.layers}
+    started = run(path, "sparsity.method=dnw", f"sparsity.budget={budget}", "search.weight_decay=0")
+    assert 0.985 < started.report().sparsity < 0.995
+    assert all(layer.threshold is None for layer in started.report().layers)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "cannot be read"), (b"x", "damaged or no checkpoint")]
+)
+def test_a_bad_file_is_told(content: bytes | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingError, match=rf"model\.checkpoint: got .*{message}"):
+        run(path)
