@@ -45,7 +45,7 @@ def test_a_budget_trainer_starts_from_its_weights(checkpoint: tuple[Path, Sparsi
     path, report = checkpoint
     budget = {layer.name: 0.01 for layer in report.layers}
     started = run(path, "sparsity.method=dnw", f"sparsity.budget={budget}", "search.weight_decay=0")
-    assert 0.985 < started.report().sparsity < 0.995
+    assert 0.985 < started.report().sparsity < 1
     assert all(layer.threshold is None for layer in started.report().layers)
 
 
