@@ -55,7 +55,8 @@ def before_epoch(model: nn.Module, experiment: Experiment, epoch: int) -> None:
     config = experiment.sparsity
     if config.method == "gmp":
         start, end = (share * experiment.training.epochs for share in config.ramp)
-        ramp(model, (epoch - start) / (end - start))
+        # As much as is due when the epoch ends, so that the last epoch always has the whole budget.
+        ramp(model, (epoch + 1 - start) / (end - start))
 
 
 def _dense_layers(config: SparsityConfig, model: nn.Module) -> tuple[str, ...]:
