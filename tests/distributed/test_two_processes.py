@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from PIL import Image
 from torch import Tensor, nn
 
 from strsweep.config import RunSettings, load_experiment
@@ -33,6 +35,8 @@ CASES = {
     ],
     "bfloat16": ["training.batch_size=96", "training.precision=bfloat16"],
 }
+BAD_FILES = ["train/b/050.png", "val/a/010.png", "val/a/011.png"]
+"""The validation images go to different workers; 3 of 300 are just tolerated."""
 LAST_BATCH = {"full_batches": 100, "partial_last_batch": 56, "odd_last_batch": 5, "bfloat16": 56}
 
 
@@ -59,8 +63,47 @@ def train(case: str, rank: int, world_size: int) -> dict[str, Any]:
     return {"losses": losses, "accuracy": last.accuracy, "zeros": run.report().zeros}
 
 
+def make_images(folder: Path) -> None:
+    """Write 200 training and 100 validation images of two classes, and damage three of them."""
+    noise = np.random.default_rng(0).integers(0, 256, (150, 8, 8, 3), dtype=np.uint8)
+    for split, count in (("train", 100), ("val", 50)):
+        for name in ("a", "b"):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(count):
+                Image.fromarray(noise[index]).save(folder / split / name / f"{index:03d}.png")
+    for name in BAD_FILES:
+        (folder / name).write_bytes(b"no image")
+
+
+def train_with_bad_files(images: Path, rank: int, world_size: int) -> dict[str, Any]:
+    overrides = [
+        f"data={{name: imagefolder, path: '{images}', image_size: 8}}",
+        'model.name="float64_models:resnet20"',
+        "training.epochs=1",
+        "training.batch_size=64",
+        f"workers.count={world_size}",
+    ]
+    run = TrainingRun(
+        load_experiment(DIGITS, overrides),
+        RunSettings(threshold_init=-6, weight_decay=2e-2),
+        device=CPU,
+        rank=rank,
+        world_size=world_size,
+    )
+    (metrics,) = run.epochs()
+    return {
+        "count": metrics.unreadable_images,
+        "names": sorted(str(Path(name).relative_to(images)) for name in run.unreadable),
+        "losses": run.step_losses,
+        "val_loss": metrics.val_loss,
+        "accuracy": metrics.accuracy,
+    }
+
+
 def worker(rank: int, folder: Path) -> None:
     join(rank, folder)
+    found = train_with_bad_files(folder / "images", rank, 2)
+    (folder / f"bad_files-{rank}.json").write_text(json.dumps(found))
     for case in CASES:
         (folder / f"{case}-{rank}.json").write_text(json.dumps(train(case, rank, 2)))
     dist.destroy_process_group()
@@ -72,6 +115,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("shared")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path(__file__).parent)  # new processes take the path over
+        make_images(folder / "images")
         mp.spawn(worker, args=(folder,), nprocs=2)
         yield folder
 
@@ -120,6 +164,16 @@ def test_two_workers_in_bfloat16_stay_close_to_one(shared: Path) -> None:
     assert one["losses"] == other["losses"]
     assert one["losses"][:15] == pytest.approx(alone["losses"][:15], rel=0.02)
     assert one["accuracy"] == pytest.approx(alone["accuracy"], abs=0.03)
+
+
+def test_bad_files_of_all_workers_are_counted_and_named(shared: Path) -> None:
+    alone = train_with_bad_files(shared / "images", 0, 1)
+    assert (alone["count"], alone["names"]) == (3, BAD_FILES)
+    for two in seen(shared, "bad_files"):
+        assert (two["count"], two["names"]) == (3, BAD_FILES)
+        assert two["losses"] == pytest.approx(alone["losses"], abs=1e-10)
+        assert two["val_loss"] == pytest.approx(alone["val_loss"], abs=1e-6)
+        assert two["accuracy"] == alone["accuracy"]
 
 
 def batch(size: int) -> Tensor:
