@@ -120,7 +120,13 @@ def _translate(error: ValidationError) -> InvalidExperimentError:
         location = [part for part in details["loc"] if _is_setting(part)]
         key = ".".join(str(part) for part in location)
         by_key.setdefault(key, _setting_error(key, details))
-    return InvalidExperimentError(list(by_key.values()))
+    # The same mistake deeper inside is told there: an entry of a budget that is a mapping.
+    innermost = [
+        setting
+        for key, setting in by_key.items()
+        if not any(other.startswith(f"{key}.") for other in by_key)
+    ]
+    return InvalidExperimentError(innermost)
 
 
 def _is_setting(part: int | str) -> bool:
