@@ -7,6 +7,7 @@ from torch import nn
 from strsweep.config import Experiment, RunSettings, SparsityConfig
 from strsweep.errors import SettingError
 from strsweep.sparsity import Budget, WeightTensor, obey, ramp, sparsify, weight_tensors
+from strsweep.sparsity.layers import without
 
 
 def make_sparse(model: nn.Module, experiment: Experiment, settings: RunSettings) -> nn.Module:
@@ -17,6 +18,7 @@ def make_sparse(model: nn.Module, experiment: Experiment, settings: RunSettings)
     """
     config = experiment.sparsity
     try:
+        without(weight_tensors(model), config.skip)  # also where the method has no use for it
         if config.method == "str":
             assert settings.threshold_init is not None
             return sparsify(
