@@ -104,7 +104,7 @@ def test_what_has_one_run_is_trained(overrides: tuple[str, ...]) -> None:
             (*GMP, UNIFORM, "sparsity.skip=['block[45].*']"),
             r"^sparsity\.budget: got 'uniform'\. sparsity 0\.98 cannot be reached while .*stay",
         ),
-        ((*GMP, ERK, "sparsity.skip=[conv9]"), r"'conv9' matches no layer"),
+        ((*GMP, ERK, "sparsity.skip=[conv9]"), r"^sparsity\.skip: got \['conv9'\]\. .*no layer"),
     ],
 )
 def test_a_budget_that_cannot_be_swept_is_refused(overrides: tuple[str, ...], message: str) -> None:
@@ -121,6 +121,8 @@ def test_a_budget_that_cannot_be_swept_is_refused(overrides: tuple[str, ...], me
             (*GMP, "sparsity.budget={fc: 0.5}"),
             r"^sparsity\.budget: got \{'fc': 0\.5\}\. .*differ in their layers: \['block1\.conv'",
         ),
+        ((*GMP, BY_LAYER, "sparsity.skip=[x]"), r"^sparsity\.skip: got \['x'\]\. .*no layer"),
+        ((*DENSE, "sparsity.skip=[x]"), r"^sparsity\.skip: got \['x'\]\. .*no layer"),
         (
             (*DNW, BY_LAYER.replace("fc", "head")),
             r"^sparsity\.budget: got .*differ in their layers: \['fc', 'head'\]",
