@@ -62,3 +62,81 @@ def test_single_run_takes_the_numbers_as_they_are_written(decay: float) -> None:
 def test_single_run_with_a_range_is_refused(overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         check_run(load(*overrides))
+
+
+GMP = ("sparsity.method=gmp", "search.weight_decay=1e-4", "search.threshold_init=null")
+DNW = ("sparsity.method=dnw", *GMP[1:])
+DENSE = ("sparsity.method=dense", *GMP[1:])
+UNIFORM, ERK = "sparsity.budget=uniform", "sparsity.budget=erk"
+BY_LAYER = "sparsity.budget={" + ", ".join([
+    *(f"block{number}.conv: 0.2" for number in range(1, 6)),
+    "fc: 1}",
+])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (*GMP, UNIFORM),
+        (*DNW, ERK),
+        (*GMP, UNIFORM, "search.max_runs=4"),
+        (*GMP, ERK, "sparsity.dense_first=true", "sparsity.dense_last=true"),
+    ],
+)
+def test_a_rule_for_budgets_is_swept(overrides: tuple[str, ...]) -> None:
+    check_sweep(load(*overrides))
+
+
+@pytest.mark.parametrize("overrides", [(*GMP, BY_LAYER), (*DNW, BY_LAYER), DENSE])
+def test_what_has_one_run_is_trained(overrides: tuple[str, ...]) -> None:
+    check_run(load(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ((*GMP, BY_LAYER), r"^sparsity\.method: got 'gmp'\. .*one run only.*jobs/train\.py"),
+        ((*DNW, BY_LAYER), r"^sparsity\.method: got 'dnw'\. .*one run only.*jobs/train\.py"),
+        (DENSE, r"^sparsity\.method: got 'dense'\. .*one run only.*jobs/train\.py"),
+        ((*GMP, UNIFORM, "search.targets=[]"), r"^search\.targets: got \[\]\. Name the"),
+        ((*GMP, UNIFORM, "search.max_runs=3"), r"^search\.max_runs: got 3\. .*at least 4"),
+        (
+            (*GMP, UNIFORM, "sparsity.skip=['block[45].*']"),
+            r"^sparsity\.budget: got 'uniform'\. sparsity 0\.98 cannot be reached while .*stay",
+        ),
+        ((*GMP, ERK, "sparsity.skip=[conv9]"), r"^sparsity\.skip: got \['conv9'\]\. .*no layer"),
+    ],
+)
+def test_a_budget_that_cannot_be_swept_is_refused(overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        check_sweep(load(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ((*GMP, UNIFORM), r"^sparsity\.budget: got 'uniform'\. .*one run per target.*sweep\.py"),
+        ((*DNW, ERK), r"^sparsity\.budget: got 'erk'\. .*one run per target.*sweep\.py"),
+        (
+            (*GMP, "sparsity.budget={fc: 0.5}"),
+            r"^sparsity\.budget: got \{'fc': 0\.5\}\. .*differ in their layers: \['block1\.conv'",
+        ),
+        ((*GMP, BY_LAYER, "sparsity.skip=[x]"), r"^sparsity\.skip: got \['x'\]\. .*no layer"),
+        ((*DENSE, "sparsity.skip=[x]"), r"^sparsity\.skip: got \['x'\]\. .*no layer"),
+        (
+            (*DNW, BY_LAYER.replace("fc", "head")),
+            r"^sparsity\.budget: got .*differ in their layers: \['fc', 'head'\]",
+        ),
+    ],
+)
+def test_a_budget_that_makes_no_single_run_is_refused(
+    overrides: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(SettingError, match=message):
+        check_run(load(*overrides))
+
+
+def test_str_without_a_range_is_still_told_about_the_range() -> None:
+    experiment = load("search.weight_decay=1e-4", "search.threshold_init=-10")
+    with pytest.raises(SettingError, match=r"^search\.weight_decay: .*nothing to search"):
+        check_sweep(experiment)

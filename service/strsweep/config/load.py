@@ -105,17 +105,17 @@ def _apply(settings: Settings, override: str) -> None:
 def _apply_preset(settings: Settings, overrides: Sequence[str]) -> None:
     """Let ``sparsity.preset`` take the place of the values and ranges of the search."""
     sparsity, model = settings.get("sparsity"), settings.get("model")
-    if not isinstance(sparsity, dict) or "preset" not in sparsity:
+    name: object = cast("Settings", sparsity).get("preset") if isinstance(sparsity, dict) else None
+    if name is None:
         return
-    name = cast("Settings", sparsity)["preset"]
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise SettingError("sparsity.preset", name, f"The paper has: {', '.join(PRESETS)}.")
-    trained = str(name).rpartition("-")[0]
+    trained = name.rpartition("-")[0]
     if isinstance(model, dict) and cast("Settings", model).get("name") != trained:
         raise SettingError(
             "sparsity.preset", name, f"It is for model.name={trained}: it does not carry over."
         )
-    if any(text.startswith(_SET_BY_PRESET) for text in overrides):
+    if any(text.partition("=")[0] in {"search", *_SET_BY_PRESET} for text in overrides):
         raise SettingError(
             "sparsity.preset",
             name,
@@ -133,7 +133,13 @@ def _translate(error: ValidationError) -> InvalidExperimentError:
         location = [part for part in details["loc"] if _is_setting(part)]
         key = ".".join(str(part) for part in location)
         by_key.setdefault(key, _setting_error(key, details))
-    return InvalidExperimentError(list(by_key.values()))
+    # The same mistake deeper inside is told there: an entry of a budget that is a mapping.
+    innermost = [
+        setting
+        for key, setting in by_key.items()
+        if not any(other.startswith(f"{key}.") for other in by_key)
+    ]
+    return InvalidExperimentError(innermost)
 
 
 def _is_setting(part: int | str) -> bool:

@@ -7,6 +7,7 @@ from torch import nn
 from strsweep.config import Experiment, RunSettings, SparsityConfig
 from strsweep.errors import SettingError
 from strsweep.sparsity import Budget, WeightTensor, obey, ramp, sparsify, weight_tensors
+from strsweep.sparsity.layers import without
 
 
 def make_sparse(model: nn.Module, experiment: Experiment, settings: RunSettings) -> nn.Module:
@@ -17,6 +18,7 @@ def make_sparse(model: nn.Module, experiment: Experiment, settings: RunSettings)
     """
     config = experiment.sparsity
     try:
+        without(weight_tensors(model), config.skip)  # also where the method has no use for it
         if config.method == "str":
             assert settings.threshold_init is not None
             return sparsify(
@@ -55,7 +57,8 @@ def before_epoch(model: nn.Module, experiment: Experiment, epoch: int) -> None:
     config = experiment.sparsity
     if config.method == "gmp":
         start, end = (share * experiment.training.epochs for share in config.ramp)
-        ramp(model, (epoch - start) / (end - start))
+        # As much as is due when the epoch ends, so that the last epoch always has the whole budget.
+        ramp(model, (epoch + 1 - start) / (end - start))
 
 
 def _dense_layers(config: SparsityConfig, model: nn.Module) -> tuple[str, ...]:

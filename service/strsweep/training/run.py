@@ -102,6 +102,7 @@ class TrainingRun:
 
         Raises:
             TrainingDivergedError: The loss became NaN or infinite.
+            ImagesUnreadableError: More images cannot be read than a bad file here and there.
         """
         while len(self.history) < self._config.epochs:
             self.history.append(self._epoch(len(self.history)))
@@ -149,10 +150,11 @@ class TrainingRun:
         train_loss = math.fsum(trained.losses) / len(trained.losses)
         self._check_finite("training", train_loss, epoch)
         evaluation = self._stepper.evaluate(self.model, self._input.validation)
-        self._check_finite("validation", evaluation.loss, epoch)
+        # Before the losses are looked at: without any image that was read there is none.
         num_unreadable, self.unreadable = self._input.unreadable(
             trained.unreadable, evaluation.unreadable
         )
+        self._check_finite("validation", evaluation.loss, epoch)
         report = self.report()
         assert report.macs is not None
         return EpochMetrics(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -315,7 +316,7 @@ def test_sweep_id_is_stable_across_processes() -> None:
     ids = {
         subprocess.run(
             [sys.executable, "-c", code, str(DIGITS), *options],
-            env={"PYTHONHASHSEED": seed, "STRSWEEP_RESULTS": f"/{seed}"},
+            env={**os.environ, "PYTHONHASHSEED": seed, "STRSWEEP_RESULTS": f"/{seed}"},
             capture_output=True,
             text=True,
             check=True,

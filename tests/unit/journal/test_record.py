@@ -11,6 +11,7 @@ from strsweep.config import RunSettings
 from strsweep.journal import (
     EpochFinished,
     Event,
+    ImagesUnreadable,
     ModelPublished,
     RunFailed,
     RunFinished,
@@ -44,6 +45,10 @@ def failed(run_id: str, time: float = 3.0) -> RunFailed:
     return RunFailed(time=time, run_id=run_id, reason="died")
 
 
+def unreadable(run_id: str, names: tuple[str, ...], time: float = 2.0) -> ImagesUnreadable:
+    return ImagesUnreadable(time=time, run_id=run_id, names=names)
+
+
 def published(target: float | None, run_id: str, version: str) -> ModelPublished:
     return ModelPublished(
         time=4.0, target=target, run_id=run_id, folder="f", model_uri="u", version=version
@@ -65,6 +70,7 @@ any_event = st.one_of(
     st.builds(epoch, ids, st.integers(1, 4)),
     ids.map(finished),
     ids.map(failed),
+    st.builds(unreadable, ids, st.lists(st.sampled_from("abc"), max_size=2).map(tuple)),
     st.builds(published, st.sampled_from([None, 0.8, 0.9]), ids, st.sampled_from("12")),
 )
 histories = st.lists(any_event, max_size=25).map(lambda events: [STARTED, *events])
@@ -145,3 +151,12 @@ def test_next_run_id_counts_every_proposed_run() -> None:
     assert replay([*map(proposed, RUN_IDS), failed("run-003")]).next_run_id == "run-004"
     many = [proposed(f"run-{number:03d}") for number in range(1, 1000)]
     assert replay(many).next_run_id == "run-1000"
+
+
+def test_an_image_that_cannot_be_read_is_known_once() -> None:
+    # A run that continues from a checkpoint tells again what it told before.
+    told = [unreadable("run-001", names) for names in (("a", "b"), ("b",), ("c", "a"))]
+    record = replay([*told, proposed("run-001"), proposed("run-002"), unreadable("lost", ("d",))])
+    assert record.runs["run-001"].unreadable == ["a", "b", "c"]
+    assert record.runs["run-002"].unreadable == []
+    assert record.runs["run-001"].is_open

@@ -1,0 +1,58 @@
+"""A bad image file in a real run: the journal names it once, and the run is delivered."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from strsweep.config import load_experiment
+from strsweep.journal import ImagesUnreadable, Journal, replay
+from strsweep.storage import SweepStorage
+
+Job = Callable[..., "subprocess.CompletedProcess[str]"]
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+DIGITS = "jobs/configs/digits.yaml"
+BAD_FILES = ["train/b/017.png", "val/a/003.png"]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Write 180 training and 20 validation images of two classes, and damage two of them."""
+    noise = np.random.default_rng(0).integers(0, 256, (90, 16, 16, 3), dtype=np.uint8)
+    for split, count in (("train", 90), ("val", 10)):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for index in range(count):
+                Image.fromarray(noise[index]).save(tmp_path / split / name / f"{index:03d}.png")
+    for name in BAD_FILES:
+        (tmp_path / name).write_bytes(b"no image")
+    return tmp_path
+
+
+def test_the_journal_names_a_bad_file_once(job: Job, images: Path, results: Path) -> None:
+    overrides = [
+        f"data={{name: imagefolder, path: '{images}', image_size: 16}}",
+        "model.name=resnet20",
+        "training.epochs=3",
+        "training.batch_size=60",
+        "search.weight_decay=1e-3",
+        f"storage.path={results}",
+    ]
+    options = [part for text in overrides for part in ("--set", text)]
+    done = job("train", "--config", DIGITS, *options)
+    assert done.returncode == 0, done.stderr
+
+    events = Journal(SweepStorage.of(load_experiment(Path(DIGITS), overrides))).read()
+    told = [event for event in events if isinstance(event, ImagesUnreadable)]
+    assert [sorted(event.names) for event in told] == [[str(images / name) for name in BAD_FILES]]
+    (run,) = replay(events).runs.values()
+    assert sorted(run.unreadable) == [str(images / name) for name in BAD_FILES]
+    assert [epoch.metrics["unreadable_images"] for epoch in run.epochs.values()] == [2, 2, 2]
+    assert run.finished is not None

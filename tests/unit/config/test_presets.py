@@ -1,0 +1,113 @@
+"""Presets are the rows of the paper's tables 10 and 11, for its models only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from strsweep.config import Experiment, load_experiment
+from strsweep.config.presets import PRESETS
+from strsweep.errors import SettingError
+
+CONFIGS = Path(__file__).parents[3] / "jobs" / "configs"
+FILES = {"resnet50": "imagenet_resnet50", "mobilenet_v1": "imagenet_mobilenet_v1"}
+# model, overall sparsity in percent, weight decay times 1e5, threshold init: tables 10 and 11
+ROWS = [
+    ("resnet50", "79.55", 1.7, -3200),
+    ("resnet50", "81.27", 1.751757813, -3200),
+    ("resnet50", "87.70", 2.051757813, -3200),
+    ("resnet50", "90.23", 2.251757813, -3200),
+    ("resnet50", "90.55", 2.051757813, -800),
+    ("resnet50", "94.80", 3.051757813, -3200),
+    ("resnet50", "95.03", 3.351757813, -12800),
+    ("resnet50", "95.15", 3.051757813, -1600),
+    ("resnet50", "96.11", 3.051757813, -100),
+    ("resnet50", "96.53", 4.051757813, -12800),
+    ("resnet50", "97.78", 5.217578125, -12800),
+    ("resnet50", "98.05", 5.651757813, -12800),
+    ("resnet50", "98.22", 6.051757813, -12800),
+    ("resnet50", "98.79", 7.551757813, -12800),
+    ("resnet50", "98.98", 8.551757813, -12800),
+    ("resnet50", "99.10", 9.051757813, -12800),
+    ("mobilenet_v1", "75.28", 1.551757813, -100),
+    ("mobilenet_v1", "79.07", 1.551757813, -25),
+    ("mobilenet_v1", "85.80", 3.051757813, -3200),
+    ("mobilenet_v1", "89.01", 3.751757813, -12800),
+    ("mobilenet_v1", "89.62", 3.751757813, -3200),
+]
+
+
+def load(model: str, *overrides: str) -> Experiment:
+    return load_experiment(CONFIGS / f"{FILES[model]}.yaml", overrides)
+
+
+def refused(*overrides: str) -> SettingError:
+    with pytest.raises(SettingError) as caught:
+        load("resnet50", *overrides)
+    return caught.value
+
+
+def test_there_is_a_preset_for_every_row_and_no_other() -> None:
+    assert list(PRESETS) == [f"{model}-{sparsity}" for model, sparsity, *_ in ROWS]
+
+
+@pytest.mark.parametrize(("model", "sparsity", "decay", "init"), ROWS)
+def test_a_preset_is_its_row(model: str, sparsity: str, decay: float, init: float) -> None:
+    search = load(model, f"sparsity.preset={model}-{sparsity}").search
+    assert search.weight_decay == pytest.approx(decay * 1e-5, rel=1e-12)
+    assert search.threshold_init == init
+
+
+def test_everything_else_of_the_file_stays() -> None:
+    plain, preset = load("resnet50"), load("resnet50", "sparsity.preset=resnet50-90.23")
+    assert preset.search.targets == plain.search.targets
+    assert preset.training == plain.training
+    assert preset.sweep_id != plain.sweep_id
+
+
+def test_a_preset_can_stand_in_the_file_without_a_search(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "name: a\nmodel: {name: mobilenet_v1}\ndata: {name: imagenet, path: /data}\n"
+        "sparsity: {preset: mobilenet_v1-79.07}\n"
+    )
+    search = load_experiment(path).search
+    assert (search.threshold_init, search.weight_decay) == (-25, 1.551757813e-5)
+
+
+@pytest.mark.parametrize(
+    "value", ["resnet50-50", "resnet50", "90.23", "''", "[resnet50-90.23]", "{a: 1}", "true"]
+)
+def test_an_unknown_preset_is_refused(value: str) -> None:
+    error = refused(f"sparsity.preset={value}")
+    assert error.setting == "sparsity.preset"
+    assert "resnet50-79.55, resnet50-81.27" in error.remedy
+
+
+def test_no_preset_is_the_default() -> None:
+    assert load("resnet50", "sparsity.preset=null") == load("resnet50")
+
+
+def test_a_preset_of_another_model_is_refused() -> None:
+    error = refused("sparsity.preset=mobilenet_v1-75.28")
+    assert str(error) == (
+        "sparsity.preset: got 'mobilenet_v1-75.28'. It is for model.name=mobilenet_v1: "
+        "it does not carry over."
+    )
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "search.weight_decay=1e-5",
+        "search.threshold_init=-100",
+        "search={weight_decay: 1e-5, threshold_init: -100}",
+    ],
+)
+def test_a_preset_and_its_settings_on_the_command_line_are_one_too_many(override: str) -> None:
+    error = refused("sparsity.preset=resnet50-90.23", override)
+    assert error.setting == "sparsity.preset"
+    assert "search.threshold_init and search.weight_decay: leave out one or the other" in (
+        error.remedy
+    )
