@@ -56,9 +56,10 @@ def before_epoch(model: nn.Module, experiment: Experiment, epoch: int) -> None:
     """Set how much is pruned in ``epoch``, from 0: gradual pruning goes on once an epoch."""
     config = experiment.sparsity
     if config.method == "gmp":
-        start, end = (share * experiment.training.epochs for share in config.ramp)
-        # As much as is due when the epoch ends, so that the last epoch always has the whole budget.
-        ramp(model, (epoch + 1 - start) / (end - start))
+        epochs = experiment.training.epochs
+        start, end = (share * epochs for share in config.ramp)
+        # A short run, or a ramp up to 1, would end below its budget: the last epoch has all of it.
+        ramp(model, 1.0 if epoch == epochs - 1 else (epoch - start) / (end - start))
 
 
 def _dense_layers(config: SparsityConfig, model: nn.Module) -> tuple[str, ...]:

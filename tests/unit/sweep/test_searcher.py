@@ -12,7 +12,8 @@ from strsweep.config import Experiment, load_experiment
 from strsweep.errors import EveryRunFailedError
 from strsweep.journal import Journal, RunFailed, RunFinished, replay
 from strsweep.storage import SweepStorage
-from strsweep.sweep.searcher import TargetSearcher, goal
+from strsweep.sweep.search import Goal
+from strsweep.sweep.searcher import TargetSearcher
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 GMP = ("sparsity.method=gmp", "sparsity.budget=uniform", "search.weight_decay=1e-4")
@@ -189,4 +190,4 @@ def test_tune_gets_the_file_it_wants_and_nothing_is_restored_from_it(
 def test_the_goal_names_what_is_searched(
     overrides: tuple[str, ...], searched: str, tmp_path: Path
 ) -> None:
-    assert goal(Sweep(tmp_path, *overrides).experiment()).searched == searched
+    assert Goal.of(Sweep(tmp_path, *overrides).experiment()).searched == searched
