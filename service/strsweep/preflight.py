@@ -39,7 +39,7 @@ def check_run(experiment: Experiment) -> None:
         SettingError: One of them is a range, or a part does not fit the others.
     """
     search = experiment.search
-    if not path_of(experiment).is_point and experiment.sparsity.method != "str":
+    if not path_of(experiment).is_point and experiment.sparsity.mode != "str":
         raise SettingError(
             "sparsity.budget",
             experiment.sparsity.budget,
@@ -70,10 +70,10 @@ def _check_parts(experiment: Experiment) -> None:
 
 
 def _nothing_to_sweep(experiment: Experiment) -> SettingError:
-    method = experiment.sparsity.method
+    method = experiment.sparsity.mode
     if method != "str":
         return SettingError(
-            "sparsity.method",
+            "sparsity.mode",
             method,
             "With this budget there is one run only: use jobs/train.py or jobs/transfer.py.",
         )

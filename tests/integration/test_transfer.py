@@ -58,7 +58,7 @@ def test_one_run_per_target_when_the_budget_is_a_rule(job: Job, results: Path) -
     done = job(
         "sweep",
         *("--config", DIGITS, *SHORT, "--set", "name=erk", "--set", "search.targets=[0.8,0.9]"),
-        *("--set", "sparsity.method=gmp", "--set", "sparsity.budget=erk"),
+        *("--set", "sparsity.mode=gmp", "--set", "sparsity.budget=erk"),
         *("--set", "search.weight_decay=5e-4", "--set", "tracking.model_name=digits-erk"),
     )
     assert done.returncode == 0, done.stderr
@@ -67,7 +67,7 @@ def test_one_run_per_target_when_the_budget_is_a_rule(job: Job, results: Path) -
     client = MlflowClient(tracking_uri=f"sqlite:///{results}/mlflow.db")
     for target in (80, 90):
         version = client.get_model_version_by_alias("digits-erk", f"sparsity-{target}")
-        assert version.tags["method"] == "gmp"
+        assert version.tags["mode"] == "gmp"
         assert float(version.tags["sparsity"]) == pytest.approx(target / 100, abs=1e-4)
         assert "threshold_init" not in version.tags
 

@@ -50,9 +50,9 @@ WRONG = [
     ("sweep", "search.threshold_init=10", "search.threshold_init", "10", "negative"),
     ("sweep", "search.max_runs=2", "search.max_runs", "2", "at least 4"),
     ("sweep", "sparsity.granularity=kernel", "sparsity.granularity", "'kernel'", "'layer'"),
-    ("sweep", "sparsity.method=foo", "sparsity.method", "'foo'", "'gmp'"),
-    ("sweep", "sparsity.method=gmp", "sparsity.budget", "None", "use uniform, erk"),
-    ("sweep", "sparsity.method=dense", "search.weight_decay", "[0.004", "write one number"),
+    ("sweep", "sparsity.mode=foo", "sparsity.mode", "'foo'", "'gmp'"),
+    ("sweep", "sparsity.mode=gmp", "sparsity.budget", "None", "use uniform, erk"),
+    ("sweep", "sparsity.mode=dense", "search.weight_decay", "[0.004", "write one number"),
     ("sweep", "sparsity.budget=uniform", "sparsity.budget", "'uniform'", "Only gmp and dnw"),
     ("sweep", "sparsity.budget={fc: 2}", "sparsity.budget.fc", "2", "less than or equal to 1"),
     ("sweep", "sparsity.preset=resnet50-50", "sparsity.preset", "'resnet50-50'", "resnet50-90.23"),
@@ -82,7 +82,7 @@ WRONG = [
     ("sweep", "tracking.uri=ftp://mlflow", "tracking.uri", "'ftp://mlflow'", "http://"),
     ("sweep", "name=my sweep", "name", "'my sweep'", "letters, digits"),
     ("sweep", "training.epochs", "--set", "'training.epochs'", "section.key=value"),
-    ("train", "sparsity.method=gmp", "sparsity.budget", "None", "use uniform, erk"),
+    ("train", "sparsity.mode=gmp", "sparsity.budget", "None", "use uniform, erk"),
     ("train", "training.seed=1", "search.weight_decay", "[0.004, 0.024]", "jobs/sweep.py"),
 ]
 

@@ -64,9 +64,9 @@ def test_single_run_with_a_range_is_refused(overrides: tuple[str, ...], message:
         check_run(load(*overrides))
 
 
-GMP = ("sparsity.method=gmp", "search.weight_decay=1e-4", "search.threshold_init=null")
-DNW = ("sparsity.method=dnw", *GMP[1:])
-DENSE = ("sparsity.method=dense", *GMP[1:])
+GMP = ("sparsity.mode=gmp", "search.weight_decay=1e-4", "search.threshold_init=null")
+DNW = ("sparsity.mode=dnw", *GMP[1:])
+DENSE = ("sparsity.mode=dense", *GMP[1:])
 UNIFORM, ERK = "sparsity.budget=uniform", "sparsity.budget=erk"
 BY_LAYER = "sparsity.budget={" + ", ".join([
     *(f"block{number}.conv: 0.2" for number in range(1, 6)),
@@ -95,9 +95,9 @@ def test_what_has_one_run_is_trained(overrides: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ((*GMP, BY_LAYER), r"^sparsity\.method: got 'gmp'\. .*one run only.*jobs/train\.py"),
-        ((*DNW, BY_LAYER), r"^sparsity\.method: got 'dnw'\. .*one run only.*jobs/train\.py"),
-        (DENSE, r"^sparsity\.method: got 'dense'\. .*one run only.*jobs/train\.py"),
+        ((*GMP, BY_LAYER), r"^sparsity\.mode: got 'gmp'\. .*one run only.*jobs/train\.py"),
+        ((*DNW, BY_LAYER), r"^sparsity\.mode: got 'dnw'\. .*one run only.*jobs/train\.py"),
+        (DENSE, r"^sparsity\.mode: got 'dense'\. .*one run only.*jobs/train\.py"),
         ((*GMP, UNIFORM, "search.targets=[]"), r"^search\.targets: got \[\]\. Name the"),
         ((*GMP, UNIFORM, "search.max_runs=3"), r"^search\.max_runs: got 3\. .*at least 4"),
         (

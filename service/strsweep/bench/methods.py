@@ -76,7 +76,7 @@ def compare_methods(experiment: Experiment, seed: int, *, weight_decay: float) -
             settings = RunSettings(
                 weight_decay=weight_decay, sparsity=None if rule == "STR" else reached.sparsity
             )
-            obeying = _with(seeded, "sparsity", method=method, budget=budget)
+            obeying = _with(seeded, "sparsity", mode=method, budget=budget)
             found.append(_outcome(_train(obeying, settings), target, seed, method, rule))
     return found
 

@@ -63,22 +63,22 @@ class Experiment(Section):
         if training.precision == "float16" and not self.workers.gpus:
             remedy = "float16 needs GPUs: set workers.gpus or use bfloat16."
             raise SettingError("training.precision", "float16", remedy)
-        self._check_method()
+        self._check_mode()
         return self
 
-    def _check_method(self) -> None:
-        method, search = self.sparsity.method, self.search
-        if method == "str" and search.threshold_init is None:
+    def _check_mode(self) -> None:
+        mode, search = self.sparsity.mode, self.search
+        if mode == "str" and search.threshold_init is None:
             raise SettingError(
                 "search.threshold_init",
                 None,
                 "STR needs a first value of its thresholds: the paper uses -25 to -12800.",
             )
-        if method != "str" and isinstance(search.weight_decay, tuple):
+        if mode != "str" and isinstance(search.weight_decay, tuple):
             raise SettingError(
                 "search.weight_decay",
                 list(search.weight_decay),
-                f"With sparsity.method={method} nothing is searched: write one number.",
+                f"With sparsity.mode={mode} nothing is searched: write one number.",
             )
 
     @property

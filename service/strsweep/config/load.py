@@ -64,7 +64,7 @@ def load_budget_experiment(
         SettingError: As ``load_experiment``.
         InvalidExperimentError: As ``load_experiment``.
     """
-    budget = [f"sparsity.method={method}", f"sparsity.budget={json.dumps(dict(densities))}"]
+    budget = [f"sparsity.mode={method}", f"sparsity.budget={json.dumps(dict(densities))}"]
     return load_experiment(path, [*overrides, *budget])
 
 

@@ -102,7 +102,7 @@ class TrainingConfig(Section):
 class SparsityConfig(Section):
     """How the network becomes sparse."""
 
-    method: Literal["str", "gmp", "dnw", "dense"] = "str"
+    mode: Literal["str", "gmp", "dnw", "dense"] = "str"
     """``str`` learns thresholds; ``gmp`` and ``dnw`` obey a budget; ``dense`` prunes nothing."""
     function: Literal["sigmoid", "exp"] = "sigmoid"
     """Maps the threshold parameter to the threshold; sigmoid for CNNs (appendix A.1)."""
@@ -130,11 +130,11 @@ class SparsityConfig(Section):
         if not self.ramp[0] < self.ramp[1]:
             remedy = "It must begin before it ends: the paper's is [0.2, 0.8]."
             raise SettingError("sparsity.ramp", list(self.ramp), remedy)
-        if self.method in {"gmp", "dnw"} and self.budget is None:
-            remedy = f"{self.method} obeys a budget: use uniform, erk, or jobs/transfer.py."
+        if self.mode in {"gmp", "dnw"} and self.budget is None:
+            remedy = f"{self.mode} obeys a budget: use uniform, erk, or jobs/transfer.py."
             raise SettingError("sparsity.budget", None, remedy)
-        if self.method in {"str", "dense"} and self.budget is not None:
-            remedy = "Only gmp and dnw obey a budget: set sparsity.method to one of them."
+        if self.mode in {"str", "dense"} and self.budget is not None:
+            remedy = "Only gmp and dnw obey a budget: set sparsity.mode to one of them."
             raise SettingError("sparsity.budget", self.budget, remedy)
         return self
 

@@ -159,7 +159,7 @@ class _Publisher:
         return str(version)
 
     def _tags(self, receipt: Receipt) -> dict[str, str]:
-        return {"method": self._experiment.sparsity.method, **_version_tags(receipt)}
+        return {"mode": self._experiment.sparsity.mode, **_version_tags(receipt)}
 
     def _ensure_registered_model(self, name: str) -> None:
         if not self._client.search_registered_models(f"name = '{name}'"):

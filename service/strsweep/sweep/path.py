@@ -28,7 +28,7 @@ class Path(Protocol):
 
 def path_of(experiment: Experiment) -> Path:
     """Return the path that the method of ``experiment`` moves on."""
-    if experiment.sparsity.method == "str":
+    if experiment.sparsity.mode == "str":
         return SearchPath.of(experiment.search)
     assert not isinstance(experiment.search.weight_decay, tuple)
     return BudgetPath(

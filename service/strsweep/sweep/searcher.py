@@ -35,7 +35,7 @@ class TargetSearcher(Searcher):
         self._journal = journal
         self._slots = slots
         self._path = path_of(experiment)
-        self._rule = decide if experiment.sparsity.method == "str" else decide_each
+        self._rule = decide if experiment.sparsity.mode == "str" else decide_each
         self._goal = Goal.of(experiment)
         self._left_open = [run.run_id for run in self._record().runs.values() if run.is_open]
         self._running: dict[str, str] = {}

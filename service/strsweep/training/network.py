@@ -11,7 +11,7 @@ from strsweep.config import Experiment, RunSettings
 from strsweep.errors import CheckpointError, SettingError
 from strsweep.models import build, load_authors_checkpoint
 from strsweep.sparsity import bake, threshold_parameters
-from strsweep.training.method import make_sparse
+from strsweep.training.mode import make_sparse
 
 
 def sparse_model(
@@ -31,7 +31,7 @@ def sparse_model(
     model.train()
     if experiment.model.checkpoint is not None:
         _load(experiment.model.checkpoint, model)
-        if experiment.sparsity.method == "str" and threshold_parameters(model):
+        if experiment.sparsity.mode == "str" and threshold_parameters(model):
             return model  # STR goes on from the thresholds of the file
         bake(model)
     return make_sparse(model, experiment, settings)

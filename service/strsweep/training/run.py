@@ -19,7 +19,7 @@ from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.checkpoint import State
 from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.loop import Stepper
-from strsweep.training.method import before_epoch
+from strsweep.training.mode import before_epoch
 from strsweep.training.network import sparse_model
 from strsweep.training.optimizer import sgd
 from strsweep.training.schedule import learning_rate

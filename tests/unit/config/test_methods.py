@@ -10,8 +10,8 @@ from strsweep.config import Experiment, SparsityConfig, load_experiment
 from strsweep.errors import InvalidExperimentError, SettingError
 
 DIGITS = Path(__file__).parents[3] / "jobs" / "configs" / "digits.yaml"
-GMP = ("sparsity.method=gmp", "sparsity.budget=uniform", "search.weight_decay=1e-4")
-DENSE = ("sparsity.method=dense", "search.weight_decay=1e-4")
+GMP = ("sparsity.mode=gmp", "sparsity.budget=uniform", "search.weight_decay=1e-4")
+DENSE = ("sparsity.mode=dense", "search.weight_decay=1e-4")
 
 
 def load(*overrides: str) -> Experiment:
@@ -21,20 +21,20 @@ def load(*overrides: str) -> Experiment:
 @pytest.mark.parametrize(
     ("overrides", "key", "value", "remedy"),
     [
-        (["sparsity.method=gmp"], "sparsity.budget", "None", "uniform, erk, or jobs/transfer.py"),
-        (["sparsity.method=dnw"], "sparsity.budget", "None", "uniform, erk, or jobs/transfer.py"),
+        (["sparsity.mode=gmp"], "sparsity.budget", "None", "uniform, erk, or jobs/transfer.py"),
+        (["sparsity.mode=dnw"], "sparsity.budget", "None", "uniform, erk, or jobs/transfer.py"),
         (["sparsity.budget=uniform"], "sparsity.budget", "'uniform'", "Only gmp and dnw"),
         (["sparsity.budget={fc: 0.5}"], "sparsity.budget", "{'fc': 0.5}", "Only gmp and dnw"),
         ([*DENSE, "sparsity.budget=erk"], "sparsity.budget", "'erk'", "Only gmp and dnw"),
         ([*GMP[:2]], "search.weight_decay", "[0.004, 0.024]", "write one number"),
-        ([*DENSE[:1]], "search.weight_decay", "[0.004, 0.024]", "method=dense nothing is searched"),
+        ([*DENSE[:1]], "search.weight_decay", "[0.004, 0.024]", "mode=dense nothing is searched"),
         ([*GMP, "sparsity.ramp=[0.8, 0.2]"], "sparsity.ramp", "[0.8, 0.2]", "begin before it ends"),
         (["sparsity.ramp=[0.5, 0.5]"], "sparsity.ramp", "[0.5, 0.5]", "begin before it ends"),
         (["sparsity.ramp=[0.5, 1.5]"], "sparsity.ramp", "1.5", "less than or equal to 1"),
         (["sparsity.ramp=[-0.1, 0.5]"], "sparsity.ramp", "-0.1", "greater than or equal to 0"),
         (["sparsity.ramp=0.5"], "sparsity.ramp", "0.5", "begins and ends to prune"),
         (["search.threshold_init=null"], "search.threshold_init", "None", "-25 to -12800"),
-        (["sparsity.method=foo"], "sparsity.method", "'foo'", "'gmp', 'dnw'"),
+        (["sparsity.mode=foo"], "sparsity.mode", "'foo'", "'gmp', 'dnw'"),
         ([*GMP, "sparsity.budget=half"], "sparsity.budget", "'half'", "'uniform' or 'erk'"),
         ([*GMP, "sparsity.budget=0.5"], "sparsity.budget", "0.5", "'uniform' or 'erk'"),
         ([*GMP, "sparsity.budget={fc: 2}"], "sparsity.budget.fc", "2", "less than or equal to 1"),
@@ -63,7 +63,7 @@ def test_what_does_not_go_together_is_refused(
         (*GMP, "search.threshold_init=null"),
         (*GMP, "sparsity.budget={fc: 1, block1.conv: 0}"),
         (*GMP, "sparsity.ramp=[0, 1]"),
-        ("sparsity.method=dnw", "sparsity.budget=erk", "search.weight_decay=0"),
+        ("sparsity.mode=dnw", "sparsity.budget=erk", "search.weight_decay=0"),
         DENSE,
         (*DENSE, "search.threshold_init=null"),
         ("sparsity.granularity=weight", "sparsity.scale=0.1"),
@@ -79,8 +79,8 @@ def test_what_goes_together_is_accepted(overrides: tuple[str, ...]) -> None:
     [
         [f"training.{key}" for key in ("momentum=0.9", "compile=false", "batch_norm_decay=true")],
         ["training.sync_batchnorm=true", "training.precision=float32", "training.seed=0"],
-        ["sparsity.method=str"],
-        ["sparsity={method: str, function: sigmoid, granularity: layer, scale: 1, skip: []}"],
+        ["sparsity.mode=str"],
+        ["sparsity={mode: str, function: sigmoid, granularity: layer, scale: 1, skip: []}"],
         ["sparsity.scale=1.0", "sparsity.ramp=[0.2, 0.8]", "sparsity.budget=null"],
         ["sparsity.dense_first=false", "sparsity.dense_last=false", "sparsity.preset=null"],
         ["sparsity.threshold_decay=null"],
@@ -108,7 +108,7 @@ def test_more_targets_keep_the_id(overrides: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "override",
     [
-        "sparsity.method=dnw",
+        "sparsity.mode=dnw",
         "sparsity.budget=erk",
         "sparsity.budget={fc: 0.5}",
         "sparsity.ramp=[0.1, 0.8]",

@@ -18,7 +18,7 @@ from strsweep.sweep.path import BudgetPath, SearchPath, path_of
 from strsweep.sweep.search import Decision, Finish, FinishedRun, Goal, OpenRun, Propose, Wait
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
-GMP = ("sparsity.method=gmp", "sparsity.budget=uniform", "search.weight_decay=1e-4")
+GMP = ("sparsity.mode=gmp", "sparsity.budget=uniform", "search.weight_decay=1e-4")
 TARGETS = (0.95, 0.8, 0.9)
 # Further apart than twice the tolerance, so that no run hits two of them.
 some_targets = st.lists(st.integers(1, 98), min_size=1, max_size=8, unique=True).map(
@@ -159,9 +159,9 @@ def load(*overrides: str) -> Experiment:
         ((), SearchPath((-10.0, -10.0), (4e-3, 2.4e-2))),
         (GMP, BudgetPath(1e-4, is_point=False)),
         ((*GMP, "sparsity.budget=erk"), BudgetPath(1e-4, is_point=False)),
-        ((*GMP, "sparsity.method=dnw"), BudgetPath(1e-4, is_point=False)),
+        ((*GMP, "sparsity.mode=dnw"), BudgetPath(1e-4, is_point=False)),
         ((*GMP, "sparsity.budget={fc: 0.1}"), BudgetPath(1e-4, is_point=True)),
-        (("sparsity.method=dense", "search.weight_decay=0"), BudgetPath(0, is_point=True)),
+        (("sparsity.mode=dense", "search.weight_decay=0"), BudgetPath(0, is_point=True)),
     ],
 )
 def test_the_method_chooses_the_path(

@@ -16,7 +16,7 @@ from strsweep.sweep.search import Goal
 from strsweep.sweep.searcher import TargetSearcher
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
-GMP = ("sparsity.method=gmp", "sparsity.budget=uniform", "search.weight_decay=1e-4")
+GMP = ("sparsity.mode=gmp", "sparsity.budget=uniform", "search.weight_decay=1e-4")
 
 
 class Sweep:

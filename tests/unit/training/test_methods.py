@@ -50,7 +50,7 @@ def new_run(*overrides: str, settings: RunSettings = STR) -> TrainingRun:
 
 def obeying(method: str, *overrides: str, sparsity: float | None = 0.9) -> TrainingRun:
     settings = RunSettings(weight_decay=1e-3, sparsity=sparsity)
-    return new_run(f"sparsity.method={method}", *overrides, settings=settings)
+    return new_run(f"sparsity.mode={method}", *overrides, settings=settings)
 
 
 def zeros(run: TrainingRun) -> list[int]:
@@ -143,14 +143,14 @@ def comparable(run: TrainingRun) -> dict[str, Any]:
     return {**state, "history": [{**row, "seconds": 0} for row in state["history"]]}
 
 
-GMP = ["sparsity.method=gmp", "sparsity.budget=uniform"]
+GMP = ["sparsity.mode=gmp", "sparsity.budget=uniform"]
 RESUMED: dict[str, tuple[list[str], RunSettings]] = {
     "gmp": (GMP, RunSettings(weight_decay=1e-3, sparsity=0.9)),
     "dnw": (
-        ["sparsity.method=dnw", "sparsity.budget=erk"],
+        ["sparsity.mode=dnw", "sparsity.budget=erk"],
         RunSettings(weight_decay=1e-3, sparsity=0.9),
     ),
-    "dense": (["sparsity.method=dense"], RunSettings(weight_decay=1e-3)),
+    "dense": (["sparsity.mode=dense"], RunSettings(weight_decay=1e-3)),
     "str_global": (["sparsity.granularity=global"], STR),
     "str_filter": (["sparsity.granularity=filter"], STR),
     "str_weight": (["sparsity.granularity=weight"], STR),

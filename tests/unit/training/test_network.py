@@ -44,7 +44,7 @@ def test_str_goes_on_where_the_file_ends(checkpoint: tuple[Path, SparsityReport]
 def test_a_budget_trainer_starts_from_its_weights(checkpoint: tuple[Path, SparsityReport]) -> None:
     path, report = checkpoint
     budget = {layer.name: 0.01 for layer in report.layers}
-    started = run(path, "sparsity.method=dnw", f"sparsity.budget={budget}", "search.weight_decay=0")
+    started = run(path, "sparsity.mode=dnw", f"sparsity.budget={budget}", "search.weight_decay=0")
     assert 0.985 < started.report().sparsity < 1
     assert all(layer.threshold is None for layer in started.report().layers)
 

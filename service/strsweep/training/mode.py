@@ -11,7 +11,7 @@ from strsweep.sparsity.layers import without
 
 
 def make_sparse(model: nn.Module, experiment: Experiment, settings: RunSettings) -> nn.Module:
-    """Put thresholds or masks on ``model``, in place, as ``sparsity.method`` says.
+    """Put thresholds or masks on ``model``, in place, as ``sparsity.mode`` says.
 
     Raises:
         SettingError: A layer to skip does not exist, or the budget does not fit the model.
@@ -19,7 +19,7 @@ def make_sparse(model: nn.Module, experiment: Experiment, settings: RunSettings)
     config = experiment.sparsity
     try:
         without(weight_tensors(model), config.skip)  # also where the method has no use for it
-        if config.method == "str":
+        if config.mode == "str":
             assert settings.threshold_init is not None
             return sparsify(
                 model,
@@ -29,12 +29,12 @@ def make_sparse(model: nn.Module, experiment: Experiment, settings: RunSettings)
                 scale=config.scale,
                 skip=_dense_layers(config, model),
             )
-        if config.method == "dense":
+        if config.mode == "dense":
             return model
     except ValueError as error:
         raise SettingError("sparsity.skip", list(config.skip), str(error)) from error
     try:
-        return obey(model, densities(model, config, settings), config.method)
+        return obey(model, densities(model, config, settings), config.mode)
     except ValueError as error:
         raise SettingError("sparsity.budget", config.budget, str(error)) from error
 
@@ -55,7 +55,7 @@ def densities(model: nn.Module, config: SparsityConfig, settings: RunSettings) -
 def before_epoch(model: nn.Module, experiment: Experiment, epoch: int) -> None:
     """Set how much is pruned in ``epoch``, from 0: gradual pruning goes on once an epoch."""
     config = experiment.sparsity
-    if config.method == "gmp":
+    if config.mode == "gmp":
         epochs = experiment.training.epochs
         start, end = (share * epochs for share in config.ramp)
         # A short run, or a ramp up to 1, would end below its budget: the last epoch has all of it.
