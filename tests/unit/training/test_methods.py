@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from strsweep.config import RunSettings, load_experiment
-from strsweep.errors import SettingError
+from strsweep.errors import CheckpointError, SettingError
 from strsweep.sparsity import sparsify, threshold_parameters
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.optimizer import sgd
@@ -172,6 +172,14 @@ def test_resumed_equals_uninterrupted_bit_for_bit(method: str, tmp_path: Path) -
         assert 0 < sum(zeros(resumed)) < sum(UNIFORM_90)
     assert len(list(resumed.epochs())) == 3
     torch.testing.assert_close(comparable(resumed), comparable(whole), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("other", ["gmp", "dense", "str_global", "str_filter"])
+def test_the_state_of_another_method_is_refused(other: str) -> None:
+    overrides, settings = RESUMED[other]
+    state = new_run(*overrides, settings=settings).state()
+    with pytest.raises(CheckpointError, match="belongs to another model"):
+        new_run(*RESUMED["str_weight"][0]).load_state(state)
 
 
 def test_a_budget_of_another_model_is_named() -> None:
