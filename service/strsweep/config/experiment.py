@@ -81,6 +81,10 @@ class Experiment(Section):
                 f"With sparsity.mode={mode} nothing is searched: write one number.",
             )
 
+        if mode == "gmp" and self.training.compile:
+            remedy = "gmp prunes more in every epoch, and torch compiles anew each time: use false."
+            raise SettingError("training.compile", True, remedy)
+
     @property
     def sweep_id(self) -> str:
         """Name plus a fingerprint of all that makes two runs comparable.

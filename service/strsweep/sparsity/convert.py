@@ -73,6 +73,7 @@ def bake(model: AnyModule) -> AnyModule:
         baked = weight.value.detach() + 0.0
         for use in weight.uses:
             parametrize.remove_parametrizations(use.module, use.attribute, leave_parametrized=False)
+            _put_first(use)
         with torch.no_grad():
             weight.original.copy_(baked)
     return model
@@ -121,6 +122,13 @@ def prunable(model: nn.Module, skip: Sequence[str]) -> list[WeightTensor]:
             )
         _check_not_tied_elsewhere(model, weight)
     return chosen
+
+
+def _put_first(use: WeightUse) -> None:
+    """Put the weight before the bias again, as in a plain layer."""
+    parameters = use.module._parameters  # pyright: ignore[reportPrivateUsage]
+    for name in [name for name in parameters if name != use.attribute]:
+        parameters[name] = parameters.pop(name)
 
 
 def _is_parametrized(use: WeightUse) -> bool:

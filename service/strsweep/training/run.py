@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from strsweep.config import Experiment, RunSettings
-from strsweep.errors import CheckpointError, TrainingDivergedError
+from strsweep.errors import CheckpointError, ImagesUnreadableError, TrainingDivergedError
 from strsweep.sparsity import SparsityReport, measure
 from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.checkpoint import State
@@ -150,10 +150,12 @@ class TrainingRun:
         train_loss = math.fsum(trained.losses) / len(trained.losses)
         self._check_finite("training", train_loss, epoch)
         evaluation = self._stepper.evaluate(self.model, self._input.validation)
-        # Before the losses are looked at: without any image that was read there is none.
+        # Before the losses are looked at: without any image that was read there are none.
         num_unreadable, self.unreadable = self._input.unreadable(
             trained.unreadable, evaluation.unreadable
         )
+        if evaluation.total == 0:
+            raise ImagesUnreadableError("no validation image could be read")
         self._check_finite("validation", evaluation.loss, epoch)
         report = self.report()
         assert report.macs is not None

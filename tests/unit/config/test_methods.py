@@ -34,6 +34,7 @@ def load(*overrides: str) -> Experiment:
         (["sparsity.ramp=[-0.1, 0.5]"], "sparsity.ramp", "-0.1", "greater than or equal to 0"),
         (["sparsity.ramp=0.5"], "sparsity.ramp", "0.5", "begins and ends to prune"),
         (["search.threshold_init=null"], "search.threshold_init", "None", "-25 to -12800"),
+        ([*GMP, "training.compile=true"], "training.compile", "True", "compiles anew"),
         (["sparsity.mode=foo"], "sparsity.mode", "'foo'", "'gmp', 'dnw'"),
         ([*GMP, "sparsity.budget=half"], "sparsity.budget", "'half'", "'uniform' or 'erk'"),
         ([*GMP, "sparsity.budget=0.5"], "sparsity.budget", "0.5", "'uniform' or 'erk'"),
@@ -117,7 +118,6 @@ def test_more_targets_keep_the_id(overrides: tuple[str, ...]) -> None:
         "sparsity.granularity=global",
         "sparsity.scale=2",
         "training.batch_norm_decay=false",
-        "training.compile=true",
     ],
 )
 def test_what_a_run_depends_on_changes_the_id(override: str) -> None:
@@ -126,5 +126,5 @@ def test_what_a_run_depends_on_changes_the_id(override: str) -> None:
 
 def test_the_defaults_are_the_papers_method() -> None:
     assert SparsityConfig() == SparsityConfig(
-        method="str", function="sigmoid", scale=1.0, granularity="layer", ramp=(0.2, 0.8)
+        mode="str", function="sigmoid", scale=1.0, granularity="layer", ramp=(0.2, 0.8)
     )
