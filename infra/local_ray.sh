@@ -34,8 +34,12 @@ start() {
     local gcs dashboard client agent grpc
     read -r gcs dashboard client agent grpc < <(free_ports)
     (umask 077 && python3 -c 'import secrets; print(secrets.token_hex(32), end="")' >"$home/token")
+    # A folder of its own: jobs find their cluster by a note in it, and would find the Ray that was
+    # started last. Short, because it becomes part of socket names; Ray's logs stay in it.
+    local folder
+    folder=$(mktemp -d "${TMPDIR:-/tmp}/ray-XXXXXX")
     cat >"$home/env" <<EOF
-export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH='$home/token'
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH='$home/token' RAY_TMPDIR='$folder'
 export RAY_ADDRESS=127.0.0.1:$gcs RAY_API_SERVER_ADDRESS=http://127.0.0.1:$dashboard
 EOF
     # shellcheck source=/dev/null

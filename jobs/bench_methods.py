@@ -1,4 +1,4 @@
-"""Compare STR, GMP and DNW under every kind of budget on digits: make bench-methods."""
+"""Compare STR, steered, GMP and DNW under every kind of budget on digits: make bench-methods."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from strsweep.config.sections import results_folder
 
 DIGITS = Path(__file__).parent / "configs" / "digits.yaml"
 WEIGHT_DECAY = 5e-4
-"""Of GMP and DNW: the usual one for networks this small; they do not prune by it."""
+"""Of all but STR, which alone prunes by it: the usual one for networks this small."""
 
 
 def main(

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from strsweep.cli import ConfigOption, SetOption, exit_codes, train_and_register
-from strsweep.config import load_budget_experiment, load_experiment
+from strsweep.config import load_budget_experiment
 
 
 class Method(Enum):
@@ -46,7 +46,8 @@ def main(
     Exit code 0: the model is registered; 1: it is not; 2: the input is wrong.
     """
     with exit_codes():
-        uri = load_experiment(config, overrides or []).tracking.uri
+        # First without the densities: only the file says where MLflow is.
+        uri = load_budget_experiment(config, overrides or [], method.value, {}).tracking.uri
         from strsweep.registry.budget_reference import read_budget
 
         densities = read_budget(budget, uri).densities

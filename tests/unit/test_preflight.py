@@ -119,13 +119,13 @@ def test_a_budget_that_cannot_be_swept_is_refused(overrides: tuple[str, ...], me
         ((*DNW, ERK), r"^sparsity\.budget: got 'erk'\. .*one run per target.*sweep\.py"),
         (
             (*GMP, "sparsity.budget={fc: 0.5}"),
-            r"^sparsity\.budget: got \{'fc': 0\.5\}\. .*differ in their layers: \['block1\.conv'",
+            r"^sparsity\.budget: got 'of 1 layers'\. .*only in the model: \['block1\.conv'",
         ),
         ((*GMP, BY_LAYER, "sparsity.skip=[x]"), r"^sparsity\.skip: got \['x'\]\. .*no layer"),
         ((*DENSE, "sparsity.skip=[x]"), r"^sparsity\.skip: got \['x'\]\. .*no layer"),
         (
             (*DNW, BY_LAYER.replace("fc", "head")),
-            r"^sparsity\.budget: got .*differ in their layers: \['fc', 'head'\]",
+            r"^sparsity\.budget: got .*only in the model: \['fc'\], only in the budget: \['head'\]",
         ),
     ],
 )

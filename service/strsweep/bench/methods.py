@@ -1,4 +1,4 @@
-"""What the methods give at equal sparsity: STR, and GMP and DNW under three kinds of budget."""
+"""What the modes give at equal sparsity: STR, steered, GMP and DNW under three kinds of budget."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Summary:
 
 
 def compare_methods(experiment: Experiment, seed: int, *, weight_decay: float) -> list[Outcome]:
-    """Train every method to every target of ``experiment`` with one seed.
+    """Train every mode to every target of ``experiment`` with one seed.
 
     STR runs as a sweep would run it, one after the other. The others then get the sparsity that STR
     reached, so that all are compared at the same number of weights.
@@ -59,7 +59,7 @@ def compare_methods(experiment: Experiment, seed: int, *, weight_decay: float) -
     Args:
         experiment: An STR sweep.
         seed: Of initialization and order of the images.
-        weight_decay: Of GMP and DNW, which do not prune by it.
+        weight_decay: Of all but STR, which alone prunes by it.
 
     Raises:
         EveryRunFailedError: A target is not reached.
@@ -70,6 +70,9 @@ def compare_methods(experiment: Experiment, seed: int, *, weight_decay: float) -
     for target, run in _sweep(seeded):
         reached = _outcome(run, target, seed, "str", "learned")
         found.append(reached)
+        steered = _with(seeded, "sparsity", mode="steered")
+        told = RunSettings(weight_decay=weight_decay, sparsity=reached.sparsity)
+        found.append(_outcome(_train(steered, told), target, seed, "steered", "learned"))
         learned = Budget.of_report(run.report()).densities
         for method, rule in _OBEYING:
             budget = learned if rule == "STR" else rule

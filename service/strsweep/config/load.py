@@ -171,7 +171,7 @@ def _suggestion(key: str) -> str:
 def _meaning(key: str) -> str:
     *sections, last = key.split(".")
     field = _section_model(sections).model_fields.get(last)
-    return (field.description if field is not None else None) or ""
+    return " ".join((field.description or "").split()) if field is not None else ""
 
 
 def _section_model(sections: list[str]) -> type[BaseModel]:

@@ -102,8 +102,9 @@ class TrainingConfig(Section):
 class SparsityConfig(Section):
     """How the network becomes sparse."""
 
-    mode: Literal["str", "gmp", "dnw", "dense"] = "str"
-    """``str`` learns thresholds; ``gmp`` and ``dnw`` obey a budget; ``dense`` prunes nothing."""
+    mode: Literal["str", "steered", "gmp", "dnw", "dense"] = "str"
+    """``str`` learns thresholds; ``steered`` also shifts them to the target; ``gmp`` and ``dnw``
+    obey a budget; ``dense`` prunes nothing."""
     function: Literal["sigmoid", "exp"] = "sigmoid"
     """Maps the threshold parameter to the threshold; sigmoid for CNNs (appendix A.1)."""
     scale: Positive = 1.0
@@ -116,8 +117,11 @@ class SparsityConfig(Section):
     """A row of the paper's tables 10 and 11: sets threshold init and weight decay."""
     budget: Literal["uniform", "erk"] | dict[str, Annotated[float, Field(ge=0, le=1)]] | None = None
     """What ``gmp`` and ``dnw`` obey: a rule for the targets, or layer name -> density."""
-    ramp: tuple[Share, Share] = (0.2, 0.8)
-    """Shares of the epochs at which ``gmp`` begins and ends to prune."""
+    ramp: tuple[Share, Share] | None = None
+    """Shares of the epochs at which ``gmp`` (default [0.2, 0.8], as published) and ``steered``
+    (default [0, 0.55]) begins and ends to prune."""
+    steer_every: Count = 10
+    """Steps between two shifts of steered thresholds."""
     skip: tuple[str, ...] = ()
     """Layers to leave dense, by name or shell pattern."""
     dense_first: bool = False
@@ -127,13 +131,13 @@ class SparsityConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> SparsityConfig:
-        if not self.ramp[0] < self.ramp[1]:
+        if self.ramp is not None and not self.ramp[0] < self.ramp[1]:
             remedy = "It must begin before it ends: the paper's is [0.2, 0.8]."
             raise SettingError("sparsity.ramp", list(self.ramp), remedy)
         if self.mode in {"gmp", "dnw"} and self.budget is None:
             remedy = f"{self.mode} obeys a budget: use uniform, erk, or jobs/transfer.py."
             raise SettingError("sparsity.budget", None, remedy)
-        if self.mode in {"str", "dense"} and self.budget is not None:
+        if self.mode not in {"gmp", "dnw"} and self.budget is not None:
             remedy = "Only gmp and dnw obey a budget: set sparsity.mode to one of them."
             raise SettingError("sparsity.budget", self.budget, remedy)
         return self

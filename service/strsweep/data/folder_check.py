@@ -64,7 +64,7 @@ def _classes(config: DataConfig, split: Path) -> set[str]:
             f"{config.name} needs {split.name}/ with a folder of images per class inside this "
             "folder: is the copy complete?",
         )
-    classes = {entry.name for entry in split.iterdir() if entry.is_dir()}
+    classes = {entry.name for entry in split.iterdir() if entry.is_dir() and is_visible(entry.name)}
     if not classes:
         raise _wrong(config, f"{split.name}/ must hold a folder per class, it holds files only.")
     return classes
@@ -112,11 +112,20 @@ def _scan(path: Path) -> _ClassFolder:
 
 def _files(folder: Path | str) -> Iterator[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
+        for entry in sorted(filter(lambda entry: is_visible(entry.name), entries), key=_by_name):
             if entry.is_dir():
                 yield from _files(entry.path)
             else:
                 yield entry
+
+
+def is_visible(name: str) -> bool:
+    """Tell images and classes from what file managers and notebooks leave behind."""
+    return not name.startswith(".")
+
+
+def _by_name(entry: os.DirEntry[str]) -> str:
+    return entry.name
 
 
 def _size(entry: os.DirEntry[str]) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 
 from strsweep.config import DataConfig
-from strsweep.data.folder_check import check_image_folders
+from strsweep.data.folder_check import check_image_folders, is_visible
 from strsweep.data.image_files import ImageFiles
 from strsweep.data.images import Images
 from strsweep.errors import SettingError
@@ -46,7 +49,6 @@ def open_image_folders(config: DataConfig) -> Images:
     Raises:
         SettingError: The folders cannot be read, or differ in their classes.
     """
-    from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 
     size = config.image_size
@@ -55,7 +57,7 @@ def open_image_folders(config: DataConfig) -> Images:
     centred = [v2.Resize(size * 256 // 224), v2.CenterCrop(size), *plain]
     assert config.path is not None
     try:
-        train, val = (ImageFolder(str(config.path / split)) for split in ("train", "val"))
+        train, val = (_listed(config.path / split) for split in ("train", "val"))
     except OSError as error:
         raise SettingError("data.path", str(config.path), str(error)) from error
     if train.classes != val.classes:
@@ -68,3 +70,20 @@ def open_image_folders(config: DataConfig) -> Images:
         num_classes=len(train.classes),
         input_shape=(3, size, size),
     )
+
+
+def _listed(folder: Path) -> Any:
+    """Return torchvision's list of the classes and images in ``folder``, hidden files left out."""
+    from torchvision.datasets import ImageFolder
+    from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extension
+
+    class VisibleFolder(ImageFolder):
+        def find_classes(self, directory: Any) -> tuple[list[str], dict[str, int]]:
+            classes, _ = super().find_classes(directory)
+            visible = [name for name in classes if is_visible(name)]
+            return visible, {name: index for index, name in enumerate(visible)}
+
+    def is_image(path: str) -> bool:
+        return is_visible(Path(path).name) and has_file_allowed_extension(path, IMG_EXTENSIONS)
+
+    return VisibleFolder(str(folder), is_valid_file=is_image)

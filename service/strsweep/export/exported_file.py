@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from strsweep.errors import ExportError
-from strsweep.sparsity import threshold_parameters, weight_tensors
+from strsweep.sparsity import weight_tensors
+from strsweep.sparsity.convert import is_ours
 
 _TOLERANCE = 1e-4
 """Allowed difference of a logit, as a share of the largest logit; float32 sums differ by 1e-6."""
@@ -84,8 +85,8 @@ def weight_zeros(model: nn.Module, state: Mapping[str, Tensor]) -> int:
 
 
 def _check_arguments(model: nn.Module, example: Tensor) -> None:
-    if threshold_parameters(model):
-        raise ValueError("the model has soft thresholds: bake() makes it plain")
+    if any(is_ours(weight) for weight in weight_tensors(model)):
+        raise ValueError("the model has thresholds or masks: bake() makes it plain")
     if any(module.training for module in model.modules()):
         raise ValueError("the model is in training mode: call eval() first")
     if len(example) != 2:

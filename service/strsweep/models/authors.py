@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 from strsweep.errors import CheckpointError
 from strsweep.models.layer_match import THRESHOLD, Layers, key_of, layers_of, match_layers
-from strsweep.sparsity import SoftThreshold, sparsify, threshold_parameters, weight_tensors
+from strsweep.sparsity import (
+    SoftThreshold,
+    WeightTensor,
+    sparsify,
+    threshold_parameters,
+    weight_tensors,
+)
 from strsweep.sparsity.convert import AnyModule, parametrization_of
 
 _PREFIX = "module."
@@ -75,15 +81,11 @@ def save_authors_checkpoint(path: Path, model: nn.Module) -> None:
     """
     layers = layers_of(_dense_state(model))
     for layer in weight_tensors(model):
+        _check_has_a_place(layer)
         weight = layers[layer.name]["weight"]
         layers[layer.name]["weight"] = weight[..., None, None] if weight.dim() == 2 else weight
         threshold = parametrization_of(layer, SoftThreshold)
         if threshold is not None:
-            if threshold.function != "sigmoid" or threshold.scale != 1 or threshold.s.numel() != 1:
-                raise CheckpointError(
-                    f"{layer.name}: the format holds one sigmoid threshold per layer, not "
-                    f"{threshold}"
-                )
             layers[layer.name][THRESHOLD] = threshold.s.detach().reshape(1, 1)
     names = _mobilenet_names(model, layers) or list(layers)
     state = {
@@ -110,6 +112,23 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not state or not _names_tensors(state):
         raise CheckpointError(f"{path} holds no state_dict of named tensors")
     return {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
+
+
+def _check_has_a_place(weight: WeightTensor) -> None:
+    threshold = parametrization_of(weight, SoftThreshold)
+    if weight.uses[0].attribute != "weight":
+        raise CheckpointError(f"{weight.name}: the format has no place for attention")
+    if threshold is None and weight.is_parametrized:
+        raise CheckpointError(f"{weight.name}: the format holds no masks; bake() the model first")
+    if threshold is not None and (
+        type(threshold) is not SoftThreshold
+        or threshold.function != "sigmoid"
+        or threshold.scale != 1
+        or threshold.s.numel() != 1
+    ):
+        raise CheckpointError(
+            f"{weight.name}: the format holds one sigmoid threshold per layer, not {threshold}"
+        )
 
 
 def _names_tensors(state: dict[Any, Any]) -> bool:

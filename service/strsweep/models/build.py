@@ -49,7 +49,7 @@ def build(name: str, *, num_classes: int, **options: Any) -> nn.Module:
     factory = check_options(name, options)
     try:
         model: object = factory(num_classes=num_classes, **options)
-    except (TypeError, ValueError, KeyError) as error:
+    except Exception as error:  # a factory can refuse in any way
         raise SettingError("model.options", options, f"{name} refuses them: {error}") from error
     if not isinstance(model, nn.Module):
         raise SettingError(

@@ -23,20 +23,24 @@ def read_budget(reference: str, tracking_uri: str) -> Budget:
     Raises:
         SettingError: There is no such model or file, or it holds no budget.
     """
-    name, _, column = reference.partition("#")
     try:
-        if column:
-            return Budget.from_authors_csv(Path(name), column)
-        if Path(name).suffix in {".json", ".csv"}:
-            return _file(Path(name))
+        if ".csv#" in reference:
+            name, _, column = reference.rpartition("#")
+            return Budget.from_authors_csv(name, column)
+        if Path(reference).suffix in {".json", ".csv"}:
+            return _file(Path(reference))
+        with finished_model(reference, tracking_uri, option=_OPTION) as found:
+            return _file(found.files / BUDGET_JSON)
     except OSError as error:
         raise SettingError(_OPTION, reference, f"{error.strerror}: name a budget.") from error
     except ValueError as error:
         raise SettingError(_OPTION, reference, str(error)) from error
-    with finished_model(reference, tracking_uri, option=_OPTION) as found:
-        return _file(found.files / BUDGET_JSON)
 
 
 def _file(path: Path) -> Budget:
     text = path.read_text(encoding="utf-8")
-    return Budget.from_json(text) if path.suffix == ".json" else Budget.from_csv(text)
+    if path.suffix == ".json":
+        return Budget.from_json(text)
+    if text.lstrip("\ufeff").startswith("Metric,"):
+        raise ValueError("this is the authors' table: name one of its models, as in FILE.csv#90.23")
+    return Budget.from_csv(text)

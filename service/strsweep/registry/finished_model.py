@@ -12,6 +12,7 @@ from pathlib import Path
 import mlflow
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -20,7 +21,7 @@ from strsweep.config import Experiment
 from strsweep.data import Images
 from strsweep.errors import CheckpointError, SettingError
 from strsweep.models import build
-from strsweep.registry.package import EXPERIMENT, RECEIPT, WEIGHTS
+from strsweep.registry.package import EXPERIMENT, PACKAGE_FILES, WEIGHTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,10 @@ class FinishedModel:
     def experiment(self, data_path: Path | None = None) -> Experiment:
         """Return how the model was trained, with its images at ``data_path`` if they moved."""
         text = (self.files / EXPERIMENT).read_text(encoding="utf-8")
-        experiment = Experiment.model_validate_json(text)
+        try:
+            experiment = Experiment.model_validate_json(text)
+        except ValidationError as error:
+            raise CheckpointError(f"{self.files / EXPERIMENT} is damaged: {error}") from error
         if data_path is None:
             return experiment
         data = experiment.data.model_copy(update={"path": data_path.absolute()})
@@ -93,12 +97,13 @@ def our_network(files: Path, experiment: Experiment, images: Images) -> nn.Modul
 
 
 def _check_package(files: Path, reference: str, option: str) -> None:
-    if not (files / RECEIPT).is_file():
+    missing = [name for name in PACKAGE_FILES if not (files / name).is_file()]
+    if missing:
         raise SettingError(
             option,
             reference,
-            f"It holds no {RECEIPT}. Name models:/NAME@ALIAS of a model that strsweep registered, "
-            "or the folder of one.",
+            f"It holds no {', '.join(missing)}. Name models:/NAME@ALIAS of a model that strsweep "
+            "registered, or the folder of one.",
         )
 
 

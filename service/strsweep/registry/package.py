@@ -6,13 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from strsweep.config import Experiment, RunSettings
 from strsweep.data import Images
-from strsweep.errors import StrsweepError
+from strsweep.errors import CheckpointError, StrsweepError
 from strsweep.journal import LayerRow, RunRecord
 from strsweep.registry.layer_table import layer_csv, layer_json
 from strsweep.sparsity import bake
@@ -22,6 +22,7 @@ from strsweep.training.network import sparse_model
 
 WEIGHTS, RECEIPT, EXPERIMENT = "weights.safetensors", "receipt.json", "experiment.json"
 BUDGET_CSV, BUDGET_JSON = "budget.csv", "budget.json"
+PACKAGE_FILES = (WEIGHTS, BUDGET_CSV, BUDGET_JSON, EXPERIMENT, RECEIPT)
 
 
 class Receipt(BaseModel):
@@ -39,6 +40,8 @@ class Receipt(BaseModel):
     dense_macs: int
     accuracy: float
     """On the validation images, after the last epoch."""
+    mode: str
+    """How it became sparse: ``str``, ``steered``, ``gmp``, ``dnw`` or ``dense``."""
     settings: RunSettings
     sweep_id: str
     run_id: str
@@ -115,8 +118,15 @@ def label(target: float | None) -> str:
 
 
 def read_receipt(folder: Path) -> Receipt:
-    """Read the receipt of a package."""
-    return Receipt.model_validate_json((folder / RECEIPT).read_text(encoding="utf-8"))
+    """Read the receipt of a package.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    try:
+        return Receipt.model_validate_json((folder / RECEIPT).read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise CheckpointError(f"{folder / RECEIPT} is damaged: {error}") from error
 
 
 def _receipt(
@@ -135,6 +145,7 @@ def _receipt(
         macs=_sum(layers, "macs"),
         dense_macs=_sum(layers, "dense_macs"),
         accuracy=run.finished.metrics["accuracy"],
+        mode=experiment.sparsity.mode,
         settings=run.proposed.settings,
         sweep_id=experiment.sweep_id,
         run_id=run.run_id,

@@ -20,11 +20,7 @@ from strsweep.data import Images, load_images
 from strsweep.journal import Journal, ModelPublished, RunRecord, SweepRecord
 from strsweep.registry.front import draw_front
 from strsweep.registry.package import (
-    BUDGET_CSV,
-    BUDGET_JSON,
-    EXPERIMENT,
-    RECEIPT,
-    WEIGHTS,
+    PACKAGE_FILES,
     Package,
     Receipt,
     label,
@@ -36,8 +32,6 @@ from strsweep.sweep.outcome import TargetOutcome, outcomes
 from strsweep.sweep.path import path_of
 from strsweep.sweep.search import Goal
 from strsweep.sweep.searcher import finished_runs
-
-_FILES = (WEIGHTS, BUDGET_CSV, BUDGET_JSON, EXPERIMENT, RECEIPT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +137,7 @@ class _Publisher:
         uri = _log_model(self._experiment, made, self._storage, self._images, run_id)
         self._ensure_registered_model(name)
         version = self._client.create_model_version(
-            name, uri, run_id=run_id, tags=self._tags(made.receipt), model_id=uri.split("/")[-1]
+            name, uri, run_id=run_id, tags=_version_tags(made.receipt), model_id=uri.split("/")[-1]
         ).version
         if target is not None:
             self._client.set_registered_model_alias(name, label(target), str(version))
@@ -157,9 +151,6 @@ class _Publisher:
             )
         )
         return str(version)
-
-    def _tags(self, receipt: Receipt) -> dict[str, str]:
-        return {"mode": self._experiment.sparsity.mode, **_version_tags(receipt)}
 
     def _ensure_registered_model(self, name: str) -> None:
         if not self._client.search_registered_models(f"name = '{name}'"):
@@ -186,7 +177,7 @@ def _log_model(
             serialization_format="pt2",
             input_example=np.asarray(example),
             signature=signature,
-            extra_files=[str(storage.path(f"{made.folder}/{file}")) for file in _FILES],
+            extra_files=[str(storage.path(f"{made.folder}/{file}")) for file in PACKAGE_FILES],
             pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
         )
     return f"models:/{info.model_id}"
@@ -195,6 +186,7 @@ def _log_model(
 def _version_tags(receipt: Receipt) -> dict[str, str]:
     return {
         "label": label(receipt.target),
+        "mode": receipt.mode,
         "sparsity": f"{receipt.sparsity:.6f}",
         "accuracy": f"{receipt.accuracy:.6f}",
         "macs": str(receipt.macs),

@@ -22,7 +22,9 @@ _COLUMNS = ("target", "sparsity", "accuracy", "MACs", "of dense", "run", "regist
 def print_delivery(experiment: Experiment, delivery: Delivery) -> None:
     """Print the table, the targets that were missed, and where to look."""
     console = Console(width=_WIDTH, highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, title="delivered", title_justify="left")
+    mode = experiment.sparsity.mode
+    title = "delivered" if mode == "str" else f"delivered ({mode})"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for column in _COLUMNS:
         table.add_column(column, justify="left" if column in _COLUMNS[-2:] else "right")
     for model in delivery.models:

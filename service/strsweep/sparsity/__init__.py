@@ -7,6 +7,7 @@ from strsweep.sparsity.layer_budget import LayerBudget
 from strsweep.sparsity.layers import WeightTensor, weight_tensors
 from strsweep.sparsity.magnitude import LargestWeights, MagnitudeMethod, obey, ramp
 from strsweep.sparsity.measure import LayerSparsity, SparsityReport, measure
+from strsweep.sparsity.steering import SteeredThreshold, steer, steerable
 from strsweep.sparsity.threshold import SoftThreshold, ThresholdFunction, soft_threshold
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "MagnitudeMethod",
     "SoftThreshold",
     "SparsityReport",
+    "SteeredThreshold",
     "ThresholdFunction",
     "WeightTensor",
     "bake",
@@ -27,6 +29,8 @@ __all__ = [
     "ramp",
     "soft_threshold",
     "sparsify",
+    "steer",
+    "steerable",
     "threshold_parameters",
     "to_authors_csv",
     "weight_tensors",

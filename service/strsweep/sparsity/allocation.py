@@ -37,9 +37,14 @@ def check_fits(densities: Mapping[str, float], model: nn.Module) -> None:
     Raises:
         ValueError: A layer is missing or unknown, or a density is outside [0, 1].
     """
-    names = {weight.name for weight in weight_tensors(model)}
-    if odd := sorted(names.symmetric_difference(densities)):
-        raise ValueError(f"the budget and the model differ in their layers: {odd[:5]}")
+    names = [weight.name for weight in weight_tensors(model)]
+    missing = [name for name in names if name not in densities]
+    unknown = [name for name in densities if name not in names]
+    if missing or unknown:
+        raise ValueError(
+            "the budget and the model differ in their layers; only in the model: "
+            f"{missing[:3]}, only in the budget: {unknown[:3]}"
+        )
     for name, density in densities.items():
         if not 0 <= density <= 1:
             raise ValueError(f"the density of {name} is {density}, not between 0 and 1")

@@ -25,6 +25,12 @@ class Budget:
 
     layers: tuple[LayerBudget, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse a budget of no layers, or with two of one name."""
+        names = {layer.name for layer in self.layers}
+        if not names or len(names) < len(self.layers):
+            raise ValueError("a budget needs layers, each with a name of its own")
+
     @classmethod
     def of(cls, model: nn.Module, input_shape: Sequence[int] | None = None) -> Budget:
         """Return what ``model``, trained by any method, keeps in each layer."""
@@ -171,7 +177,7 @@ class Budget:
         return cls(layers_of_rows(csv.DictReader(io.StringIO(text))))
 
     @classmethod
-    def from_authors_csv(cls, path: Path, column: str) -> Budget:
+    def from_authors_csv(cls, path: Path | str, column: str) -> Budget:
         """Read one model of a budget table in the format that the authors of STR publish.
 
         Args:
@@ -181,7 +187,7 @@ class Budget:
         Raises:
             ValueError: The file is no such table, or has no such column.
         """
-        return cls(read_column(path.read_text(encoding="utf-8-sig"), column))
+        return cls(read_column(Path(path).read_text(encoding="utf-8-sig"), column))
 
 
 def to_authors_csv(budgets: Sequence[Budget], pool_macs: int = 0) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar, get_args
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
 from strsweep.sparsity.layers import WeightTensor, WeightUse, weight_tensors, without
-from strsweep.sparsity.threshold import SoftThreshold, ThresholdFunction
+from strsweep.sparsity.threshold import Pruning, SoftThreshold, ThresholdFunction
 
 Granularity = Literal["layer", "global", "filter", "weight"]
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
@@ -45,14 +45,11 @@ def sparsify(
         ValueError: A pattern matches no layer, the model has no layer left to sparsify, is
             sparsified already, or an argument is unknown. The model is unchanged then.
     """
-    if granularity not in get_args(Granularity):
-        raise ValueError(f"granularity: got {granularity!r}, use one of {get_args(Granularity)}")
-    chosen = prunable(model, skip)
-    shared = SoftThreshold(threshold_init, function, scale=scale)
-    for weight in chosen:
-        shape = _threshold_shape(weight, granularity)
-        own = SoftThreshold(threshold_init, function, scale=scale, shape=shape)
-        parametrized(weight, shared if granularity == "global" else own)
+    put_thresholds(
+        prunable(model, skip),
+        granularity,
+        lambda shape: SoftThreshold(threshold_init, function, scale=scale, shape=shape),
+    )
     return model
 
 
@@ -66,7 +63,7 @@ def bake(model: AnyModule) -> AnyModule:
         ``model`` itself.
     """
     for weight in weight_tensors(model):
-        if not _is_parametrized(weight.uses[0]):
+        if not is_ours(weight):
             continue
         # A copy, before the original is back in place: a tied weight must not be shrunk twice.
         # Adding 0 makes 0.0 of -0.0, which other programs may take for a weight.
@@ -95,6 +92,29 @@ def parametrization_of(weight: WeightTensor, kind: type[AnyModule]) -> AnyModule
     return next((step for step in stack if isinstance(step, kind)), None)
 
 
+def put_thresholds(
+    weights: Sequence[WeightTensor],
+    granularity: Granularity,
+    make: Callable[[Sequence[int]], SoftThreshold],
+) -> None:
+    """Put thresholds on ``weights``, one for what ``granularity`` says.
+
+    Args:
+        weights: Dense.
+        granularity: As of ``sparsify``.
+        make: Returns a new threshold whose parameter has the given shape.
+
+    Raises:
+        ValueError: ``granularity`` is unknown, or ``make`` refuses; nothing is changed then.
+    """
+    if granularity not in get_args(Granularity):
+        raise ValueError(f"granularity: got {granularity!r}, use one of {get_args(Granularity)}")
+    shared = make(())
+    for weight in weights:
+        own = make(_threshold_shape(weight, granularity))
+        parametrized(weight, shared if granularity == "global" else own)
+
+
 def parametrized(weight: WeightTensor, step: nn.Module) -> None:
     """Put ``step`` on ``weight``, wherever it is used; its parameters stay float32 or wider."""
     original = weight.original
@@ -107,21 +127,47 @@ def prunable(model: nn.Module, skip: Sequence[str]) -> list[WeightTensor]:
     """Return the weights of a dense model that ``skip`` does not name.
 
     Raises:
-        ValueError: There is none, a pattern matches none, or the model is sparsified already.
+        ValueError: There is none, a pattern matches none, or one cannot be pruned.
     """
-    weights = weight_tensors(model)
-    chosen = without(weights, skip)
+    chosen = without(weight_tensors(model), skip)
     if not chosen:
         raise ValueError("the model has no convolution or linear layer to sparsify")
-    if any(_is_parametrized(use) for weight in weights for use in weight.uses):
-        raise ValueError("the model is sparsified already; bake() makes it plain")
     for weight in chosen:
-        if isinstance(weight.original, UninitializedParameter):
-            raise ValueError(
-                f"{weight.name} has no weights yet: run the model once before sparsify()"
-            )
-        _check_not_tied_elsewhere(model, weight)
+        check_prunable(model, weight)
     return chosen
+
+
+def check_prunable(model: nn.Module, weight: WeightTensor) -> None:
+    """Check that thresholds or masks can be put on ``weight`` of ``model``.
+
+    Raises:
+        ValueError: It is no plain parameter of layers that we know.
+    """
+    name = weight.name
+    if is_ours(weight):
+        raise ValueError("the model is sparsified already; bake() makes it plain")
+    if not weight.is_plain:
+        raise ValueError(
+            f"{name} computes its weight from others (weight norm, pruning, ...): make it plain, "
+            f"or leave it dense with skip=[{name!r}]"
+        )
+    if isinstance(weight.original, UninitializedParameter):
+        raise ValueError(f"{name} has no weights yet: run the model once before sparsify()")
+    if weight.original.is_meta:
+        raise ValueError(f"{name} is on the meta device: give it weights before sparsify()")
+    known = {use.module for use in weight.uses}
+    for owner_name, owner in model.named_modules():
+        own = owner.parameters(recurse=False)
+        if owner not in known and any(parameter is weight.original for parameter in own):
+            raise ValueError(
+                f"{name} shares its weight with {owner_name}, which is no convolution or linear "
+                f"layer: leave it dense with skip=[{name!r}]"
+            )
+
+
+def is_ours(weight: WeightTensor) -> bool:
+    """Tell whether a threshold or mask of this library is on ``weight``."""
+    return parametrization_of(weight, Pruning) is not None
 
 
 def _put_first(use: WeightUse) -> None:
@@ -129,21 +175,6 @@ def _put_first(use: WeightUse) -> None:
     parameters = use.module._parameters  # pyright: ignore[reportPrivateUsage]
     for name in [name for name in parameters if name != use.attribute]:
         parameters[name] = parameters.pop(name)
-
-
-def _is_parametrized(use: WeightUse) -> bool:
-    return parametrize.is_parametrized(use.module, use.attribute)
-
-
-def _check_not_tied_elsewhere(model: nn.Module, weight: WeightTensor) -> None:
-    """Refuse a weight that an embedding, say, uses too: it would see the weight unpruned."""
-    known = {use.parameter for use in weight.uses}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        if parameter is weight.original and name not in known:
-            raise ValueError(
-                f"{weight.name} shares its weight with {name}, which is no convolution or linear "
-                f"layer: leave it dense with skip={weight.name!r}"
-            )
 
 
 def _threshold_shape(weight: WeightTensor, granularity: Granularity) -> tuple[int, ...]:

@@ -17,6 +17,13 @@ class LayerBudget:
     dense_macs: int | None = None
     """Multiply-adds of the dense layer for one input."""
 
+    def __post_init__(self) -> None:
+        """Refuse what no layer can keep."""
+        if self.weights < 1 or not 0 <= self.density <= 1:
+            raise ValueError(
+                f"{self.name}: {self.weights} weights at density {self.density} is no layer budget"
+            )
+
     @property
     def sparsity(self) -> float:
         """Share of weights that are pruned."""
@@ -40,9 +47,9 @@ def layers_of_rows(rows: Any) -> tuple[LayerBudget, ...]:
                 name=row["name"],
                 weights=int(row["weights"]),
                 density=float(row["density"]),
-                dense_macs=int(row["dense_macs"]) if row["dense_macs"] else None,
+                dense_macs=int(row["dense_macs"]) if row.get("dense_macs") else None,
             )
             for row in rows
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"this is not a layer budget: {error!r}") from error

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd  # pyright: ignore[reportPrivateUsage]
+from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
 WeightModule = _ConvNd | nn.Linear | nn.MultiheadAttention
@@ -64,6 +66,16 @@ class WeightTensor:
         return _original(self.uses[0])
 
     @property
+    def is_parametrized(self) -> bool:
+        """True if something stands between the parameter and the value, ours or not."""
+        return any(parametrize.is_parametrized(use.module, use.attribute) for use in self.uses)
+
+    @property
+    def is_plain(self) -> bool:
+        """True if the layer multiplies with a parameter of its own, and nothing computes it."""
+        return not self.is_parametrized and isinstance(_original(self.uses[0]), nn.Parameter)
+
+    @property
     def filter_axis(self) -> int:
         """Axis of the output filters: a transposed convolution has it second."""
         return 1 if isinstance(self.uses[0].module, _ConvTransposeNd) else 0
@@ -78,7 +90,8 @@ def weight_tensors(model: nn.Module) -> list[WeightTensor]:
     tied: dict[int, list[WeightUse]] = {}
     for use in _uses(model):
         tied.setdefault(id(_original(use)), []).append(use)
-    return [WeightTensor(tuple(uses)) for uses in tied.values()]
+    weights = [WeightTensor(tuple(uses)) for uses in tied.values()]
+    return [weight for weight in weights if _is_lazy(weight) or weight.original.numel()]
 
 
 def without(weights: Sequence[WeightTensor], skip: Sequence[str]) -> list[WeightTensor]:
@@ -91,6 +104,8 @@ def without(weights: Sequence[WeightTensor], skip: Sequence[str]) -> list[Weight
     Raises:
         ValueError: A pattern names no layer, or only some of the layers that share a weight.
     """
+    if isinstance(skip, str):
+        raise ValueError(f"skip: got {skip!r}, use a list of names such as [{skip!r}]")
     names = [use.name for weight in weights for use in weight.uses]
     for pattern in skip:
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -117,7 +132,13 @@ def _uses(model: nn.Module) -> Iterator[WeightUse]:
                     yield WeightUse(f"{name}.{layer}".lstrip("."), module, attribute)
 
 
-def _original(use: WeightUse) -> nn.Parameter:
+def _is_lazy(weight: WeightTensor) -> bool:
+    return isinstance(weight.original, UninitializedParameter)
+
+
+def _original(use: WeightUse) -> Any:
     if not parametrize.is_parametrized(use.module, use.attribute):
         return getattr(use.module, use.attribute)
-    return getattr(use.module.parametrizations, use.attribute).original
+    stack = getattr(use.module.parametrizations, use.attribute)
+    # Weight norm keeps two tensors instead of one; the first stands for the weight.
+    return stack.original if hasattr(stack, "original") else stack.original0

@@ -8,20 +8,21 @@ weight can come back. They differ in who learns: with GMP the weights that are k
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
 from strsweep.sparsity.allocation import check_fits
-from strsweep.sparsity.convert import parametrization_of, parametrized, prunable
+from strsweep.sparsity.convert import check_prunable, parametrization_of, parametrized
 from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.threshold import Pruning
 
 MagnitudeMethod = Literal["gmp", "dnw"]
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
-class LargestWeights(nn.Module):
+class LargestWeights(Pruning):
     """Parametrization of a weight: the largest entries in magnitude, the others are 0.
 
     Args:
@@ -40,7 +41,10 @@ class LargestWeights(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Return ``weight`` with its ``pruned`` smallest entries set to exactly 0."""
         mask = largest(weight.detach(), self.weights - self.pruned)
-        return _straight_through(weight, mask) if self.straight_through else weight * mask
+        if not self.straight_through:
+            return weight * mask
+        # The value of the masked weight, with the gradient of the weight.
+        return weight + (weight * mask - weight).detach()
 
     def get_extra_state(self) -> dict[str, int]:
         """Keep the number of pruned entries with the weights: it changes while training."""
@@ -71,8 +75,14 @@ def obey(
     Raises:
         ValueError: The layers differ from those of ``densities``, or the model is sparse already.
     """
+    if method not in get_args(MagnitudeMethod):
+        raise ValueError(f"method: got {method!r}, use one of {get_args(MagnitudeMethod)}")
     check_fits(densities, model)
-    for weight in prunable(model, ()):
+    # A layer that keeps everything is left alone: it may be one that cannot be pruned.
+    pruned = [weight for weight in weight_tensors(model) if densities[weight.name] < 1]
+    for weight in pruned:
+        check_prunable(model, weight)
+    for weight in pruned:
         step = LargestWeights(
             weight.original.numel(), densities[weight.name], straight_through=method == "dnw"
         )
@@ -103,18 +113,3 @@ def largest(weight: Tensor, count: int) -> Tensor:
     kept = weight.abs().flatten().topk(count, sorted=False).indices
     mask.view(-1)[kept] = 1
     return mask
-
-
-def _straight_through(weight: Tensor, mask: Tensor) -> Tensor:
-    kept: Any = _StraightThrough.apply(weight, mask)
-    return kept
-
-
-class _StraightThrough(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, mask: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return weight * mask
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return gradient, None

@@ -122,7 +122,9 @@ def _macs(
     """Run ``model`` once; return the dense and the remaining multiply-adds of every weight."""
     like = weights[0].original
     counter = _MacCounter([[use.value for use in weight.uses] for weight in weights])
-    with _evaluating(model), counter:
+    # Inference mode and autocast, if the caller is inside them, would hide the weights.
+    plain = torch.inference_mode(False), torch.autocast(like.device.type, enabled=False)
+    with _evaluating(model), plain[0], plain[1], torch.no_grad(), counter:
         model(torch.zeros(1, *input_shape, device=like.device, dtype=like.dtype))
     return list(zip(counter.dense, _integers(counter.remaining), strict=True))
 

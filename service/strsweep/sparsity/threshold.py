@@ -32,7 +32,11 @@ def soft_threshold(weight: Tensor, threshold: Tensor) -> Tensor:
     return _SoftThreshold.apply(weight, threshold)  # pyright: ignore[reportReturnType]
 
 
-class SoftThreshold(nn.Module):
+class Pruning(nn.Module):
+    """A parametrization of this library: ``bake`` removes these, and no others."""
+
+
+class SoftThreshold(Pruning):
     """Parametrization of a weight: ``soft_threshold(weight, k * g(s))`` with a learnable ``s``.
 
     ``s`` starts far below zero, so that ``g(s)`` is about 0 and the layer is dense. Weight decay
@@ -73,12 +77,25 @@ class SoftThreshold(nn.Module):
     @property
     def threshold(self) -> Tensor:
         """``k * g(s)``, of the shape of ``s``: entries at or below it in magnitude are pruned."""
-        values = _FUNCTIONS[self.function](self.s)
+        values = _FUNCTIONS[self.function](self.level)
         return values if self.scale == 1 else values * self.scale
+
+    @property
+    def level(self) -> Tensor:
+        """What the function is applied to: ``s``."""
+        return self.s
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the thresholded weight, in the dtype of ``weight``."""
         return soft_threshold(weight, self.threshold.to(weight.dtype))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        # model.half() and the like must not touch s; moving it is fine.
+        precise = self.s.data
+        super()._apply(fn, recurse)
+        if torch.finfo(self.s.dtype).bits < torch.finfo(precise.dtype).bits:
+            self.s.data = precise.to(self.s.device)
+        return self
 
     def extra_repr(self) -> str:
         """Show what ``print(model)`` would otherwise hide."""

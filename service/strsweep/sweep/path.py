@@ -31,14 +31,13 @@ def path_of(experiment: Experiment) -> Path:
     if experiment.sparsity.mode == "str":
         return SearchPath.of(experiment.search)
     assert not isinstance(experiment.search.weight_decay, tuple)
-    return BudgetPath(
-        experiment.search.weight_decay, is_point=not isinstance(experiment.sparsity.budget, str)
-    )
+    told = experiment.sparsity.mode == "steered" or isinstance(experiment.sparsity.budget, str)
+    return BudgetPath(experiment.search.weight_decay, is_point=not told)
 
 
 @dataclass(frozen=True)
 class BudgetPath:
-    """For methods that obey a budget: the position is the sparsity."""
+    """For modes that are told their sparsity: the position is the sparsity."""
 
     weight_decay: float
     is_point: bool

@@ -131,7 +131,8 @@ def _announce(experiment: Experiment, places: int) -> None:
     search = experiment.search
     targets = ", ".join(percent(target) for target in search.targets)
     print(
-        f"sweep {experiment.sweep_id}: {targets}, each within {search.tolerance * 100:g} points; "
+        f"sweep {experiment.sweep_id} ({experiment.sparsity.mode}): {targets}, "
+        f"each within {search.tolerance * 100:g} points; "
         f"at most {search.max_runs} runs, {places} at a time\n"
         f"journal, checkpoints and models: {SweepStorage.of(experiment).root}",
         flush=True,

@@ -16,6 +16,9 @@ from strsweep.sweep.path import path_of
 from strsweep.sweep.search import Decision, Finish, FinishedRun, Goal, OpenRun, Propose, decide
 
 _FAILURES_IN_A_ROW = 3
+_DIED, _NO_RESULT = "its processes died; Ray's logs say why", "it left no result"
+_MAY_GO_WELL = {_DIED, _NO_RESULT}
+"""Failures of machines, not of settings: the same run may succeed the next time."""
 
 
 class TargetSearcher(Searcher):
@@ -35,7 +38,7 @@ class TargetSearcher(Searcher):
         self._journal = journal
         self._slots = slots
         self._path = path_of(experiment)
-        self._rule = decide if experiment.sparsity.mode == "str" else decide_each
+        self._is_told = experiment.sparsity.mode != "str"
         self._goal = Goal.of(experiment)
         self._left_open = [run.run_id for run in self._record().runs.values() if run.is_open]
         self._running: dict[str, str] = {}
@@ -91,7 +94,7 @@ class TargetSearcher(Searcher):
             self._failures.clear()
             return
         if run.failed is None:
-            reason = "its processes died; Ray's logs say why" if error else "it left no result"
+            reason = _DIED if error else _NO_RESULT
             self._journal.append(RunFailed(run_id=run.run_id, reason=reason))
             self._failures.append(reason)
         else:
@@ -111,18 +114,20 @@ class TargetSearcher(Searcher):
         running = [record.runs[run_id] for run_id in self._running.values()]
         # A run that ended but that Tune still winds down is known already: it is in the record.
         still_open = [run for run in running if run.is_open]
-        return self._rule(
-            self._goal,
-            finished_runs(record, self._path),
-            [
-                OpenRun(
-                    position=self._path.locate(run.proposed.settings), target=run.proposed.target
-                )
-                for run in still_open
-            ],
-            spent=len(record.runs),
-            slots=self._slots,
-        )
+        finished = finished_runs(record, self._path)
+        open_runs = [
+            OpenRun(position=self._path.locate(run.proposed.settings), target=run.proposed.target)
+            for run in still_open
+        ]
+        spent = len(record.runs)
+        if self._is_told:
+            failed = [
+                self._path.locate(run.proposed.settings)
+                for run in record.runs.values()
+                if run.failed is not None and run.failed.reason not in _MAY_GO_WELL
+            ]
+            return decide_each(self._goal, finished, open_runs, spent=spent, failed=failed)
+        return decide(self._goal, finished, open_runs, spent=spent, slots=self._slots)
 
     def _propose(self, record: SweepRecord, decision: Propose) -> RunProposed:
         proposed = RunProposed(

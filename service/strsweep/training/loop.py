@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +74,7 @@ class Stepper:
         *,
         sizes: Sequence[int],
         learning_rates: Sequence[float],
+        before_step: Callable[[int], None],
     ) -> TrainedEpoch:
         """Train on ``batches``, this worker's shares.
 
@@ -83,11 +84,14 @@ class Stepper:
             batches: Images and labels.
             sizes: Images of every step over all workers.
             learning_rates: Of every step.
+            before_step: Is called with the number of the step, from 0.
         """
         network.train()
         losses: list[Tensor] = []
         unreadable: list[int] = []
-        for (images, labels), size, rate in zip(batches, sizes, learning_rates, strict=True):
+        steps = zip(batches, sizes, learning_rates, strict=True)
+        for step, ((images, labels), size, rate) in enumerate(steps):
+            before_step(step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             unreadable += unreadable_indices(labels)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from strsweep.config import Experiment, RunSettings
+from strsweep.config import Experiment, RunSettings, SparsityConfig
 from strsweep.errors import CheckpointError, SettingError
 from strsweep.models import build, load_authors_checkpoint
 from strsweep.sparsity import bake, threshold_parameters
@@ -32,9 +32,29 @@ def sparse_model(
     if experiment.model.checkpoint is not None:
         _load(experiment.model.checkpoint, model)
         if experiment.sparsity.mode == "str" and threshold_parameters(model):
+            _check_continues(experiment)
             return model  # STR goes on from the thresholds of the file
         bake(model)
     return make_sparse(model, experiment, settings)
+
+
+def _check_continues(experiment: Experiment) -> None:
+    """Refuse settings that the thresholds of the file would silently replace."""
+    given, default = experiment.sparsity, SparsityConfig()
+    for key in ("function", "scale", "granularity", "skip", "dense_first", "dense_last"):
+        if getattr(given, key) != getattr(default, key):
+            raise SettingError(
+                f"sparsity.{key}",
+                getattr(given, key),
+                "model.checkpoint brings thresholds of its own, one sigmoid per layer: leave it "
+                "out, or start without a checkpoint.",
+            )
+    if isinstance(experiment.search.threshold_init, tuple):
+        raise SettingError(
+            "search.threshold_init",
+            list(experiment.search.threshold_init),
+            "model.checkpoint brings the first values of the thresholds: write any one number.",
+        )
 
 
 def _load(path: Path, model: nn.Module) -> None:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.checkpoint import State
 from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.loop import Stepper
-from strsweep.training.mode import before_epoch
+from strsweep.training.mode import Steering, before_epoch
 from strsweep.training.network import sparse_model
 from strsweep.training.optimizer import sgd
 from strsweep.training.schedule import learning_rate
@@ -91,6 +92,7 @@ class TrainingRun:
             batch_norm_decay=self._config.batch_norm_decay,
         )
         self._stepper = Stepper(self._config, device)
+        self._steering = Steering(self.model, experiment, settings, len(self._input.sizes))
         self.history: list[EpochMetrics] = []
         self.step_losses: list[float] = []
         """Of the last epoch."""
@@ -145,7 +147,9 @@ class TrainingRun:
             self._input.epoch(epoch),
             sizes=self._input.sizes,
             learning_rates=rates,
+            before_step=partial(self._steering.before_step, epoch),
         )
+        self._steering.after_epoch(epoch)
         self.step_losses = trained.losses
         train_loss = math.fsum(trained.losses) / len(trained.losses)
         self._check_finite("training", train_loss, epoch)

@@ -82,7 +82,7 @@ def test_what_goes_together_is_accepted(overrides: tuple[str, ...]) -> None:
         ["training.sync_batchnorm=true", "training.precision=float32", "training.seed=0"],
         ["sparsity.mode=str"],
         ["sparsity={mode: str, function: sigmoid, granularity: layer, scale: 1, skip: []}"],
-        ["sparsity.scale=1.0", "sparsity.ramp=[0.2, 0.8]", "sparsity.budget=null"],
+        ["sparsity.scale=1.0", "sparsity.ramp=null", "sparsity.budget=null"],
         ["sparsity.dense_first=false", "sparsity.dense_last=false", "sparsity.preset=null"],
         ["sparsity.threshold_decay=null"],
         ["data.image_size=224", "data.loader_processes=0", "data.num_images=null"],
@@ -126,5 +126,5 @@ def test_what_a_run_depends_on_changes_the_id(override: str) -> None:
 
 def test_the_defaults_are_the_papers_method() -> None:
     assert SparsityConfig() == SparsityConfig(
-        mode="str", function="sigmoid", scale=1.0, granularity="layer", ramp=(0.2, 0.8)
+        mode="str", function="sigmoid", scale=1.0, granularity="layer", ramp=None
     )

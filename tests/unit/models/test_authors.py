@@ -17,7 +17,14 @@ from torchvision.models import resnet18
 
 from strsweep.errors import CheckpointError
 from strsweep.models import load_authors_checkpoint, save_authors_checkpoint
-from strsweep.sparsity import bake, measure, sparsify, threshold_parameters, weight_tensors
+from strsweep.sparsity import (
+    bake,
+    measure,
+    obey,
+    sparsify,
+    threshold_parameters,
+    weight_tensors,
+)
 
 CLASSES = 5
 State = dict[str, Tensor]
@@ -365,3 +372,12 @@ def test_a_model_that_is_one_layer_round_trips(tmp_path: Path) -> None:
     save_authors_checkpoint(tmp_path / "x.pth", model)
     again = load_authors_checkpoint(tmp_path / "x.pth", nn.Linear(4, 3))
     assert torch.equal(again(torch.ones(1, 4)), model(torch.ones(1, 4)))
+
+
+def test_masks_have_no_place_in_the_format(tmp_path: Path) -> None:
+    model = obey(nn.Sequential(nn.Conv2d(1, 4, 3, bias=False)), {"0": 0.5})
+    with pytest.raises(CheckpointError, match="holds no masks; bake"):
+        save_authors_checkpoint(tmp_path / "x.pth", model)
+    with pytest.raises(CheckpointError, match="no place for attention"):
+        save_authors_checkpoint(tmp_path / "x.pth", nn.TransformerEncoderLayer(8, 2, 16))
+    assert not (tmp_path / "x.pth").exists()

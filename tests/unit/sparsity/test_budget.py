@@ -179,8 +179,8 @@ def test_the_budget_of_a_model_is_what_it_keeps() -> None:
 @pytest.mark.parametrize(
     ("densities", "message"),
     [
-        ({"0": 0.5}, r"differ in their layers: \['1'\]"),
-        ({"0": 0.5, "1": 0.5, "2": 0.5}, r"differ in their layers: \['2'\]"),
+        ({"0": 0.5}, r"only in the model: \['1'\], only in the budget: \[\]"),
+        ({"0": 0.5, "1": 0.5, "2": 0.5}, r"only in the budget: \['2'\]"),
         ({"0": 0.5, "1": 1.5}, "density of 1 is 1.5"),
     ],
 )
@@ -205,9 +205,9 @@ def test_other_tables_are_refused(content: str, message: str, tmp_path: Path) ->
         Budget.from_authors_csv(path, "91")
 
 
-@pytest.mark.parametrize("text", ["{}x", "[1]", '[{"name": "a"}]', json.dumps({"a": 1})])
+@pytest.mark.parametrize("text", ["{}x", "[1]", "[]", '[{"name": "a"}]', json.dumps({"a": 1})])
 def test_other_json_is_no_budget(text: str) -> None:
-    with pytest.raises(ValueError, match="not a layer budget"):
+    with pytest.raises(ValueError, match=r"not a layer budget|needs layers"):
         Budget.from_json(text)
 
 
@@ -224,3 +224,23 @@ def test_tables_need_one_model_with_macs(resnet50: nn.Module) -> None:
         to_authors_csv([dense])
     with pytest.raises(ValueError, match="different models"):
         dense.against(small)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"weights": -3, "density": 0.5},
+        {"weights": 3, "density": 7},
+        {"weights": 3, "density": float("nan")},
+    ],
+)
+def test_impossible_layers_are_refused(row: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="no layer budget"):
+        Budget.from_json(json.dumps([{"name": "a", **row}]))
+
+
+def test_two_layers_of_one_name_are_refused() -> None:
+    row = {"name": "a", "weights": 2, "density": 0.5}
+    assert Budget.from_json(json.dumps([row])).total_macs is None
+    with pytest.raises(ValueError, match="a name of its own"):
+        Budget.from_json(json.dumps([row, row]))

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
 
 from strsweep.sparsity import bake, measure, sparsify, threshold_parameters, weight_tensors
 
 # layer, input shape, multiply-adds by hand: weights times the positions that each of them meets
+weight_norm, spectral_norm = parametrizations.weight_norm, parametrizations.spectral_norm
+
+
+def prune_half(layer: nn.Module) -> nn.Module:
+    return prune.l1_unstructured(layer, "weight", 0.5)
+
+
+def old_weight_norm(layer: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch has a newer one; models out there have this one
+        return nn.utils.weight_norm(layer)
+
+
 KINDS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "conv": (lambda: nn.Conv2d(3, 4, 3, padding=1), (3, 8, 8), 3 * 4 * 9 * 64),
     "strided": (lambda: nn.Conv2d(3, 4, 3, stride=2, padding=1), (3, 8, 8), 3 * 4 * 9 * 16),
@@ -109,7 +125,9 @@ def test_a_weight_tied_to_an_embedding_is_refused() -> None:
             self.head.weight = self.embedding.weight
 
     model = Language()
-    with pytest.raises(ValueError, match=r"head shares its weight with embedding\.weight"):
+    with pytest.raises(
+        ValueError, match=r"head shares its weight with embedding, .* dense with skip=\['head'\]"
+    ):
         sparsify(model, threshold_init=-3.0)
     sparsify(model, threshold_init=-3.0, skip=("head",))
     assert len(threshold_parameters(model)) == 1
@@ -155,3 +173,66 @@ def test_attention_projections_are_weights(other: int, names: list[str], macs: i
     torch.testing.assert_close(model(x), before)
     assert set(model.state_dict()) == plain
     assert {layer.parameter for layer in report.layers} <= plain
+
+
+class Repeated(nn.Module):
+    """One layer under several names, as in the heads of DETR."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(4, 4)
+        self.again = nn.ModuleList([self.body, nn.Sequential(self.body)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.again[1](self.again[0](self.body(x)))
+
+
+def test_a_layer_with_several_names_is_one_layer() -> None:
+    model = sparsify(Repeated(), threshold_init=-1.5)
+    report = measure(model, (4,))
+    assert [layer.name for layer in report.layers] == ["body"]
+    assert report.dense_macs == 3 * 16
+    names = set(Repeated().state_dict())
+    assert set(bake(model).state_dict()) == names
+
+
+@pytest.mark.parametrize("inside", [torch.inference_mode(), torch.autocast("cpu", torch.bfloat16)])
+def test_work_is_counted_wherever_it_is_asked_for(inside: Any) -> None:
+    model = sparsify(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), threshold_init=-5.0)
+    with inside:
+        report = measure(model, (1, 8, 8))
+    assert report == measure(model, (1, 8, 8))
+    assert report.dense_macs == 18 * 36
+
+
+@pytest.mark.parametrize("change", [weight_norm, spectral_norm, prune_half, old_weight_norm])
+def test_weights_that_others_compute_are_left_to_them(
+    change: Callable[[nn.Module], nn.Module],
+) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    change(model[1])
+    with pytest.raises(ValueError, match=r"1 computes its weight from others .* skip=\['1'\]"):
+        sparsify(model, threshold_init=-3.0)
+    assert type(model[0]) is nn.Linear, "nothing is changed when something is refused"
+    computed = set(model.state_dict())
+    sparsify(model, threshold_init=-3.0, skip=["1"])
+    assert len(measure(model, (4,)).layers) == 2
+    assert set(bake(model).state_dict()) == computed
+
+
+def test_casting_the_model_leaves_the_thresholds_precise() -> None:
+    model = sparsify(nn.Sequential(nn.Linear(4, 4)), threshold_init=-3200.3).bfloat16()
+    (s,) = threshold_parameters(model)
+    assert s.dtype == torch.float32
+    assert s.item() == pytest.approx(-3200.3, abs=1e-3)
+    assert model(torch.ones(1, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+def test_what_has_no_weights_yet_is_refused() -> None:
+    with pytest.raises(ValueError, match="meta device"):
+        sparsify(nn.Linear(3, 3, device="meta"), threshold_init=-3.0)
+    with pytest.raises(ValueError, match="got 'fc', use a list"):
+        sparsify(nn.Linear(3, 3), threshold_init=-3.0, skip="fc")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, about the empty layer
+        assert not weight_tensors(nn.Linear(0, 3))

@@ -105,3 +105,34 @@ def test_a_ramp_on_another_model_changes_nothing() -> None:
 def test_it_says_what_it_prunes() -> None:
     model = obey(net(), {"0": 0.5, "2": 1.0})
     assert "pruned=30 of 60, straight_through=False" in repr(model)
+
+
+def test_a_layer_that_keeps_everything_is_left_alone() -> None:
+    class Language(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(9, 4), nn.Linear(4, 9, bias=False)
+            self.body = nn.Linear(4, 4)
+            self.head.weight = self.embedding.weight
+
+    model = obey(Language(), {"body": 0.5, "head": 1.0})
+    assert type(model.head) is nn.Linear
+    with pytest.raises(ValueError, match="shares its weight with embedding"):
+        obey(Language(), {"body": 0.5, "head": 0.5})
+    with pytest.raises(ValueError, match="method: got 'magic'"):
+        obey(net(), {"0": 0.5, "2": 0.5}, "magic")  # pyright: ignore
+
+
+@pytest.mark.parametrize("method", ["gmp", "dnw"])
+def test_gradients_by_function_transform(method: Any) -> None:
+    model = obey(net(), {"0": 0.5, "2": 0.5}, method)
+    parameters = {name: value.detach() for name, value in model.named_parameters()}
+    x = torch.randn(3, 10)
+
+    def loss(parameters: Any) -> torch.Tensor:
+        return torch.func.functional_call(model, parameters, (x,)).square().sum()
+
+    model(x).square().sum().backward()
+    gradients = torch.func.grad(loss)(parameters)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad)

@@ -40,7 +40,7 @@ def opened(target: float) -> OpenRun:
 
 
 def aimed(target: float) -> Propose:
-    return Propose(position=target, target=target, reason="its budget has this sparsity")
+    return Propose(position=target, target=target, reason="told exactly")
 
 
 def decided(
@@ -51,7 +51,7 @@ def decided(
     max_runs: int = 20,
 ) -> Decision:
     spent = len(finished) + len(running) + failed
-    return decide_each(goal(max_runs=max_runs), finished, running, spent=spent, slots=2)
+    return decide_each(goal(max_runs=max_runs), finished, running, spent=spent)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,6 @@ class Simulated:
                 self.finished,
                 self.running,
                 spent=len(self.started),
-                slots=self.slots,
             )
             if not isinstance(decision, Propose):
                 break
