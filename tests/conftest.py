@@ -12,11 +12,15 @@ settings.register_profile("strsweep", deadline=None, derandomize=True, max_examp
 settings.load_profile("strsweep")
 
 
-@pytest.fixture(autouse=True)
-def environment_restored() -> Iterator[None]:
-    """Undo what a test leaves in the environment: MLflow keeps its server there, for all others."""
+def _restored() -> Iterator[None]:
+    """Undo what was left in the environment: MLflow keeps its servers there, for all others."""
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
+
+
+restored_after_a_test = pytest.fixture(autouse=True)(_restored)
+restored_after_a_module = pytest.fixture(autouse=True, scope="module")(_restored)
+"""A fixture of a module, such as a published model, leaves its traces before the first test."""

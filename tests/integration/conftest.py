@@ -20,7 +20,9 @@ def ray_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[s
     """A Ray with two CPUs, started and stopped by the script that ``make quickstart`` uses."""
     home = tmp_path_factory.mktemp("ray")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    inherited = {**os.environ, "PATH": path}
+    # MLflow leaves its servers in the environment: jobs must find theirs by their own settings.
+    known = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    inherited = {**known, "PATH": path}
     environment = {**inherited, "STRSWEEP_RESULTS": str(home), "LOCAL_RAY_CPUS": "2"}
     script = str(ROOT / "infra/local_ray.sh")
     subprocess.run([script, "start"], env=environment, check=True, cwd=ROOT)
