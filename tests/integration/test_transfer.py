@@ -72,27 +72,28 @@ def test_one_run_per_target_when_the_mode_is_told(mode: str, job: Job, results: 
         assert "threshold_init" not in version.tags
 
 
+TABLE = "tests/data/paper_table6_resnet50.csv"
+
+
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("budget", "message"),
     [
-        (("--budget", "nowhere"), "--budget: got 'nowhere'"),
-        (("--budget", "nowhere.json"), "No such file or directory: name a budget"),
-        (("--budget", "tests/data/paper_table6_resnet50.csv#50"), "has no model '50'"),
-        (
-            (
-                *("--budget", "tests/data/paper_table6_resnet50.csv#90.23"),
-                *("--set", "search.weight_decay=1e-4"),
-            ),
-            "the budget and the model differ in their layers",
-        ),
-        (
-            ("--budget", "tests/data/paper_table6_resnet50.csv#90.23"),
-            "nothing is searched: write one number",
-        ),
-        (("--budget", "tests/data/paper_table8_mobilenet_v1.csv"), "not a layer budget"),
+        ("nowhere", "--budget: got 'nowhere'"),
+        ("nowhere.json", "No such file or directory: name a budget"),
+        (f"{TABLE}#50", "has no model '50'"),
+        (TABLE, "this is the authors' table: name one of its models"),
+        (f"{TABLE}#90.23", "the budget and the model differ in their layers"),
+        ("tests/data/paper_table8_mobilenet_v1.csv", "not a layer budget"),
     ],
 )
-def test_wrong_budgets_are_told(job: Job, options: tuple[str, ...], message: str) -> None:
-    done = job("transfer", "--config", DIGITS, *options)
+def test_wrong_budgets_are_told(job: Job, budget: str, message: str) -> None:
+    decay = ("--set", "search.weight_decay=1e-4")
+    done = job("transfer", "--config", DIGITS, "--budget", budget, *decay)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
+
+
+def test_a_transfer_searches_nothing(job: Job) -> None:
+    done = job("transfer", "--config", DIGITS, "--budget", "nowhere")
+    assert done.returncode == 2, done.stderr
+    assert "nothing is searched: write one number" in done.stderr

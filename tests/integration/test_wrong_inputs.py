@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -87,8 +87,14 @@ WRONG = [
 ]
 
 
+def cpu_seconds() -> float:
+    """Return what all processes that were waited for have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def run(job: str, *arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
-    started = time.monotonic()
+    started = cpu_seconds()
     done = subprocess.run(
         [sys.executable, f"jobs/{job}.py", *arguments],
         cwd=ROOT,
@@ -98,7 +104,8 @@ def run(job: str, *arguments: str, environment: dict[str, str] | None = None) ->
         timeout=60,
         check=False,
     )
-    assert time.monotonic() - started < LIMIT_S
+    # Its own time: how busy the machine is with other things says nothing.
+    assert cpu_seconds() - started < LIMIT_S
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stderr
 
