@@ -64,7 +64,8 @@ def test_one_run_per_target_when_the_mode_is_told(mode: str, job: Job, results: 
     assert done.returncode == 0, done.stderr
     assert "search ended: every target is hit" in done.stdout
     assert sorted(set(re.findall(r"run-\d+", done.stdout))) == ["run-001", "run-002"]
-    client = MlflowClient(tracking_uri=f"sqlite:///{results}/mlflow.db")
+    uri = f"sqlite:///{results}/mlflow.db"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     for target in (80, 90):
         version = client.get_model_version_by_alias("told", f"sparsity-{target}")
         assert version.tags["mode"] in mode
