@@ -8,18 +8,22 @@ weight can come back. They differ in who learns: with GMP the weights that are k
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from strsweep.sparsity.allocation import check_fits
-from strsweep.sparsity.convert import check_prunable, parametrization_of, parametrized
+from strsweep.sparsity.convert import (
+    AnyModule,
+    check_prunable,
+    parametrization_of,
+    parametrized,
+)
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.threshold import Pruning
 
 MagnitudeMethod = Literal["gmp", "dnw"]
-AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 class LargestWeights(Pruning):
@@ -100,11 +104,16 @@ def ramp(model: nn.Module, progress: float) -> None:
         model: With ``obey`` applied.
         progress: Share of the ramp that is over; values outside [0, 1] are cut off.
     """
-    share = 1 - (1 - min(max(progress, 0.0), 1.0)) ** 3
+    share = cubic_share(progress)
     for weight in weight_tensors(model):
         step = parametrization_of(weight, LargestWeights)
         if step is not None:
             step.pruned = int(share * step.final_pruned)
+
+
+def cubic_share(progress: float) -> float:
+    """Return the share of the final sparsity that is due: ``1 - (1 - progress)^3``, in [0, 1]."""
+    return 1 - (1 - min(max(progress, 0.0), 1.0)) ** 3
 
 
 def largest(weight: Tensor, count: int) -> Tensor:

@@ -21,6 +21,9 @@ from strsweep.sparsity.convert import (
 from strsweep.sparsity.layers import WeightTensor, weight_tensors
 from strsweep.sparsity.threshold import SoftThreshold, ThresholdFunction
 
+_NOTHING_PRUNED = -1e4
+"""An offset so far below zero that every threshold is 0."""
+
 
 class SteeredThreshold(SoftThreshold):
     """A soft threshold ``k * g(s + c)``; arguments as those of ``SoftThreshold``."""
@@ -30,8 +33,7 @@ class SteeredThreshold(SoftThreshold):
 
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)  # pyright: ignore[reportArgumentType]
-        # So far below zero that nothing is pruned until somebody steers.
-        self.register_buffer("offset", torch.tensor(-1e4, dtype=torch.float64))
+        self.register_buffer("offset", torch.tensor(_NOTHING_PRUNED, dtype=torch.float64))
 
     @property
     def level(self) -> Tensor:
@@ -99,6 +101,6 @@ def _offset(steered: list[tuple[WeightTensor, SteeredThreshold]], zeros: int) ->
             "leave fewer layers dense"
         )
     if zeros == 0:
-        return critical.new_tensor(-1e4)
+        return critical.new_tensor(_NOTHING_PRUNED)
     last, following = (critical.kthvalue(rank).values for rank in (zeros, zeros + 1))
     return (last + following) / 2

@@ -19,6 +19,7 @@ from strsweep.sparsity import (
     weight_tensors,
 )
 from strsweep.sparsity.layers import without
+from strsweep.sparsity.magnitude import cubic_share
 
 _GMP_RAMP = (0.2, 0.8)
 """Epochs 20 to 80 of 100, in the authors' code."""
@@ -124,8 +125,7 @@ class Steering:
     def _wanted(self, step: int) -> float:
         if step >= min(self._end, self._last):
             return self._target
-        progress = max(step - self._start, 0) / (self._end - self._start)
-        return self._target * (1 - (1 - progress) ** 3)
+        return self._target * cubic_share((step - self._start) / (self._end - self._start))
 
 
 def _check_dense_in_budget(
