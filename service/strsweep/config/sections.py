@@ -33,7 +33,21 @@ class RunSettings(Section):
     weight_decay: NonNegative
     """Weight decay of weights, batch norm and, unless set apart, thresholds."""
     sparsity: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Sparsity of the budget that the run obeys; None where it is learned or given by layer."""
+    """Sparsity that the run is told; None where it is learned or given by layer."""
+    macs: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Told instead of ``sparsity``: share of the dense network's multiply-adds to keep."""
+
+    @model_validator(mode="after")
+    def _check(self) -> RunSettings:
+        if self.sparsity is not None and self.macs is not None:
+            remedy = f"The run is told its sparsity ({self.sparsity:g}) already: leave out one."
+            raise SettingError("macs", self.macs, remedy)
+        return self
+
+    @property
+    def pruned_share(self) -> float:
+        """Share to prune, of multiply-adds if ``macs`` is set, else of weights."""
+        return (self.sparsity or 0.0) if self.macs is None else 1 - self.macs
 
 
 class ModelConfig(Section):
@@ -102,9 +116,9 @@ class TrainingConfig(Section):
 class SparsityConfig(Section):
     """How the network becomes sparse."""
 
-    mode: Literal["str", "steered", "gmp", "dnw", "dense"] = "str"
-    """``str`` learns thresholds; ``steered`` also shifts them to the target; ``gmp`` and ``dnw``
-    obey a budget; ``dense`` prunes nothing."""
+    mode: Literal["str", "steered", "scheduled", "gmp", "dnw", "dense"] = "str"
+    """``str`` learns thresholds; ``steered`` also shifts them to the target; ``scheduled`` has one
+    threshold on a schedule (ST-3); ``gmp`` and ``dnw`` obey a budget; ``dense`` prunes nothing."""
     function: Literal["sigmoid", "exp"] = "sigmoid"
     """Maps the threshold parameter to the threshold; sigmoid for CNNs (appendix A.1)."""
     scale: Positive = 1.0
@@ -118,10 +132,12 @@ class SparsityConfig(Section):
     budget: Literal["uniform", "erk"] | dict[str, Annotated[float, Field(ge=0, le=1)]] | None = None
     """What ``gmp`` and ``dnw`` obey: a rule for the targets, or layer name -> density."""
     ramp: tuple[Share, Share] | None = None
-    """Shares of the epochs at which ``gmp`` (default [0.2, 0.8], as published) and ``steered``
-    (default [0, 0.55]) begins and ends to prune."""
+    """Shares of the epochs at which ``gmp`` (default [0.2, 0.8], as published), ``steered``
+    ([0, 0.55]) and ``scheduled`` ([0.05, 0.5], as published) start and end to raise sparsity."""
     steer_every: Count = 10
     """Steps between two shifts of steered thresholds."""
+    gradient: Literal["paper", "straight_through"] = "paper"
+    """Of ``steered``: pruned weights get none (``paper``), or a damped one until the ramp ends."""
     skip: tuple[str, ...] = ()
     """Layers to leave dense, by name or shell pattern."""
     dense_first: bool = False
@@ -140,7 +156,15 @@ class SparsityConfig(Section):
         if self.mode not in {"gmp", "dnw"} and self.budget is not None:
             remedy = "Only gmp and dnw obey a budget: set sparsity.mode to one of them."
             raise SettingError("sparsity.budget", self.budget, remedy)
+        if self.mode != "steered" and self.gradient != "paper":
+            remedy = f"{self.mode} has a gradient of its own: set sparsity.mode=steered, or paper."
+            raise SettingError("sparsity.gradient", self.gradient, remedy)
         return self
+
+    @property
+    def is_told(self) -> bool:
+        """True if every run is told the sparsity or the multiply-adds it ends at."""
+        return self.mode in {"steered", "scheduled"} or isinstance(self.budget, str)
 
 
 class WorkersConfig(Section):

@@ -7,6 +7,8 @@ from strsweep.sparsity.layer_budget import LayerBudget
 from strsweep.sparsity.layers import WeightTensor, weight_tensors
 from strsweep.sparsity.magnitude import LargestWeights, MagnitudeMethod, obey, ramp
 from strsweep.sparsity.measure import LayerSparsity, SparsityReport, measure
+from strsweep.sparsity.quantile import Uses, weight_uses
+from strsweep.sparsity.scheduled import ScheduledThreshold, prune_smallest, schedulable
 from strsweep.sparsity.steering import SteeredThreshold, steer, steerable
 from strsweep.sparsity.threshold import SoftThreshold, ThresholdFunction, soft_threshold
 
@@ -17,16 +19,20 @@ __all__ = [
     "LayerBudget",
     "LayerSparsity",
     "MagnitudeMethod",
+    "ScheduledThreshold",
     "SoftThreshold",
     "SparsityReport",
     "SteeredThreshold",
     "ThresholdFunction",
+    "Uses",
     "WeightTensor",
     "bake",
     "check_fits",
     "measure",
     "obey",
+    "prune_smallest",
     "ramp",
+    "schedulable",
     "soft_threshold",
     "sparsify",
     "steer",
@@ -34,4 +40,5 @@ __all__ = [
     "threshold_parameters",
     "to_authors_csv",
     "weight_tensors",
+    "weight_uses",
 ]

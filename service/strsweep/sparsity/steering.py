@@ -6,7 +6,8 @@ which layers give more than others; ``c`` is one number for the whole model that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,27 +19,59 @@ from strsweep.sparsity.convert import (
     prunable,
     put_thresholds,
 )
-from strsweep.sparsity.layers import WeightTensor, weight_tensors
-from strsweep.sparsity.threshold import SoftThreshold, ThresholdFunction
+from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.quantile import Uses, find_cut, part_equals
+from strsweep.sparsity.threshold import (
+    SoftThreshold,
+    ThresholdFunction,
+    soft_threshold,
+    straight_through,
+)
 
 _NOTHING_PRUNED = -1e4
 """An offset so far below zero that every threshold is 0."""
 
 
 class SteeredThreshold(SoftThreshold):
-    """A soft threshold ``k * g(s + c)``; arguments as those of ``SoftThreshold``."""
+    """A soft threshold ``k * g(s + c)``.
+
+    Args:
+        filter_axis: Axis of the output filters.
+        args: As of ``SoftThreshold``.
+        options: As of ``SoftThreshold``.
+    """
 
     offset: Tensor
     """``c``, shape [], float64: the least step of a float32 would move several weights."""
 
-    def __init__(self, *args: object, **options: object) -> None:
-        super().__init__(*args, **options)  # pyright: ignore[reportArgumentType]
+    straight_through: bool
+    """Pruned weights get a gradient, too; see the function of this name."""
+
+    def __init__(self, *args: Any, filter_axis: int = 0, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.straight_through = False
+        self.filter_axis = filter_axis
         self.register_buffer("offset", torch.tensor(_NOTHING_PRUNED, dtype=torch.float64))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        # Moving is fine; the type stays.
+        precise = self.offset
+        super()._apply(fn, recurse)
+        self.offset = precise.to(self.s.device)
+        return self
 
     @property
     def level(self) -> Tensor:
         """What the function is applied to: ``s + c``, in float64."""
-        return self.s + self.offset
+        return self.s.double() + self.offset  # a c of no dimension would not widen several s
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the thresholded weight, in the dtype of ``weight``."""
+        threshold = self.threshold.to(weight.dtype)
+        if not self.straight_through:
+            return soft_threshold(weight, threshold)
+        value = soft_threshold(weight.detach(), threshold)
+        return value + straight_through(weight, value, self.filter_axis)
 
     def critical_offset(self, weight: Tensor) -> Tensor:
         """Return for every entry of ``weight`` the ``c`` from which on it is pruned, float64."""
@@ -64,18 +97,26 @@ def steerable(
     put_thresholds(
         prunable(model, skip),
         granularity,
-        lambda shape: SteeredThreshold(0.0, function, scale=scale, shape=shape),
+        lambda shape, filter_axis: SteeredThreshold(
+            0.0, function, scale=scale, shape=shape, filter_axis=filter_axis
+        ),
     )
     return model
 
 
-def steer(model: nn.Module, sparsity: float) -> None:
-    """Shift all thresholds of ``model`` so that its sparsity is ``sparsity``, to the weight.
+@torch.no_grad()
+def steer(
+    model: nn.Module, share: float, uses: Uses | None = None, *, exactly: bool = False
+) -> None:
+    """Shift all thresholds of ``model`` so that ``share`` of it is pruned.
 
     Args:
         model: Made by ``steerable``.
-        sparsity: Wanted share of zeros among all convolution and linear weights, dense layers
-            included, in [0, 1).
+        share: To prune of all convolution and linear weights, dense layers included, in [0, 1).
+        uses: Given (see ``weight_uses``), ``share`` is one of multiply-adds, and what is left of
+            them is the most that is not above the rest.
+        exactly: To the weight, also where thresholds cannot tell weights apart (see
+            ``part_equals``). Takes longer.
 
     Raises:
         ValueError: The model has no steered threshold, or its dense layers leave too few weights.
@@ -84,23 +125,27 @@ def steer(model: nn.Module, sparsity: float) -> None:
     steered = [(w, s) for w in weights if (s := parametrization_of(w, SteeredThreshold))]
     if not steered:
         raise ValueError("the model has no steered thresholds: use steerable()")
-    zeros = round(sparsity * sum(weight.original.numel() for weight in weights))
-    offset = _offset(steered, zeros)
-    for _, threshold in steered:
-        threshold.offset.fill_(offset)
+    critical = [(weight, step.critical_offset(weight.original)) for weight, step in steered]
+    cut = find_cut(model, critical, share, uses)
+    for _, step in steered:
+        if cut is None:
+            step.offset.fill_(_NOTHING_PRUNED)
+        else:
+            step.offset.copy_((cut.last + cut.following) / 2)
+    if cut is not None and exactly:
+        part_equals(model, critical, [step.threshold for _, step in steered], share, uses)
 
 
-def _offset(steered: list[tuple[WeightTensor, SteeredThreshold]], zeros: int) -> Tensor:
-    """Return the offset between that of the last weight to prune and that of the next one."""
-    critical = torch.cat([
-        threshold.critical_offset(weight.original).flatten() for weight, threshold in steered
-    ])
-    if zeros >= len(critical):
-        raise ValueError(
-            f"{zeros} zeros are wanted, but only {len(critical)} weights can be pruned: "
-            "leave fewer layers dense"
-        )
-    if zeros == 0:
-        return critical.new_tensor(_NOTHING_PRUNED)
-    last, following = (critical.kthvalue(rank).values for rank in (zeros, zeros + 1))
-    return (last + following) / 2
+def set_straight_through(model: nn.Module, is_on: bool) -> None:
+    """Let pruned weights of ``model`` get a gradient from now on, or no longer."""
+    for weight in weight_tensors(model):
+        step = parametrization_of(weight, SteeredThreshold)
+        if step is not None:
+            step.straight_through = is_on
+
+
+def is_out_of_reach(model: nn.Module) -> bool:
+    """Tell whether ``steer`` met weights above ``scale``, which no sigmoid threshold can prune."""
+    steps = (parametrization_of(w, SteeredThreshold) for w in weight_tensors(model))
+    offset = next((step.offset for step in steps if step is not None), None)  # one for all
+    return offset is not None and bool(offset == torch.inf)

@@ -1,4 +1,4 @@
-"""What makes the network sparse: thresholds, learned or steered, a budget to obey, or nothing."""
+"""What makes the network sparse: thresholds of some kind, a budget to obey, or nothing."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from torch import nn
 
 from strsweep.config import Experiment, RunSettings, SparsityConfig
-from strsweep.errors import SettingError
+from strsweep.errors import SettingError, TrainingDivergedError
 from strsweep.sparsity import (
-    Budget,
-    WeightTensor,
     obey,
+    prune_smallest,
     ramp,
+    schedulable,
     sparsify,
     steer,
     steerable,
@@ -20,13 +20,21 @@ from strsweep.sparsity import (
 )
 from strsweep.sparsity.layers import without
 from strsweep.sparsity.magnitude import cubic_share
+from strsweep.sparsity.steering import is_out_of_reach, set_straight_through
+from strsweep.training.budget import InputShape, dense_layers, densities, uses_of
 
 _GMP_RAMP = (0.2, 0.8)
 """Epochs 20 to 80 of 100, in the authors' code."""
-_STEERED_RAMP = (0.0, 0.55)
+_RAMPS = {"steered": (0.0, 0.55), "scheduled": (0.05, 0.5)}
+"""Of ``scheduled``: epochs 5 to 50 of 100, in the code of ST-3's authors."""
 
 
-def make_sparse(model: nn.Module, experiment: Experiment, settings: RunSettings) -> nn.Module:
+def make_sparse(
+    model: nn.Module,
+    experiment: Experiment,
+    settings: RunSettings,
+    input_shape: InputShape | None = None,
+) -> nn.Module:
     """Put thresholds or masks on ``model``, in place, as ``sparsity.mode`` says.
 
     Raises:
@@ -35,41 +43,16 @@ def make_sparse(model: nn.Module, experiment: Experiment, settings: RunSettings)
     config = experiment.sparsity
     try:
         without(weight_tensors(model), config.skip)  # also where the method has no use for it
-        if config.mode == "str":
-            assert settings.threshold_init is not None
-            return sparsify(
-                model, threshold_init=settings.threshold_init, **_thresholds(config, model)
-            )
-        if config.mode == "steered":
-            assert settings.sparsity is not None
-            steerable(model, **_thresholds(config, model))
-            steer(model, settings.sparsity)  # says now if it cannot be reached at the end
-            steer(model, 0.0)
-            return model
-        if config.mode == "dense":
-            return model
+        if config.mode not in ("gmp", "dnw"):
+            return _with_thresholds(model, config, settings, input_shape)
     except ValueError as error:
         raise SettingError("sparsity.skip", list(config.skip), str(error)) from error
     try:
-        return obey(model, densities(model, config, settings), config.mode)
+        return obey(model, densities(model, config, settings, input_shape), config.mode)
     except ValueError as error:
         budget = config.budget
         shown = f"of {len(budget)} layers" if isinstance(budget, dict) else budget
         raise SettingError("sparsity.budget", shown, str(error)) from error
-
-
-def densities(model: nn.Module, config: SparsityConfig, settings: RunSettings) -> dict[str, float]:
-    """Return layer name -> density of the budget that the run obeys.
-
-    Raises:
-        ValueError: A layer to leave dense does not exist, or leaves too little to prune.
-    """
-    if isinstance(config.budget, dict):
-        _check_dense_in_budget(config, model, config.budget)
-        return config.budget
-    assert settings.sparsity is not None
-    rule = Budget.erk if config.budget == "erk" else Budget.uniform
-    return rule(model, settings.sparsity, dense=_dense_layers(config, model)).densities
 
 
 def before_epoch(model: nn.Module, experiment: Experiment, epoch: int) -> None:
@@ -82,16 +65,21 @@ def before_epoch(model: nn.Module, experiment: Experiment, epoch: int) -> None:
 
 
 class Steering:
-    """Shifts the thresholds of a steered model, every few steps and at the end of an epoch.
+    """Sets the thresholds of a steered or scheduled model while it trains.
 
-    The wanted sparsity follows ``1 - (1 - x)^3`` of the target over the ramp, as in gradual
-    pruning; from its end on it stays at the target, while weights and thresholds learn on.
+    The share to prune follows ``1 - (1 - x)^3`` of the target over the ramp, as in gradual
+    pruning; from its end on it stays at the target, while the weights, and steered thresholds,
+    learn on. A share is one of weights, or of multiply-adds if the run is told those.
+
+    Straight-through gradients end with the ramp: while more and more is pruned they let a weight
+    come back, later the few weights that are left would be pushed out by others without end.
 
     Args:
-        model: Of the run; any mode. Only a steered one is touched.
+        model: Of the run; any mode. Only a steered or scheduled one is touched.
         experiment: Says ramp and rhythm.
         settings: Says the target.
         steps_per_epoch: Steps of an epoch.
+        input_shape: See ``InputShape``.
     """
 
     def __init__(
@@ -100,27 +88,47 @@ class Steering:
         experiment: Experiment,
         settings: RunSettings,
         steps_per_epoch: int,
+        input_shape: InputShape | None = None,
     ) -> None:
+        config = experiment.sparsity
         self._model = model
-        self._is_on = experiment.sparsity.mode == "steered"
-        self._every = experiment.sparsity.steer_every
-        self._target = settings.sparsity or 0.0
+        self._mode = config.mode
+        self._is_on = config.mode in _RAMPS
+        self._is_straight_through = config.gradient == "straight_through"
+        self._every = config.steer_every if config.mode == "steered" else 1
+        self._target = settings.pruned_share
+        self._uses = uses_of(model, settings, input_shape) if self._is_on else None
         self._steps_per_epoch = steps_per_epoch
-        steps = steps_per_epoch * experiment.training.epochs
-        self._start, self._end = (
-            share * steps for share in experiment.sparsity.ramp or _STEERED_RAMP
-        )
-        self._last = steps
+        self._last = steps_per_epoch * experiment.training.epochs
+        shares = config.ramp or _RAMPS.get(config.mode, (0.0, 1.0))
+        self._start, self._end = (share * self._last for share in shares)
 
     def before_step(self, epoch: int, step: int) -> None:
-        """Shift the thresholds if it is time to."""
+        """Set the thresholds if it is time to."""
         if self._is_on and step % self._every == 0:
-            steer(self._model, self._wanted(epoch * self._steps_per_epoch + step))
+            step += epoch * self._steps_per_epoch
+            self._prune(step)
+            if self._is_straight_through:
+                set_straight_through(self._model, step < self._end)
 
     def after_epoch(self, epoch: int) -> None:
-        """Shift the thresholds to where they are evaluated; exactly on target after the last."""
+        """Set the thresholds to where they are evaluated; exactly on target after the last.
+
+        Raises:
+            TrainingDivergedError: Weights grew above all that a sigmoid threshold can prune.
+        """
         if self._is_on:
-            steer(self._model, self._wanted((epoch + 1) * self._steps_per_epoch))
+            self._prune((epoch + 1) * self._steps_per_epoch, exactly=True)
+            if is_out_of_reach(self._model):
+                raise TrainingDivergedError(
+                    f"weights grew above sparsity.scale in epoch {epoch + 1}, which no sigmoid "
+                    "threshold can prune: lower training.learning_rate, or use "
+                    "sparsity.function=exp"
+                )
+
+    def _prune(self, step: int, *, exactly: bool = False) -> None:
+        prune = steer if self._mode == "steered" else prune_smallest
+        prune(self._model, self._wanted(step), self._uses, exactly=exactly)
 
     def _wanted(self, step: int) -> float:
         if step >= min(self._end, self._last):
@@ -128,17 +136,27 @@ class Steering:
         return self._target * cubic_share((step - self._start) / (self._end - self._start))
 
 
-def _check_dense_in_budget(
-    config: SparsityConfig, model: nn.Module, budget: dict[str, float]
-) -> None:
-    weights = weight_tensors(model)
-    pruned = {weight.name for weight in without(weights, _dense_layers(config, model))}
-    for weight in weights:
-        if weight.name not in pruned and budget.get(weight.name, 1.0) < 1:
-            raise ValueError(
-                f"sparsity.skip, dense_first or dense_last leave {weight.name} dense, the budget "
-                f"keeps {budget[weight.name]:.2%} of it: change one of them"
-            )
+def _with_thresholds(
+    model: nn.Module,
+    config: SparsityConfig,
+    settings: RunSettings,
+    input_shape: InputShape | None,
+) -> nn.Module:
+    if config.mode == "dense":
+        return model
+    if config.mode == "str":
+        assert settings.threshold_init is not None
+        return sparsify(model, threshold_init=settings.threshold_init, **_thresholds(config, model))
+    uses = uses_of(model, settings, input_shape)
+    if config.mode == "steered":
+        steerable(model, **_thresholds(config, model))
+        prune = steer
+    else:
+        schedulable(model, skip=dense_layers(config, model))
+        prune = prune_smallest
+    prune(model, settings.pruned_share, uses)  # says now if it cannot be reached at the end
+    prune(model, 0.0, uses)
+    return model
 
 
 def _thresholds(config: SparsityConfig, model: nn.Module) -> dict[str, Any]:
@@ -146,18 +164,5 @@ def _thresholds(config: SparsityConfig, model: nn.Module) -> dict[str, Any]:
         "function": config.function,
         "granularity": config.granularity,
         "scale": config.scale,
-        "skip": _dense_layers(config, model),
+        "skip": dense_layers(config, model),
     }
-
-
-def _dense_layers(config: SparsityConfig, model: nn.Module) -> tuple[str, ...]:
-    weights = weight_tensors(model)
-    dense = [
-        *(_names(weights[:1]) if config.dense_first else ()),
-        *(_names(weights[-1:]) if config.dense_last else ()),
-    ]
-    return (*config.skip, *dense)
-
-
-def _names(weights: list[WeightTensor]) -> list[str]:
-    return [use.name for weight in weights for use in weight.uses]

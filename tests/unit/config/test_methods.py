@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from strsweep.config import Experiment, SparsityConfig, load_experiment
+from strsweep.config import Experiment, RunSettings, SparsityConfig, load_experiment
 from strsweep.errors import InvalidExperimentError, SettingError
 
 DIGITS = Path(__file__).parents[3] / "jobs" / "configs" / "digits.yaml"
 GMP = ("sparsity.mode=gmp", "sparsity.budget=uniform", "search.weight_decay=1e-4")
+STEERED = ("sparsity.mode=steered", "search.weight_decay=1e-4")
+SCHEDULED = ("sparsity.mode=scheduled", "search.weight_decay=1e-4")
+STRAIGHT = "sparsity.gradient=straight_through"
 DENSE = ("sparsity.mode=dense", "search.weight_decay=1e-4")
 
 
@@ -32,10 +36,16 @@ def load(*overrides: str) -> Experiment:
         (["sparsity.ramp=[0.5, 0.5]"], "sparsity.ramp", "[0.5, 0.5]", "begin before it ends"),
         (["sparsity.ramp=[0.5, 1.5]"], "sparsity.ramp", "1.5", "less than or equal to 1"),
         (["sparsity.ramp=[-0.1, 0.5]"], "sparsity.ramp", "-0.1", "greater than or equal to 0"),
-        (["sparsity.ramp=0.5"], "sparsity.ramp", "0.5", "begins and ends to prune"),
+        (["sparsity.ramp=0.5"], "sparsity.ramp", "0.5", "start and end to raise sparsity"),
         (["search.threshold_init=null"], "search.threshold_init", "None", "-25 to -12800"),
         ([*GMP, "training.compile=true"], "training.compile", "True", "compiles anew"),
         (["sparsity.mode=foo"], "sparsity.mode", "'foo'", "'gmp', 'dnw'"),
+        ([*SCHEDULED[:1]], "search.weight_decay", "[0.004, 0.024]", "mode=scheduled nothing is"),
+        ([*SCHEDULED, "sparsity.budget=erk"], "sparsity.budget", "'erk'", "Only gmp and dnw"),
+        ([STRAIGHT], "sparsity.gradient", "'straight_through'", "set sparsity.mode=steered"),
+        ([*SCHEDULED, STRAIGHT], "sparsity.gradient", "'straight_through'", "scheduled has a"),
+        ([*GMP, STRAIGHT], "sparsity.gradient", "'straight_through'", "gmp has a gradient of its"),
+        ([*STEERED, "sparsity.gradient=ste"], "sparsity.gradient", "'ste'", "'straight_through'"),
         ([*GMP, "sparsity.budget=half"], "sparsity.budget", "'half'", "'uniform' or 'erk'"),
         ([*GMP, "sparsity.budget=0.5"], "sparsity.budget", "0.5", "'uniform' or 'erk'"),
         ([*GMP, "sparsity.budget={fc: 2}"], "sparsity.budget.fc", "2", "less than or equal to 1"),
@@ -65,6 +75,8 @@ def test_what_does_not_go_together_is_refused(
         (*GMP, "sparsity.budget={fc: 1, block1.conv: 0}"),
         (*GMP, "sparsity.ramp=[0, 1]"),
         ("sparsity.mode=dnw", "sparsity.budget=erk", "search.weight_decay=0"),
+        (*STEERED, STRAIGHT),
+        (*SCHEDULED, "search.threshold_init=null", "sparsity.ramp=[0, 0.4]"),
         DENSE,
         (*DENSE, "search.threshold_init=null"),
         ("sparsity.granularity=weight", "sparsity.scale=0.1"),
@@ -117,6 +129,7 @@ def test_more_targets_keep_the_id(overrides: tuple[str, ...]) -> None:
         "sparsity.dense_last=true",
         "sparsity.granularity=global",
         "sparsity.scale=2",
+        "sparsity.steer_every=5",
         "training.batch_norm_decay=false",
     ],
 )
@@ -126,5 +139,38 @@ def test_what_a_run_depends_on_changes_the_id(override: str) -> None:
 
 def test_the_defaults_are_the_papers_method() -> None:
     assert SparsityConfig() == SparsityConfig(
-        mode="str", function="sigmoid", scale=1.0, granularity="layer", ramp=None
+        mode="str",
+        function="sigmoid",
+        scale=1.0,
+        granularity="layer",
+        ramp=None,
+        gradient="paper",
     )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "is_told"),
+    [
+        ((), False),
+        (STEERED, True),
+        (SCHEDULED, True),
+        (GMP, True),
+        ((*GMP, "sparsity.budget={fc: 0.5}"), False),
+        (DENSE, False),
+    ],
+)
+def test_who_is_told_a_target(overrides: tuple[str, ...], is_told: bool) -> None:
+    assert load(*overrides).sparsity.is_told == is_told
+
+
+def test_a_run_is_told_one_thing() -> None:
+    assert RunSettings(weight_decay=0, sparsity=0.9).pruned_share == 0.9
+    assert RunSettings(weight_decay=0, macs=0.25).pruned_share == 0.75
+    assert RunSettings(weight_decay=0).pruned_share == 0
+    with pytest.raises(
+        SettingError, match=r"macs: got 0\.25\. The run is told its sparsity \(0\.9\)"
+    ):
+        RunSettings(weight_decay=0, sparsity=0.9, macs=0.25)
+    for share in (0, 1.5):
+        with pytest.raises(ValidationError, match="macs"):
+            RunSettings(weight_decay=0, macs=share)

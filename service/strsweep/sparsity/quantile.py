@@ -1,0 +1,137 @@
+"""Where to cut the entries of many tensors in two, so that the lower part is a wanted share.
+
+A share is one of weights, or one of multiply-adds: an entry then counts as often as it is used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from strsweep.sparsity.layers import WeightTensor, weight_tensors
+from strsweep.sparsity.measure import measure
+
+_ROUNDING = 1e-3
+"""Multiply-adds: less than one of them, and more than a share times 1e12 is off by."""
+
+Uses = Mapping[str, float]
+"""Layer name -> multiply-adds of one of its weights, for one input."""
+Values = Sequence[tuple[WeightTensor, Tensor]]
+"""Weights that can be pruned, with a value for each of their entries: smaller ones go first."""
+
+
+class Cut(NamedTuple):
+    """Entries up to the value ``last`` are pruned, those from ``following`` on are kept.
+
+    Both have no dimension and stay on their device, so that nothing waits for it.
+    """
+
+    last: Tensor
+    following: Tensor
+
+
+def weight_uses(model: nn.Module, input_shape: Sequence[int]) -> dict[str, float]:
+    """Return how many multiply-adds one weight of each layer takes for one input.
+
+    A weight that is used in parts, some more often than others, counts with their mean.
+
+    Args:
+        model: Sparse or dense.
+        input_shape: Shape of one input without the batch.
+    """
+    layers = measure(model, input_shape).layers
+    return {layer.name: (layer.dense_macs or 0) / layer.weights for layer in layers}
+
+
+def find_cut(
+    model: nn.Module, values: Values, share: float, uses: Uses | None = None
+) -> Cut | None:
+    """Find the cut that prunes ``share``, exactly unless values are equal.
+
+    Args:
+        model: Whose weights, dense ones included, the share is one of.
+        values: Of the weights that can be pruned.
+        share: To prune, in [0, 1).
+        uses: Given, the share is one of multiply-adds, and what stays is the most that is not
+            above the rest. Not given, it is one of weights, to the nearest.
+
+    Returns:
+        None if nothing is to be pruned.
+
+    Raises:
+        ValueError: The weights that can be pruned are too few.
+    """
+    wanted = _wanted(model, values, share, uses)
+    if not wanted:
+        return None
+    entries = torch.cat([value.flatten() for _, value in values])
+    if uses is None:
+        return Cut(*(entries.kthvalue(rank).values for rank in (wanted, wanted + 1)))
+    ordered, order = entries.sort()
+    count = _count(values, order, wanted, uses)
+    return Cut(ordered[count - 1], ordered[count.clamp(max=len(ordered) - 1)])
+
+
+@torch.no_grad()
+def part_equals(
+    model: nn.Module,
+    values: Values,
+    thresholds: Sequence[Tensor],
+    share: float,
+    uses: Uses | None = None,
+) -> None:
+    """Lift weights just above their thresholds that would be pruned beyond ``share``.
+
+    Some of millions of weights are equal, or differ by less than a threshold can tell. Of those,
+    the first in the model are pruned. A weight is lifted by the least step of its type, which is
+    less than a training step does to it; to mask it instead, the mask would have to be stored.
+
+    Args:
+        model: As of ``find_cut``.
+        values: As of ``find_cut``.
+        thresholds: Of each weight; set to the cut.
+        share: As of ``find_cut``.
+        uses: As of ``find_cut``.
+    """
+    wanted = _wanted(model, values, share, uses)
+    order = torch.cat([value.flatten() for _, value in values]).argsort(stable=True)
+    count = wanted if uses is None or not wanted else _count(values, order, wanted, uses)
+    pruned = torch.empty_like(order, dtype=torch.bool)
+    pruned[order] = torch.arange(len(order), device=order.device) < count
+    parts = pruned.split([value.numel() for _, value in values])
+    for (weight, _), threshold, part in zip(values, thresholds, parts, strict=True):
+        entries, threshold = weight.original, threshold.to(weight.original.dtype)
+        above = torch.nextafter(threshold, torch.full_like(threshold, torch.inf))
+        is_lifted = ~part.view_as(entries) & (entries.abs() <= threshold)
+        entries.copy_(torch.where(is_lifted, entries.sign() * above, entries))
+
+
+def _wanted(model: nn.Module, values: Values, share: float, uses: Uses | None) -> int:
+    """Return the weights or multiply-adds to prune."""
+    total = sum(_size(weight, uses) for weight in weight_tensors(model))
+    available = sum(_size(weight, uses) for weight, _ in values)
+    wanted = round(share * total) if uses is None else math.ceil(share * total - _ROUNDING)
+    if wanted >= available:
+        noun = "weights" if uses is None else "multiply-adds"
+        raise ValueError(
+            f"{wanted} of {total:.0f} {noun} are to be pruned, but only {available:.0f} can be: "
+            "leave fewer layers dense"
+        )
+    return wanted
+
+
+def _size(weight: WeightTensor, uses: Uses | None) -> float:
+    return weight.original.numel() * (1 if uses is None else uses[weight.name])
+
+
+def _count(values: Values, order: Tensor, wanted: int, uses: Uses) -> Tensor:
+    """Return how many entries, in ``order``, have ``wanted`` multiply-adds together."""
+    each = torch.cat([
+        torch.full((value.numel(),), uses[weight.name], dtype=torch.float64, device=order.device)
+        for weight, value in values
+    ])
+    return (each[order].cumsum(0) < wanted).sum() + 1

@@ -1,0 +1,108 @@
+"""One threshold for the whole network, on a schedule: the operator of ST-3 (WACV 2023).
+
+Nothing about the threshold is learned: it is the quantile of the magnitudes of all weights at the
+share to prune. Pruned weights get a gradient, too, and the values of a filter are scaled up to make
+good for what it lost. One thing is ours: where ST-3 passes the gradient on as it is and clips its
+norm, ``straight_through`` damps that of pruned weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from strsweep.sparsity.convert import AnyModule, parametrization_of, parametrized, prunable
+from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.quantile import Uses, find_cut, part_equals
+from strsweep.sparsity.threshold import Pruning, soft_threshold, straight_through
+
+_SCALE = 1.01
+_SCALE_FLOOR = 0.01
+"""The scale of a filter is at most 101."""
+
+
+class ScheduledThreshold(Pruning):
+    """Parametrization of a weight: soft threshold, then a scale per output filter.
+
+    The scale is ``1.01 / (r + 0.01)``, where ``r`` is the share of the filter's magnitude that lies
+    in the weights it keeps.
+
+    Args:
+        filter_axis: Axis of the output filters.
+    """
+
+    threshold: Tensor
+    """Shape []: weights at or below it in magnitude are pruned."""
+
+    def __init__(self, filter_axis: int = 0) -> None:
+        super().__init__()
+        self.filter_axis = filter_axis
+        self.register_buffer("threshold", torch.zeros(()))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the thresholded, scaled weight; pruned entries get a gradient, too."""
+        weight_now = weight.detach()
+        thresholded = soft_threshold(weight_now, self.threshold.to(weight.dtype))
+        value = thresholded * self._scale(weight_now)
+        return value + straight_through(weight, thresholded, self.filter_axis)
+
+    def _scale(self, weight: Tensor) -> Tensor:
+        magnitude = weight.abs()
+        others = [axis for axis in range(weight.ndim) if axis != self.filter_axis]
+        kept = magnitude.where(magnitude > self.threshold, 0).sum(others, keepdim=True)
+        whole = magnitude.sum(others, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
+        return _SCALE / (kept / whole + _SCALE_FLOOR)
+
+    def extra_repr(self) -> str:
+        """Show what ``print(model)`` would otherwise hide."""
+        return f"threshold={self.threshold.item():.3e}, filter_axis={self.filter_axis}"
+
+
+def schedulable(model: AnyModule, *, skip: Sequence[str] = ()) -> AnyModule:
+    """Put the common threshold on every convolution and linear weight of ``model``, in place.
+
+    Nothing is pruned before the first ``prune_smallest``.
+
+    Args:
+        model: Dense.
+        skip: Layer names to leave dense; shell patterns such as ``"layer1.*"``.
+
+    Returns:
+        ``model`` itself; ``bake`` makes it plain.
+
+    Raises:
+        ValueError: As ``sparsify``.
+    """
+    for weight in prunable(model, skip):
+        parametrized(weight, ScheduledThreshold(weight.filter_axis))
+    return model
+
+
+@torch.no_grad()
+def prune_smallest(
+    model: nn.Module, share: float, uses: Uses | None = None, *, exactly: bool = False
+) -> None:
+    """Set the threshold so that the smallest weights of ``model``, ``share`` of it, are pruned.
+
+    Args:
+        model: Made by ``schedulable``.
+        share: To prune of all convolution and linear weights, dense layers included, in [0, 1).
+        uses: Given (see ``weight_uses``), ``share`` is one of multiply-adds, and what is left of
+            them is the most that is not above the rest.
+        exactly: Also where weights are equal (see ``part_equals``). Takes longer.
+
+    Raises:
+        ValueError: The model has no such threshold, or its dense layers leave too few weights.
+    """
+    weights = weight_tensors(model)
+    steps = [(w, s) for w in weights if (s := parametrization_of(w, ScheduledThreshold))]
+    if not steps:
+        raise ValueError("the model has no scheduled threshold: use schedulable()")
+    magnitudes = [(weight, weight.original.abs()) for weight, _ in steps]
+    cut = find_cut(model, magnitudes, share, uses)
+    for _, step in steps:
+        step.threshold.zero_() if cut is None else step.threshold.copy_(cut.last)
+    if cut is not None and exactly:
+        part_equals(model, magnitudes, [step.threshold for _, step in steps], share, uses)
