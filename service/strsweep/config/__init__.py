@@ -2,6 +2,7 @@
 
 from strsweep.config.experiment import Experiment
 from strsweep.config.load import load_budget_experiment, load_experiment
+from strsweep.config.problem import Problem
 from strsweep.config.search import Range, SearchConfig
 from strsweep.config.sections import (
     DataConfig,
@@ -13,16 +14,20 @@ from strsweep.config.sections import (
     TrainingConfig,
     WorkersConfig,
 )
+from strsweep.config.target import Quantity, Target
 
 __all__ = [
     "DataConfig",
     "Experiment",
     "ModelConfig",
+    "Problem",
+    "Quantity",
     "Range",
     "RunSettings",
     "SearchConfig",
     "SparsityConfig",
     "StorageConfig",
+    "Target",
     "TrackingConfig",
     "TrainingConfig",
     "WorkersConfig",

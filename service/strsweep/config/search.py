@@ -2,46 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from strsweep.config.sections import Count, Finite, NonNegative, Section
+from strsweep.config.section import Section
+from strsweep.config.sections import Count, Finite, NonNegative, Positive
+from strsweep.config.target import Target
 from strsweep.errors import SettingError
 
 Range = tuple[Finite, Finite]
 """Lowest and highest value that the search may use."""
+Auto = Literal["auto"]
+"""The value follows from network, data and schedule."""
 
 
 class SearchConfig(Section):
     """What to look for and where."""
 
-    targets: tuple[Finite, ...] = ()
-    """Wanted sparsities as fractions, e.g. 0.9 for 90 % zeros."""
+    targets: tuple[Target, ...] = ()
+    """Wanted models: sparsities as fractions, e.g. 0.9 for 90 % zeros, or multiply-adds to keep,
+    e.g. {macs: 0.05} for 5 % of the dense network's."""
     tolerance: Annotated[float, Field(gt=0, lt=0.5)] = 0.005
-    """Distance from a target that still counts as hit."""
-    threshold_init: Finite | Range | None = None
-    """First value of the threshold parameters: a number, or a range to search; STR needs it."""
-    weight_decay: NonNegative | Range
-    """Weight decay: a number, or a range to search."""
+    """Distance from a target that still counts as hit; what is hit is then landed exactly."""
+    threshold_init: Finite | Range | Auto | None = None
+    """First value of the threshold parameters: a number, a range to search, or ``auto``; STR needs
+    it."""
+    weight_decay: NonNegative | Range | Auto
+    """Weight decay: a number, a range to search, or ``auto`` for a range that follows from network
+    and schedule."""
     max_runs: Count = 32
     """Runs that may be spent over the life of the sweep, failed ones included."""
+    max_epochs: Count | None = None
+    """Epochs that may be trained over the life of the sweep; no run is started that could exceed
+    it."""
+    max_hours: Positive | None = None
+    """Hours after which a job starts no more runs and stops those that train, to be continued by
+    the next job."""
+    refine: Annotated[int, Field(ge=0)] = 0
+    """Further runs, once every target is hit, with other threshold inits; the most accurate are
+    kept."""
     max_concurrent: Count | None = None
     """Runs at the same time; by default as many as the cluster holds."""
+    resolved: tuple[Literal["threshold_init", "weight_decay"], ...] = ()
+    """Settings that were ``auto`` in the file and hold what was chosen for them; not for files."""
 
     @model_validator(mode="after")
     def _check(self) -> SearchConfig:
-        for target in self.targets:
-            if not 0 < target < 1:
-                raise SettingError(
-                    "search.targets",
-                    target,
-                    "A target is a fraction in (0, 1): write 0.9 for 90 %.",
-                )
         if len(set(self.targets)) < len(self.targets):
-            raise SettingError("search.targets", list(self.targets), "Name each target once.")
-        _check_range("search.weight_decay", self.weight_decay)
-        if self.threshold_init is not None:
+            shown = [str(target) for target in self.targets]
+            raise SettingError("search.targets", shown, "Name each target once.")
+        if self.weight_decay != "auto":
+            _check_range("search.weight_decay", self.weight_decay)
+        if self.threshold_init is not None and self.threshold_init != "auto":
             _check_range("search.threshold_init", self.threshold_init)
             _check_threshold_init(self.threshold_init)
         if isinstance(self.weight_decay, tuple) and self.weight_decay[0] <= 0:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from strsweep.config import RunSettings
+from strsweep.config import Problem, RunSettings, Target
 
 
 class _Event(BaseModel):
@@ -24,6 +24,8 @@ class SweepStarted(_Event):
     experiment: dict[str, Any]
     version: str
     """Of strsweep."""
+    problem: Problem | None = None
+    """What was measured of model and data; None in journals of version 0.1."""
 
 
 class RunProposed(_Event):
@@ -32,9 +34,13 @@ class RunProposed(_Event):
     event: Literal["run_proposed"] = "run_proposed"
     run_id: str
     settings: RunSettings
-    target: float | None
-    """Sparsity aimed at; None for a run that only explores, or that nobody searched for."""
+    target: Target | None
+    """What is aimed at; None for a run that only explores, or that nobody searched for."""
     reason: str
+    refines: Target | None = None
+    """The target, hit already, whose accuracy the run is to better."""
+    adopted_from: str | None = None
+    """Sweep and run that it was trained as; None if this sweep trained it."""
 
 
 class EpochFinished(_Event):
@@ -81,6 +87,40 @@ class RunFinished(_Event):
     """Folder of the last checkpoint, relative to the sweep."""
 
 
+class RunStopped(_Event):
+    """The run was ended early; its last checkpoint is kept, and it can go on from there."""
+
+    event: Literal["run_stopped"] = "run_stopped"
+    run_id: str
+    epoch: int
+    """Last one, from 1."""
+    reason: str
+
+
+class RunResumed(_Event):
+    """A run that was stopped early goes on."""
+
+    event: Literal["run_resumed"] = "run_resumed"
+    run_id: str
+    target: Target | None
+    reason: str
+
+
+class ModelLanded(_Event):
+    """A finished run was shifted to exactly what was asked for."""
+
+    event: Literal["model_landed"] = "model_landed"
+    target: Target
+    run_id: str
+    checkpoint: str
+    """Folder of the landed state, relative to the sweep."""
+    metrics: dict[str, float]
+    """``sparsity``, ``macs``, ``accuracy`` and ``val_loss`` after landing."""
+    layers: tuple[LayerRow, ...]
+    shift: float
+    """Added to the argument of every threshold function."""
+
+
 class RunFailed(_Event):
     """The run was given up after its retries."""
 
@@ -93,7 +133,7 @@ class ModelPublished(_Event):
     """A model was registered for a target."""
 
     event: Literal["model_published"] = "model_published"
-    target: float | None
+    target: Target | None
     run_id: str
     folder: str
     """Of weights, budget and receipt, relative to the sweep."""
@@ -108,6 +148,9 @@ Event = Annotated[
     | ImagesUnreadable
     | RunFinished
     | RunFailed
+    | RunStopped
+    | RunResumed
+    | ModelLanded
     | ModelPublished,
     Field(discriminator="event"),
 ]

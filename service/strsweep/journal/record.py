@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from strsweep.config import Problem, Target
 from strsweep.journal.events import (
     EpochFinished,
     Event,
     ImagesUnreadable,
+    ModelLanded,
     ModelPublished,
     RunFailed,
     RunFinished,
     RunProposed,
+    RunResumed,
+    RunStopped,
     SweepStarted,
 )
 
@@ -24,10 +28,14 @@ class RunRecord:
     proposed: RunProposed
     epochs: dict[int, EpochFinished] = field(default_factory=dict[int, EpochFinished])
     """By number; an epoch that was trained twice is here once."""
-    num_epochs_trained: int = 0
-    """Epochs written, repeated ones included: what the run cost."""
+    num_epochs_written: int = 0
+    """Repeated ones included."""
     finished: RunFinished | None = None
     failed: RunFailed | None = None
+    stopped: RunStopped | None = None
+    """Why it rests; None while it trains, and again when it was resumed."""
+    resumed: RunResumed | None = None
+    """Its newest resumption."""
     unreadable: list[str] = field(default_factory=list[str])
     """Image files that could not be decoded and were left out."""
 
@@ -38,8 +46,18 @@ class RunRecord:
 
     @property
     def is_open(self) -> bool:
-        """True while the run can still be continued."""
-        return self.finished is None and self.failed is None
+        """True while the run trains, or was interrupted."""
+        return self.finished is None and self.failed is None and self.stopped is None
+
+    @property
+    def target(self) -> Target | None:
+        """What it aims at now."""
+        return self.proposed.target if self.resumed is None else self.resumed.target
+
+    @property
+    def num_epochs_trained(self) -> int:
+        """Epochs that this sweep paid for, repeated ones included."""
+        return 0 if self.proposed.adopted_from is not None else self.num_epochs_written
 
 
 @dataclass(kw_only=True)
@@ -48,10 +66,24 @@ class SweepRecord:
 
     started: list[SweepStarted] = field(default_factory=list[SweepStarted])
     runs: dict[str, RunRecord] = field(default_factory=dict[str, RunRecord])
-    published: dict[float | None, ModelPublished] = field(
-        default_factory=dict[float | None, ModelPublished]
+    landed: dict[tuple[Target, str], ModelLanded] = field(
+        default_factory=dict[tuple[Target, str], ModelLanded]
+    )
+    """By target and run."""
+    published: dict[Target | None, ModelPublished] = field(
+        default_factory=dict[Target | None, ModelPublished]
     )
     """The newest publication of each target."""
+
+    @property
+    def problem(self) -> Problem | None:
+        """What was measured of model and data when the sweep was last started."""
+        return self.started[-1].problem if self.started else None
+
+    @property
+    def epochs_trained(self) -> int:
+        """Epochs that this sweep paid for."""
+        return sum(run.num_epochs_trained for run in self.runs.values())
 
     @property
     def finished_runs(self) -> list[RunRecord]:
@@ -88,17 +120,24 @@ def _apply(record: SweepRecord, event: Event) -> None:
         case SweepStarted():
             if event not in record.started:
                 record.started.append(event)
+        case ModelLanded():
+            record.landed[event.target, event.run_id] = event
         case ModelPublished():
             record.published[event.target] = event
         case EpochFinished() if event.run_id in record.runs:
             run = record.runs[event.run_id]
             run.epochs[int(event.metrics["epoch"])] = event
-            run.num_epochs_trained += 1
+            run.num_epochs_written += 1
         case ImagesUnreadable() if event.run_id in record.runs:
             known = record.runs[event.run_id].unreadable
             known += [name for name in event.names if name not in known]
         case RunFinished() if event.run_id in record.runs:
             record.runs[event.run_id].finished = event
+        case RunStopped() if event.run_id in record.runs:
+            record.runs[event.run_id].stopped = event
+        case RunResumed() if event.run_id in record.runs:
+            record.runs[event.run_id].stopped = None
+            record.runs[event.run_id].resumed = event
         case RunFailed() if event.run_id in record.runs:
             record.runs[event.run_id].failed = event
         case _:

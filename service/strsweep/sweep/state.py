@@ -1,0 +1,172 @@
+"""What a search is asked, what it knows, and what it can decide: plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from strsweep.config import Experiment, Problem, Quantity, Target
+from strsweep.sweep.window import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What is asked of a search."""
+
+    targets: tuple[Target, ...]
+    dense_macs: int
+    """Multiply-adds of the dense network: what absolute targets are a share of."""
+    tolerance: float
+    epochs: int
+    """Of one run."""
+    max_runs: int
+    max_epochs: int | None = None
+    max_hours: float | None = None
+    refine: int = 0
+    searched: str = "search.weight_decay"
+    """The setting whose range decides what can be reached."""
+
+    @classmethod
+    def of(cls, experiment: Experiment, problem: Problem) -> Goal:
+        """Return what ``experiment`` asks for.
+
+        Raises:
+            SettingError: A target is not below what the dense network has.
+        """
+        search = experiment.search
+        for target in search.targets:
+            target.pruned(problem.dense_macs)
+        by_decay = isinstance(search.weight_decay, tuple)
+        return cls(
+            targets=search.targets,
+            dense_macs=problem.dense_macs,
+            tolerance=search.tolerance,
+            epochs=experiment.training.epochs,
+            max_runs=search.max_runs,
+            max_epochs=search.max_epochs,
+            max_hours=search.max_hours,
+            refine=search.refine,
+            searched="search.weight_decay" if by_decay else "search.threshold_init",
+        )
+
+    def pruned(self, target: Target) -> float:
+        """Return the share that ``target`` wants pruned, of weights or multiply-adds."""
+        return target.pruned(self.dense_macs)
+
+    def window(self, target: Target) -> Window:
+        """Return where a run must end to be delivered for ``target``."""
+        return Window.around(self.pruned(target), self.tolerance)
+
+    def hits(self, run: FinishedRun, target: Target) -> bool:
+        """Tell whether ``run`` can be delivered for ``target``."""
+        return run.pruned(target.quantity) in self.window(target)
+
+    def miss(self, run: FinishedRun, target: Target) -> float:
+        """Return how much more than wanted ``run`` has pruned, as a fraction."""
+        return run.pruned(target.quantity) - self.pruned(target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """A run whose final sparsity is known."""
+
+    run_id: str
+    position: float
+    """On the search path; in [0, 1] unless it comes from other ranges."""
+    sparsity: float
+    accuracy: float
+    macs_pruned: float = 0.0
+    """Share of the dense network's multiply-adds that is gone."""
+    target: Target | None = None
+    """What it aimed at."""
+    trajectory: tuple[Snapshot, ...] = ()
+    refines: Target | None = None
+    """The target whose accuracy it was to better."""
+
+    def pruned(self, quantity: Quantity) -> float:
+        """Return the share that is pruned, of weights or multiply-adds."""
+        return self.sparsity if quantity == "sparsity" else self.macs_pruned
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A run after one of its epochs."""
+
+    epoch: int
+    """From 1."""
+    sparsity: float
+    macs_pruned: float
+
+    def pruned(self, quantity: Quantity) -> float:
+        """Return the share that is pruned, of weights or multiply-adds."""
+        return self.sparsity if quantity == "sparsity" else self.macs_pruned
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnfinishedRun:
+    """A run under way, or one that was stopped early and can go on."""
+
+    run_id: str
+    position: float
+    target: Target | None
+    """What it aims at; None: it explores."""
+    trajectory: tuple[Snapshot, ...] = ()
+    is_running: bool = True
+    refines: Target | None = None
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are done."""
+        return self.trajectory[-1].epoch if self.trajectory else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What the sweep has cost so far."""
+
+    runs: int
+    """Proposed: finished, running, stopped and failed ones."""
+    epochs: int = 0
+    hours: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Propose:
+    """Train a new run at ``position``."""
+
+    position: float
+    target: Target | None
+    reason: str
+    threshold_init: float | None = None
+    """Set if the run leaves the path: same strength, another first threshold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume:
+    """Let a run that was stopped early go on."""
+
+    run_id: str
+    target: Target | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing worth starting until a run under way has finished."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The search is over."""
+
+    reason: str
+
+
+Decision = Propose | Resume | Wait | Finish
+
+
+def open_targets(goal: Goal, finished: Sequence[FinishedRun]) -> list[Target]:
+    """Return the targets that no finished run hits, in the order they were given."""
+    return [
+        target for target in goal.targets if not any(goal.hits(run, target) for run in finished)
+    ]
