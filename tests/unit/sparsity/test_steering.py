@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from strsweep.sparsity import (
+    SteeredThreshold,
     bake,
     measure,
     soft_threshold,
@@ -19,8 +20,13 @@ from strsweep.sparsity import (
     steer,
     steerable,
     threshold_parameters,
+    weight_uses,
 )
+from strsweep.sparsity.convert import parametrization_of
+from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.steering import is_out_of_reach, set_straight_through
 
+SHAPE = (1, 8, 8)
 GRANULARITIES = ["layer", "global", "filter", "weight"]
 
 
@@ -62,6 +68,127 @@ def test_a_million_weights_are_met_to_the_weight() -> None:
         steer(model, sparsity)
         report = measure(model)
         assert abs(report.zeros - round(sparsity * report.weights)) <= 1
+        steer(model, sparsity, exactly=True)
+        report = measure(model)
+        assert report.zeros == round(sparsity * report.weights)
+
+
+@settings(max_examples=40)
+@given(
+    st.floats(0.001, 1),
+    st.sampled_from(GRANULARITIES),
+    st.sampled_from(["sigmoid", "exp"]),
+    st.sampled_from([0.5, 1.0]),
+    st.integers(0, 5),
+)
+def test_the_most_macs_that_are_not_above_the_wanted_ones(
+    macs: float, granularity: Any, function: Any, scale: float, seed: int
+) -> None:
+    model = steerable(net(seed), granularity=granularity, function=function, scale=scale)
+    steer(learned(model), 1 - macs, weight_uses(model, SHAPE), exactly=True)
+    report = measure(model, SHAPE)
+    assert report.macs is not None
+    assert report.dense_macs is not None
+    assert report.macs <= macs * report.dense_macs + 1e-3
+    if report.zeros:
+        last = last_pruned(model)
+        assert report.macs + last > macs * report.dense_macs - 1e-3
+
+
+def last_pruned(model: nn.Module) -> float:
+    """Return the multiply-adds of the weight that the next lower shift would bring back."""
+    uses = weight_uses(model, SHAPE)
+    found: list[tuple[float, float]] = []
+    for weight in weight_tensors(model):
+        step = parametrization_of(weight, SteeredThreshold)
+        assert step is not None
+        critical = step.critical_offset(weight.original)[weight.value == 0]
+        found += [(value, uses[weight.name]) for value in critical.tolist()]
+    return max(found)[1]
+
+
+def test_dense_layers_count_among_the_macs() -> None:
+    model = steerable(net(), skip=("0",))  # 2,592 of 8,452 multiply-adds stay
+    uses = weight_uses(model, SHAPE)
+    assert uses == {"0": 36, "3": 1, "4": 1}
+    steer(model, 0.6, uses)
+    report = measure(model, SHAPE)
+    assert (report.macs, report.dense_macs) == (3380, 8452)  # 0.4 * 8452 = 3380.8
+    with pytest.raises(ValueError, match=r"7607 of 8452 multiply-adds .* only 5860 can be"):
+        steer(model, 0.9, uses)
+
+
+def test_equal_weights_are_told_apart() -> None:
+    layer = nn.Linear(10, 10, bias=False)
+    layer.weight.data = torch.full((10, 10), 0.5)
+    steer(steerable(layer), 0.33)
+    assert measure(layer).zeros == 100
+    steer(layer, 0.33, exactly=True)
+    assert measure(layer).zeros == 33
+    assert weight_tensors(layer)[0].original.max() == 0.5 + 2**-24
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_the_shift_stays_precise(granularity: Any) -> None:
+    for model in (steerable(net(), granularity=granularity).float(), steerable(net()).half()):
+        for weight in weight_tensors(model):
+            step = parametrization_of(weight, SteeredThreshold)
+            assert step is not None
+            assert step.offset.dtype == step.threshold.dtype == torch.float64
+
+
+def test_weights_above_the_scale_are_out_of_reach_of_a_sigmoid() -> None:
+    layer = nn.Linear(10, 10, bias=False)
+    layer.weight.data = torch.linspace(0.011, 1.1, 100).view(10, 10)
+    cases: list[tuple[Any, bool]] = [("sigmoid", True), ("exp", False)]
+    for function, out_of_reach in cases:
+        model = steerable(copy.deepcopy(layer), function=function)
+        steer(model, 0.5)
+        assert not is_out_of_reach(model)
+        steer(model, 0.95)
+        assert is_out_of_reach(model) == out_of_reach
+    assert not is_out_of_reach(net())
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_straight_through_by_hand(compiled: bool) -> None:
+    layer = nn.Linear(4, 2, bias=False)
+    layer.weight.data = torch.tensor([[0.5, -0.3, 0.1, 0.1], [0.02, 0.02, 0.05, 0.05]])
+    steer(steerable(layer), 6 / 8)
+    kept = layer.weight[0, :2].detach()  # of the first filter; of the second nothing
+    set_straight_through(layer, True)
+    run = torch.compile(layer, backend="aot_eager") if compiled else layer
+    outputs = run(torch.tensor([[1.0, 2.0, 3.0, 4.0], [2.0, 2.0, 2.0, 2.0]]))
+    outputs[0].sum().backward()
+    damping = kept.abs().sum() / 1.0
+    expected = torch.tensor([[1.0, 2.0, 3 * damping, 4 * damping], [0.0, 0.0, 0.0, 0.0]])
+    gradient, s = weight_tensors(layer)[0].original.grad, threshold_parameters(layer)[0]
+    assert gradient is not None
+    assert s.grad is not None
+    torch.testing.assert_close(gradient, expected)
+    # The threshold has the gradient of the paper, which leaves the pruned weights out.
+    (threshold,) = [measure(layer).layers[0].threshold]
+    assert threshold is not None
+    assert s.grad.item() == pytest.approx(-(1 - 2) * threshold * (1 - threshold))
+
+
+def test_straight_through_changes_no_value_and_ends() -> None:
+    plain, other = (learned(steerable(net())) for _ in range(2))
+    for s, s_other in zip(threshold_parameters(plain), threshold_parameters(other), strict=True):
+        s_other.data.copy_(s)
+    set_straight_through(other, True)
+    x = torch.randn(4, *SHAPE)
+    for model in (plain, other):
+        steer(model, 0.8)
+        model(x).square().sum().backward()
+    for weight, changed in zip(weight_tensors(plain), weight_tensors(other), strict=True):
+        assert torch.equal(weight.value, changed.value)
+        assert not torch.equal(weight.original.grad, changed.original.grad)  # pyright: ignore
+    set_straight_through(other, False)
+    other.zero_grad()
+    other(x).square().sum().backward()
+    for weight, changed in zip(weight_tensors(plain), weight_tensors(other), strict=True):
+        assert torch.equal(weight.original.grad, changed.original.grad)  # pyright: ignore
 
 
 def test_the_shift_is_the_same_for_all_layers() -> None:
