@@ -1,4 +1,4 @@
-"""A steered run ends exactly on its target, on the ramp before, and resumes bit for bit."""
+"""A steered or scheduled run ends on its target, on the ramp before, and resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from strsweep.config import RunSettings, load_experiment
-from strsweep.errors import SettingError
+from strsweep.config import Experiment, RunSettings, load_experiment
+from strsweep.errors import SettingError, TrainingDivergedError
+from strsweep.models import build
+from strsweep.sparsity import bake, measure, threshold_parameters, weight_tensors
+from strsweep.training.mode import Steering, densities, make_sparse
 from strsweep.training.run import TrainingRun
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 STEERED = ("sparsity.mode=steered", "search.weight_decay=5e-4", "training.batch_size=200")
+STRAIGHT = ("sparsity.gradient=straight_through",)
+SCHEDULED = ("sparsity.mode=scheduled",)
+SHAPE = (1, 8, 8)
 
 
 def run(*overrides: str, sparsity: float = 0.9) -> TrainingRun:
@@ -46,12 +53,14 @@ def test_however_late_the_ramp_ends_the_last_epoch_is_on_target(ramp: list[float
     assert [*steered.epochs()][-1].sparsity == pytest.approx(0.9, abs=1e-5)
 
 
-def test_resumed_equals_uninterrupted_bit_for_bit() -> None:
-    overrides = ("training.epochs=6", "sparsity.steer_every=3")
+@pytest.mark.parametrize("overrides", [(), STRAIGHT, SCHEDULED], ids=["paper", "straight", "st3"])
+@pytest.mark.parametrize("stop", [2, 5], ids=["on the ramp", "after it"])
+def test_resumed_equals_uninterrupted_bit_for_bit(overrides: tuple[str, ...], stop: int) -> None:
+    overrides = (*overrides, "training.epochs=6", "sparsity.steer_every=3")
     whole, first, second = (run(*overrides) for _ in range(3))
     list(whole.epochs())
     epochs = first.epochs()
-    for _ in range(2):
+    for _ in range(stop):
         next(epochs)
     second.load_state(first.state())
     list(second.epochs())
@@ -69,3 +78,118 @@ def test_layers_learn_what_they_give() -> None:
 def test_too_many_dense_layers_are_told_before_training() -> None:
     with pytest.raises(SettingError, match=r"sparsity\.skip: .* leave fewer layers dense"):
         run("sparsity.skip=['block[2345].*']", sparsity=0.9)
+
+
+@pytest.mark.parametrize("sparsity", [0.5, 0.987])
+def test_a_scheduled_run_meets_its_target_to_the_weight_and_bakes(sparsity: float) -> None:
+    scheduled = run(*SCHEDULED, "training.epochs=3", sparsity=sparsity)
+    list(scheduled.epochs())
+    report = scheduled.report()
+    assert report.zeros == round(sparsity * report.weights)
+    assert threshold_parameters(scheduled.model) == []
+    images = torch.randn(4, *SHAPE)
+    outputs = scheduled.model(images)
+    assert torch.equal(bake(scheduled.model)(images), outputs)
+    assert measure(scheduled.model).zeros == report.zeros
+
+
+def test_a_scheduled_run_prunes_from_a_twentieth_to_half_of_training() -> None:
+    scheduled = run(*SCHEDULED, "training.epochs=10")
+    found = [metrics.sparsity for metrics in scheduled.epochs()]
+    progress = [(epoch - 0.5) / 4.5 for epoch in range(1, 6)] + [1] * 5
+    expected = [0.9 * (1 - (1 - x) ** 3) for x in progress]
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_straight_through_lets_pruned_weights_come_back_until_the_ramp_ends() -> None:
+    losses: list[list[float]] = []
+    for overrides in ((), STRAIGHT):
+        steered = run(*overrides, "training.epochs=4", "sparsity.ramp=[0, 0.5]")
+        losses.append([metrics.train_loss for metrics in steered.epochs()])
+        steps = [module for module in steered.model.modules() if hasattr(module, "offset")]
+        assert not any(step.straight_through for step in steps)
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("overrides", [STRAIGHT, SCHEDULED], ids=["straight", "st3"])
+def test_autocast_and_compiled_steps_train(overrides: tuple[str, ...], tiny_models: None) -> None:
+    losses: list[list[float]] = []
+    for extra in ("training.compile=false", "training.compile=true", "training.precision=bfloat16"):
+        tiny = 'model={name: "tiny_models:tiny", options: {channels: 1}}'
+        trained = run(*overrides, tiny, "training.epochs=2", extra)
+        list(trained.epochs())
+        losses.append(trained.step_losses)
+        assert trained.report().zeros == round(0.9 * trained.report().weights)
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    assert losses[2] == pytest.approx(losses[0], abs=0.1)
+
+
+def macs_model(settings: RunSettings, *overrides: str) -> tuple[Experiment, nn.Module]:
+    experiment = load_experiment(DIGITS, [*STEERED, "training.epochs=10", *overrides])
+    torch.manual_seed(0)
+    model = build("digits_cnn", num_classes=10)
+    return experiment, make_sparse(model, experiment, settings, SHAPE)
+
+
+@pytest.mark.parametrize("overrides", [(), SCHEDULED], ids=["steered", "scheduled"])
+def test_the_macs_follow_the_ramp_and_stay(overrides: tuple[str, ...]) -> None:
+    settings = RunSettings(weight_decay=0, macs=0.05)
+    experiment, model = macs_model(settings, "sparsity.ramp=[0.2, 0.6]", *overrides)
+    steering = Steering(model, experiment, settings, 10, SHAPE)
+    for epoch in range(10):
+        for step in range(10):
+            steering.before_step(epoch, step)
+        with torch.no_grad():
+            for weight in weight_tensors(model):
+                weight.original.add_(torch.randn_like(weight.original), alpha=0.01)
+        steering.after_epoch(epoch)
+        report = measure(model, SHAPE)
+        assert report.macs is not None
+        assert report.dense_macs is not None
+        progress = min(max((epoch + 1 - 2) / 4, 0), 1)
+        wanted = report.dense_macs * (1 - 0.95 * (1 - (1 - progress) ** 3))
+        assert wanted - 64 <= report.macs <= wanted  # a weight takes 64 at most
+
+
+@pytest.mark.parametrize("rule", ["uniform", "erk"])
+@pytest.mark.parametrize("macs", [0.02, 0.3, 1.0])
+@pytest.mark.parametrize("dense", [(), ("sparsity.dense_last=true",)], ids=["all", "last_dense"])
+def test_a_rule_meets_the_macs(rule: str, macs: float, dense: tuple[str, ...]) -> None:
+    settings = RunSettings(weight_decay=0, macs=macs)
+    told = ("sparsity.mode=dnw", f"sparsity.budget={rule}", *dense)
+    _, model = macs_model(settings, *told)
+    report = measure(model, SHAPE)
+    assert report.macs is not None
+    assert report.dense_macs is not None
+    # Each of six layers rounds its own weights, of 64, 16 and 4 multiply-adds.
+    assert report.macs / report.dense_macs == pytest.approx(macs, abs=300 / report.dense_macs)
+
+
+def test_a_uniform_rule_has_the_density_of_its_macs() -> None:
+    experiment = load_experiment(
+        DIGITS, ["sparsity.mode=gmp", *STEERED[1:], "sparsity.budget=uniform"]
+    )
+    settings = RunSettings(weight_decay=0, macs=0.3)
+    found = densities(build("digits_cnn", num_classes=10), experiment.sparsity, settings, SHAPE)
+    assert [*found.values()] == pytest.approx([0.3] * 6)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "setting", "message"),
+    [
+        ((), "sparsity.skip", "leave fewer layers dense"),
+        (SCHEDULED, "sparsity.skip", "leave fewer layers dense"),
+        (("sparsity.mode=gmp", "sparsity.budget=erk"), "sparsity.budget", "1.00% of the mult"),
+    ],
+)
+def test_macs_out_of_reach_are_told(overrides: tuple[str, ...], setting: str, message: str) -> None:
+    settings = RunSettings(weight_decay=0, macs=0.01)
+    with pytest.raises(SettingError, match=message) as caught:
+        macs_model(settings, "sparsity.skip=['block[12].*']", *overrides)
+    assert caught.value.setting == setting
+
+
+def test_weights_that_outgrow_the_sigmoid_end_the_run() -> None:
+    steered = run("training.epochs=1", "sparsity.scale=1e-3", sparsity=0.99)
+    with pytest.raises(TrainingDivergedError, match=r"epoch 1, .* use sparsity\.function=exp"):
+        list(steered.epochs())
