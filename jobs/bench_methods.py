@@ -1,53 +1,61 @@
-"""Compare STR, steered, GMP and DNW under every kind of budget on digits: make bench-methods."""
+"""Compare STR, steered, scheduled, GMP and DNW on digits at equal sparsity: make bench-methods."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from strsweep.bench.methods import Outcome, Summary, compare_methods, summarize
+from strsweep.bench.methods import Case, Outcome, compare_methods
+from strsweep.bench.summary import markdown, summarize
 from strsweep.cli import exit_codes
 from strsweep.config import load_experiment
 from strsweep.config.sections import results_folder
 
 DIGITS = Path(__file__).parent / "configs" / "digits.yaml"
+SEARCH = ("search.weight_decay=[1e-3, 1e-1]", "search.max_runs=24")
+"""Wide enough for every number of epochs and every target."""
 WEIGHT_DECAY = 5e-4
 """Of all but STR, which alone prunes by it: the usual one for networks this small."""
+TARGETS = (0.95, 0.98, 0.99, 0.995)
+EPOCHS = (30, 120)
 
 
 def main(
+    *,
     seeds: Annotated[int, typer.Option(min=2, help="Number of seeds.")] = 5,
     processes: Annotated[int, typer.Option(min=1, help="Seeds at a time.")] = 2,
+    epochs: Annotated[list[int] | None, typer.Option(help="Of a run; repeatable.")] = None,
+    targets: Annotated[list[float] | None, typer.Option(help="Sparsity; repeatable.")] = None,
+    learned_budgets: Annotated[
+        bool, typer.Option("--learned-budgets", help="GMP and DNW with the budgets of STR, too.")
+    ] = False,
 ) -> None:
-    """Train all methods at 95 and 98 % sparsity, and print mean and spread over the seeds."""
+    """Train all methods, and print mean and spread over the seeds, and which was best."""
     with exit_codes():
-        experiment = load_experiment(DIGITS, ["search.targets=[0.95, 0.98]"])
-        compare = partial(compare_methods, experiment, weight_decay=WEIGHT_DECAY)
+        compare = partial(compare_methods, load_experiment(DIGITS, SEARCH))
+        cases = [
+            Case(
+                epochs=length,
+                seed=seed,
+                targets=tuple(sorted(targets or TARGETS)),
+                weight_decay=WEIGHT_DECAY,
+                with_learned_budgets=learned_budgets,
+            )
+            for length, seed in product(sorted(epochs or EPOCHS, reverse=True), range(seeds))
+        ]
         with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-            found = [outcome for part in pool.map(compare, range(seeds)) for outcome in part]
+            found = [outcome for part in pool.map(compare, cases) for outcome in part]
         for line in markdown(summarize(found)):
             print(line)
         print(written(found))
-
-
-def markdown(summaries: list[Summary]) -> Iterator[str]:
-    """Yield the lines of a table, as the README shows it."""
-    yield "| sparsity | method | budget | accuracy | MACs of dense |"
-    yield "|---|---|---|---|---|"
-    for row in summaries:
-        yield (
-            f"| {row.sparsity:.1%} | {row.method.upper()} | {row.budget} "
-            f"| {row.accuracy:.2%} ± {100 * row.accuracy_spread:.2f} "
-            f"| {row.macs_share:.2%} ± {100 * row.macs_share_spread:.2f} |"
-        )
 
 
 def written(found: list[Outcome]) -> Path:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from strsweep.bench.methods import Outcome, compare_methods, summarize
+from strsweep.bench.methods import Case, Outcome, compare_methods
+from strsweep.bench.searched import search_each
 from strsweep.bench.step import AuthorsFormula, Setting, measure_steps, table
-from strsweep.config import load_experiment
+from strsweep.bench.summary import markdown, summarize, winners
+from strsweep.config import Experiment, RunSettings, load_experiment
 from strsweep.errors import EveryRunFailedError
 from strsweep.sparsity import SoftThreshold
+from strsweep.training.run import TrainingRun
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 
@@ -44,40 +49,119 @@ def test_every_variant_is_timed_beside_the_dense_one() -> None:
     ]
 
 
-def test_all_methods_get_the_sparsity_that_str_reached() -> None:
-    overrides = ["training.epochs=4", "search.targets=[0.6]", "search.tolerance=0.3"]
-    experiment = load_experiment(DIGITS, [*overrides, "search.weight_decay=[1e-2, 2e-1]"])
-    found = compare_methods(experiment, seed=0, weight_decay=5e-4)
-    assert [(o.method, o.budget) for o in found[:2]] == [("str", "learned"), ("steered", "learned")]
-    assert len(found) == 8
-    for outcome in found:
-        assert outcome.sparsity == pytest.approx(found[0].sparsity, abs=2e-4)
-    macs = {(o.method, o.budget): o.macs for o in found}
-    assert macs["gmp", "STR"] == macs["dnw", "STR"] == found[0].macs
+def experiment(*overrides: str) -> Experiment:
+    return load_experiment(DIGITS, ["search.max_runs=12", *overrides])
 
 
-def test_a_target_that_str_misses_is_told() -> None:
-    overrides = ["training.epochs=1", "search.targets=[0.9]", "search.max_runs=2"]
-    with pytest.raises(EveryRunFailedError, match=r"STR does not reach 0\.9: "):
-        compare_methods(load_experiment(DIGITS, overrides), seed=0, weight_decay=5e-4)
+def case(*targets: float, epochs: int, learned_budgets: bool = False) -> Case:
+    return Case(
+        epochs=epochs,
+        seed=0,
+        targets=targets,
+        weight_decay=5e-4,
+        with_learned_budgets=learned_budgets,
+    )
 
 
-def test_mean_and_spread_by_hand() -> None:
-    found = [
+def test_every_method_is_trained_to_the_target() -> None:
+    searched = experiment("search.weight_decay=[3e-2, 1e-1]")
+    found = compare_methods(searched, case(0.6, epochs=3, learned_budgets=True))
+    by_name = {outcome.method: outcome for outcome in found}
+    assert [*by_name] == [
+        "steered",
+        "steered, straight-through",
+        "scheduled (ST-3)",
+        "GMP, uniform",
+        "GMP, erk",
+        "DNW, uniform",
+        "DNW, erk",
+        "STR",
+        "GMP, STR",
+        "DNW, STR",
+    ]
+    assert len(found) == len(by_name)
+    for name, outcome in by_name.items():
+        exactly = 0.2 if "STR" in name else 1e-4
+        assert outcome.sparsity == pytest.approx(0.6, abs=exactly)
+        assert (outcome.target, outcome.epochs, outcome.seed) == (0.6, 3, 0)
+        if "STR" not in name:
+            assert outcome.epochs_spent == 3
+    spent = by_name["STR"].epochs_spent
+    assert spent in {3 * runs for runs in range(2, 13)}
+    for name in ("GMP, STR", "DNW, STR"):
+        assert by_name[name].macs == by_name["STR"].macs
+        assert by_name[name].epochs_spent == spent + 3
+
+
+def pretended(_: Experiment, settings: RunSettings) -> TrainingRun:
+    """Return a run whose sparsity rises with the weight decay: 0.5 at 1e-2."""
+    sparsity = 1 / (1 + (1e-2 / settings.weight_decay) ** 2)
+    run: Any = SimpleNamespace(history=[SimpleNamespace(sparsity=sparsity)])
+    return run
+
+
+def test_str_is_searched_for_all_targets_together() -> None:
+    wide = experiment("search.weight_decay=[1e-3, 1]", "training.epochs=10")
+    found = [*search_each(wide, [0.5, 0.9, 0.99], pretended)]
+    assert [searched.target for searched in found] == [0.5, 0.9, 0.99]
+    for searched in found:
+        reached = searched.run.history[-1].sparsity
+        assert abs(reached - searched.target) <= 0.1 * (1 - searched.target)
+    # Two ends, then one for each target: here the sparsity rises as the search supposes.
+    assert {searched.epochs_spent for searched in found} == {5 * 10 / 3}
+
+
+def test_a_target_that_str_misses_by_far_is_told() -> None:
+    narrow = experiment("search.weight_decay=[1e-3, 2e-2]")
+    with pytest.raises(EveryRunFailedError, match=r"not reach 0\.99: its nearest run has 80\.00%"):
+        next(search_each(narrow, [0.99], pretended))
+
+
+def outcomes(method: str, *values: tuple[float, int]) -> list[Outcome]:
+    return [
         Outcome(
+            epochs=30,
             target=0.9,
             seed=seed,
-            method="str",
-            budget="learned",
+            method=method,
             sparsity=0.9,
             accuracy=accuracy,
             macs=macs,
             dense_macs=100,
+            epochs_spent=30,
         )
-        for seed, accuracy, macs in ((0, 0.9, 10), (1, 0.94, 14))
+        for seed, (accuracy, macs) in enumerate(values)
     ]
-    (summary,) = summarize(found)
+
+
+def test_mean_and_spread_by_hand() -> None:
+    (summary,) = summarize(outcomes("STR", (0.9, 10), (0.94, 14)))
     assert summary.seeds == 2
     assert (summary.accuracy, summary.macs_share) == pytest.approx((0.92, 0.12))
     assert summary.accuracy_spread == pytest.approx(0.04 / 2**0.5)
     assert summary.macs_share_spread == pytest.approx(0.04 / 2**0.5)
+
+
+@pytest.mark.parametrize(
+    ("second", "sure"),
+    [((0.93, 0.94), "within the spread"), ((0.90, 0.90), "more than the spread")],
+)
+def test_the_best_is_named_and_how_sure_that_is(second: tuple[float, float], sure: str) -> None:
+    found = [
+        *outcomes("STR", (second[0], 10), (second[1], 10)),
+        *outcomes("steered", (0.935, 10), (0.945, 10)),  # 0.94 +- 0.007
+        *outcomes("GMP", (0.5, 10), (0.5, 10)),
+    ]
+    lines = [*markdown(summarize(found))]
+    assert lines[2:5] == [
+        f"| 30 | 90.00% | STR | {sum(second) / 2:.2%} ± {'0.71' if 0.94 in second else '0.00'} "
+        "| 10.00% ± 0.00 | 30 |",
+        "| 30 | 90.00% | steered | 94.00% ± 0.71 | 10.00% ± 0.00 | 30 |",
+        "| 30 | 90.00% | GMP | 50.00% ± 0.00 | 10.00% ± 0.00 | 30 |",
+    ]
+    lead = 94 - 50 * sum(second)
+    assert lines[-1] == f"30 epochs, 90 %: best is steered, by {lead:.2f} points, {sure}"
+
+
+def test_one_method_alone_has_no_winner() -> None:
+    assert winners(summarize(outcomes("STR", (0.9, 10), (0.94, 14)))) == []
