@@ -3,6 +3,7 @@
 from strsweep.sparsity.allocation import check_fits
 from strsweep.sparsity.budget import Budget, to_authors_csv
 from strsweep.sparsity.convert import Granularity, bake, sparsify, threshold_parameters
+from strsweep.sparsity.landing import Landing, land
 from strsweep.sparsity.layer_budget import LayerBudget
 from strsweep.sparsity.layers import WeightTensor, weight_tensors
 from strsweep.sparsity.magnitude import LargestWeights, MagnitudeMethod, obey, ramp
@@ -15,6 +16,7 @@ from strsweep.sparsity.threshold import SoftThreshold, ThresholdFunction, soft_t
 __all__ = [
     "Budget",
     "Granularity",
+    "Landing",
     "LargestWeights",
     "LayerBudget",
     "LayerSparsity",
@@ -28,6 +30,7 @@ __all__ = [
     "WeightTensor",
     "bake",
     "check_fits",
+    "land",
     "measure",
     "obey",
     "prune_smallest",

@@ -84,11 +84,12 @@ def part_equals(
     share: float,
     uses: Uses | None = None,
 ) -> None:
-    """Lift weights just above their thresholds that would be pruned beyond ``share``.
+    """Move the weights that thresholds at the cut would prune or keep against ``share``.
 
     Some of millions of weights are equal, or differ by less than a threshold can tell. Of those,
-    the first in the model are pruned. A weight is lifted by the least step of its type, which is
-    less than a training step does to it; to mask it instead, the mask would have to be stored.
+    the first in the model are pruned. A weight is moved to its threshold, or to the least step of
+    its type above it, which is less than a training step does to it; to mask it instead, the mask
+    would have to be stored.
 
     Args:
         model: As of ``find_cut``.
@@ -106,8 +107,10 @@ def part_equals(
     for (weight, _), threshold, part in zip(values, thresholds, parts, strict=True):
         entries, threshold = weight.original, threshold.to(weight.original.dtype)
         above = torch.nextafter(threshold, torch.full_like(threshold, torch.inf))
-        is_lifted = ~part.view_as(entries) & (entries.abs() <= threshold)
-        entries.copy_(torch.where(is_lifted, entries.sign() * above, entries))
+        is_pruned, part = entries.abs() <= threshold, part.view_as(entries)
+        wanted_magnitude = torch.where(part, threshold, above)
+        is_off = part ^ is_pruned
+        entries.copy_(torch.where(is_off, entries.sign() * wanted_magnitude, entries))
 
 
 def _wanted(model: nn.Module, values: Values, share: float, uses: Uses | None) -> int:

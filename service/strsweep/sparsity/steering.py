@@ -73,13 +73,6 @@ class SteeredThreshold(SoftThreshold):
         value = soft_threshold(weight.detach(), threshold)
         return value + straight_through(weight, value, self.filter_axis)
 
-    def critical_offset(self, weight: Tensor) -> Tensor:
-        """Return for every entry of ``weight`` the ``c`` from which on it is pruned, float64."""
-        magnitude = weight.detach().abs().double() / self.scale
-        if self.function == "exp":
-            return magnitude.log() - self.s.detach()
-        return torch.logit(magnitude.clamp(max=1.0)) - self.s.detach()
-
 
 def steerable(
     model: AnyModule,

@@ -112,6 +112,16 @@ class SoftThreshold(Pruning):
         """Return the thresholded weight, in the dtype of ``weight``."""
         return soft_threshold(weight, self.threshold.to(weight.dtype))
 
+    def critical_offset(self, weight: Tensor) -> Tensor:
+        """Return for every entry of ``weight`` the ``c`` from which on ``k * g(s + c)`` prunes it.
+
+        In float64. Infinite for entries above ``k``, which no sigmoid can prune.
+        """
+        magnitude = weight.detach().abs().double() / self.scale
+        if self.function == "exp":
+            return magnitude.log() - self.s.detach()
+        return torch.logit(magnitude.clamp(max=1.0)) - self.s.detach()
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         # model.half() and the like must not touch s; moving it is fine.
         precise = self.s.data

@@ -1,0 +1,116 @@
+"""Landing: shift the learned thresholds of a finished model so that it has exactly what was asked.
+
+Training ends near a target, not on it. All thresholds ``k * g(s)`` move to ``k * g(s + c)`` with
+one ``c`` for the whole model, so that layers keep what they learned about each other. The result
+is an ordinary STR model: its state has the same entries, and bakes as before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from strsweep.sparsity.convert import parametrization_of, threshold_parameters
+from strsweep.sparsity.layers import WeightTensor, weight_tensors
+from strsweep.sparsity.measure import SparsityReport, measure
+from strsweep.sparsity.quantile import Cut, find_cut, part_equals, weight_uses
+from strsweep.sparsity.steering import SteeredThreshold
+from strsweep.sparsity.threshold import SoftThreshold
+
+_STILL = 1e-5
+"""A shift that only float32 is to blame for: a landed model gets no further one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Landing:
+    """What landing did to a model."""
+
+    shift: float
+    """``c``: below 0 weights came back, above 0 more were pruned."""
+    before: SparsityReport
+    after: SparsityReport
+
+
+@torch.no_grad()
+def land(
+    model: nn.Module,
+    *,
+    sparsity: float | None = None,
+    macs: float | None = None,
+    input_shape: Sequence[int] | None = None,
+) -> Landing:
+    """Shift all thresholds of ``model``, in place, to a sparsity or a number of multiply-adds.
+
+    Thresholds are float32 and cannot tell all weights apart. The few that end on the wrong side
+    are moved to the other side of their threshold, by about the least step of their type; of equal
+    weights the first are pruned. Weights that are 0 themselves stay pruned.
+
+    Args:
+        model: Trained with thresholds of ``sparsify``, of any granularity and function.
+        sparsity: Wanted share of zeros among all convolution and linear weights, in [0, 1): met
+            to the weight.
+        macs: Wanted instead: share of the dense model's multiply-adds to keep, in (0, 1]. What
+            stays is the most that is not above it.
+        input_shape: Of one input without the batch; ``macs`` needs it.
+
+    Raises:
+        ValueError: Not one of the two is wanted, or the model cannot be shifted there.
+    """
+    share = _pruned_share(sparsity, macs, input_shape)
+    before = measure(model, input_shape)
+    if macs is None and before.zeros == round(share * before.weights):
+        return Landing(shift=0.0, before=before, after=before)
+    uses = None if macs is None or input_shape is None else weight_uses(model, input_shape)
+    steps = _thresholds(model)
+    critical = [(weight, step.critical_offset(weight.original)) for weight, step in steps]
+    cut = find_cut(model, critical, share, uses)
+    shift = _shift(cut, min(value.min().item() for _, value in critical))
+    if _keeps_at_most(before, macs) and abs(shift) < _STILL:
+        return Landing(shift=0.0, before=before, after=before)
+    for s in threshold_parameters(model):
+        s += shift
+    part_equals(model, critical, [step.threshold for _, step in steps], share, uses)
+    return Landing(shift=shift, before=before, after=measure(model, input_shape))
+
+
+def _pruned_share(
+    sparsity: float | None, macs: float | None, input_shape: Sequence[int] | None
+) -> float:
+    if (sparsity is None) == (macs is None):
+        raise ValueError(f"land on one of sparsity and macs; got {sparsity} and {macs}")
+    if macs is not None and input_shape is None:
+        raise ValueError("macs: multiply-adds are counted for an input, give input_shape")
+    share = sparsity if macs is None else 1 - macs
+    if share is None or not 0 <= share < 1:
+        raise ValueError(f"{share} is no share to prune: use a fraction in [0, 1)")
+    return share
+
+
+def _thresholds(model: nn.Module) -> list[tuple[WeightTensor, SoftThreshold]]:
+    weights = weight_tensors(model)
+    steps = [(w, step) for w in weights if (step := parametrization_of(w, SoftThreshold))]
+    if not steps or any(isinstance(step, SteeredThreshold) for _, step in steps):
+        raise ValueError("only thresholds of sparsify() are landed; steer() is exact by itself")
+    return steps
+
+
+def _shift(cut: Cut | None, lowest: float) -> float:
+    if cut is None:
+        return lowest - 1.0  # nothing is to be pruned
+    last, following = cut.last.item(), cut.following.item()
+    if last == math.inf:
+        raise ValueError("weights above the scale of the thresholds would have to be pruned")
+    middle = (last + following) / 2
+    if math.isfinite(middle):
+        return middle
+    return last if math.isfinite(last) else following
+
+
+def _keeps_at_most(report: SparsityReport, macs: float | None) -> bool:
+    if macs is None or report.macs is None or report.dense_macs is None:
+        return False
+    return report.macs < macs * report.dense_macs + 1e-3  # a share is a rounded number

@@ -1,0 +1,202 @@
+"""Landing meets what is asked to the weight, and leaves an ordinary STR model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from strsweep.sparsity import (
+    bake,
+    land,
+    measure,
+    sparsify,
+    steerable,
+    threshold_parameters,
+    weight_tensors,
+)
+
+SHAPE = (1, 8, 8)
+GRANULARITIES = ["layer", "global", "filter", "weight"]
+
+
+def net(seed: int = 0, **options: Any) -> nn.Module:
+    """Return a network with thresholds of its own everywhere, as training leaves them."""
+    torch.manual_seed(seed)
+    layers = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 20), nn.Linear(20, 5)
+    model = sparsify(nn.Sequential(*layers), threshold_init=-3.0, **options)
+    with torch.no_grad():
+        for s in threshold_parameters(model):
+            s.add_(torch.randn_like(s), alpha=0.7)
+    return model
+
+
+def layer_of(values: list[float], s: float) -> nn.Linear:
+    layer = nn.Linear(len(values), 1, bias=False)
+    layer.weight.data = torch.tensor([values])
+    return sparsify(layer, threshold_init=s)
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return left.keys() == right.keys() and all(
+        torch.equal(left[name], right[name]) for name in left
+    )
+
+
+def test_the_shift_by_hand() -> None:
+    layer = layer_of([0.1, -0.2, 0.3, 0.4, -0.5], s=math.log(0.25 / 0.75))  # threshold 0.25
+    landing = land(layer, sparsity=0.6)
+    assert (landing.before.zeros, landing.after.zeros) == (2, 3)
+    # Halfway, before the sigmoid, from where 0.3 goes to where 0.4 would.
+    level = (math.log(0.3 / 0.7) + math.log(0.4 / 0.6)) / 2
+    assert landing.shift == pytest.approx(level - math.log(0.25 / 0.75))
+    threshold = 1 / (1 + math.exp(-level))
+    expected = torch.tensor([[0, 0, 0, 0.4 - threshold, threshold - 0.5]])
+    torch.testing.assert_close(layer.weight, expected)
+
+
+def test_multiply_adds_by_hand() -> None:
+    # A weight of the convolution is used 2 times, one of the linear layer once.
+    model = nn.Sequential(nn.Conv1d(1, 1, 2, bias=False), nn.Linear(2, 2, bias=False))
+    model[0].weight.data = torch.tensor([[[0.1, 0.6]]])
+    model[1].weight.data = torch.tensor([[0.2, 0.3], [0.4, 0.5]])
+    sparsify(model, threshold_init=-10.0)
+    for wanted, kept in ((8, 8), (7, 6), (6, 6), (5, 5), (3, 3), (2, 2)):
+        landing = land(model, macs=wanted / 8, input_shape=(1, 3))
+        assert (landing.after.macs, landing.after.dense_macs) == (kept, 8)
+
+
+@settings(max_examples=40)
+@given(
+    st.floats(0, 0.999),
+    st.sampled_from(GRANULARITIES),
+    st.sampled_from(["sigmoid", "exp"]),
+    st.sampled_from([0.5, 1.0, 3.0]),
+    st.sampled_from([(), ("4",)]),
+    st.integers(0, 5),
+)
+def test_any_sparsity_is_met_to_the_weight_and_only_once(
+    sparsity: float, granularity: Any, function: Any, scale: float, skip: Any, seed: int
+) -> None:
+    model = net(seed, granularity=granularity, function=function, scale=scale, skip=skip)
+    if skip:
+        sparsity *= 5000 / 5932  # 100 weights stay dense
+    report = land(model, sparsity=sparsity).after
+    assert report.zeros == round(sparsity * report.weights) == measure(model).zeros
+    landed = state(model)
+    assert land(model, sparsity=sparsity).shift == 0
+    assert same(state(model), landed)
+
+
+@settings(max_examples=40)
+@given(
+    st.floats(0.001, 1),
+    st.sampled_from(GRANULARITIES),
+    st.sampled_from(["sigmoid", "exp"]),
+    st.integers(0, 5),
+)
+def test_the_most_multiply_adds_that_are_not_above_the_wanted_ones(
+    macs: float, granularity: Any, function: Any, seed: int
+) -> None:
+    model = net(seed, granularity=granularity, function=function)
+    report = land(model, macs=macs, input_shape=SHAPE).after
+    assert report.macs is not None
+    assert report.dense_macs == 36 * 72 + 5760 + 100
+    limit = macs * report.dense_macs
+    assert limit - 36 < report.macs <= limit + 1e-3  # a weight of the convolution is used 36 times
+    landed = state(model)
+    assert land(model, macs=macs, input_shape=SHAPE).shift == 0
+    assert same(state(model), landed)
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.sampled_from([0.25, -0.25, 0.5, 0.5000001, 0.75]), min_size=2, max_size=40),
+    st.floats(0, 1),
+)
+def test_equal_weights_are_told_apart(values: list[float], share: float) -> None:
+    wanted = min(round(share * len(values)), len(values) - 1)
+    layer = layer_of(values, s=-1.0)
+    assert land(layer, sparsity=wanted / len(values)).after.zeros == wanted
+    moved = (weight_tensors(layer)[0].original - torch.tensor([values])).abs().max()
+    assert moved < 1e-6
+
+
+@pytest.mark.parametrize("function", ["sigmoid", "exp"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_million_weights_are_met_to_the_weight(function: Any, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(1000, 1000), nn.Linear(1000, 500)).to(dtype)
+    sparsify(model, threshold_init=-4.0, function=function)
+    before = [weight.original.clone() for weight in weight_tensors(model)]
+    for sparsity in (0.5, 0.99, 0.7):
+        report = land(model, sparsity=sparsity).after
+        assert report.zeros == round(sparsity * report.weights)
+    if dtype == torch.float32:
+        pairs = zip(before, weight_tensors(model), strict=True)
+        assert sum(int((old != weight.original).sum()) for old, weight in pairs) < 20
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("sparsity", [0.3, 0.97], ids=["down", "up"])
+def test_what_landed_is_an_ordinary_model(granularity: Any, sparsity: float) -> None:
+    model = net(granularity=granularity)
+    shift = land(model, sparsity=sparsity).shift
+    again = net(seed=1, granularity=granularity)
+    again.load_state_dict(model.state_dict())
+    assert measure(again) == measure(model)
+    x = torch.randn(2, *SHAPE)
+    torch.testing.assert_close(bake(again)(x), model(x))
+    assert measure(again).zeros == round(sparsity * 5932)
+    moved = [
+        new - old
+        for new, old in zip(
+            threshold_parameters(model),
+            threshold_parameters(net(granularity=granularity)),
+            strict=True,
+        )
+    ]
+    assert all(torch.allclose(change, torch.tensor(shift), atol=1e-5) for change in moved)
+
+
+def test_weights_that_are_zero_stay_pruned_and_are_the_first() -> None:
+    layer = layer_of([0.0, 0.5, 0.0, 0.1, 0.2], s=-1.0)
+    for sparsity, zeros in ((0.8, 4), (0.4, 2), (0.2, 2)):
+        assert land(layer, sparsity=sparsity).after.zeros == zeros
+
+
+def test_nothing_is_pruned_if_nothing_is_asked_for() -> None:
+    layer = layer_of([0.1, 0.2], s=-1.0)
+    assert land(layer, sparsity=0).after.zeros == 0
+
+
+def test_weights_above_the_scale_may_be_all_that_is_left() -> None:
+    layer = layer_of([0.5, 1.5, 2.5], s=-3.0)
+    assert land(layer, sparsity=1 / 3).after.zeros == 1
+    with pytest.raises(ValueError, match="weights above the scale"):
+        land(layer, sparsity=2 / 3)
+
+
+def test_what_cannot_be_landed_is_told() -> None:
+    with pytest.raises(ValueError, match="only 172 can be"):
+        land(net(skip=("3",)), sparsity=0.9)
+    for model in (nn.Linear(3, 3), steerable(nn.Linear(3, 3))):
+        with pytest.raises(ValueError, match=r"only thresholds of sparsify\(\)"):
+            land(model, sparsity=0.5)
+    for wanted in ({}, {"sparsity": 0.5, "macs": 0.5}):
+        with pytest.raises(ValueError, match="land on one of sparsity and macs"):
+            land(net(), **wanted)
+    for wanted in ({"sparsity": 1.0}, {"sparsity": -0.1}, {"macs": 1.1, "input_shape": SHAPE}):
+        with pytest.raises(ValueError, match=r"use a fraction in \[0, 1\)"):
+            land(net(), **wanted)  # pyright: ignore
+    with pytest.raises(ValueError, match="give input_shape"):
+        land(net(), macs=0.5)
