@@ -5,8 +5,10 @@ CONFIG ?= jobs/configs/digits.yaml
 export STRSWEEP_RESULTS ?= $(CURDIR)/results
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help install quickstart test check bench bench-step bench-methods format ui clean
+.PHONY: help install quickstart test check bench bench-step bench-methods bench-search format ui clean
 DEVICE ?= cpu
+SEEDS ?= 9
+PEER_SEEDS ?= 3
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -33,13 +35,16 @@ check: install ## formatting, lint, spelling and types, as CI does
 	codespell
 	pyright
 
-bench: bench-step bench-methods ## everything that is measured
+bench: bench-step bench-methods bench-search ## everything that is measured
 
 bench-step: install ## cost of an STR step beside a dense one; DEVICE=cuda on a GPU
 	python jobs/bench_step.py --device $(DEVICE)
 
 bench-methods: install ## STR, GMP and DNW at equal sparsity, five seeds each
 	python jobs/bench_methods.py
+
+bench-search: install ## what it costs to hit five sparsities, beside other searches; an hour, SEEDS=1 is quick
+	python jobs/bench_search.py --seeds $(SEEDS) --peer-seeds $(PEER_SEEDS)
 
 format: install ## mend what can be mended
 	ruff format .
