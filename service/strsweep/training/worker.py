@@ -17,12 +17,12 @@ from strsweep.journal import (
     EpochFinished,
     ImagesUnreadable,
     Journal,
-    LayerRow,
     RunFailed,
     RunFinished,
 )
 from strsweep.storage import SweepStorage
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
+from strsweep.training.layer_rows import layer_rows
 from strsweep.training.run import EpochMetrics, TrainingRun
 
 _MAX_WORKER_FAILURES = 3
@@ -154,25 +154,11 @@ def _report(run: TrainingRun, metrics: EpochMetrics, *, has_checkpoint: bool) ->
 
 
 def _finished(run: TrainingRun, run_id: str) -> RunFinished:
-    report = run.report()
     metrics = run.history[-1]
-    rows = [
-        LayerRow(
-            name=layer.name,
-            parameter=layer.parameter,
-            weights=layer.weights,
-            zeros=layer.zeros,
-            sparsity=layer.sparsity,
-            dense_macs=layer.dense_macs or 0,
-            macs=layer.macs or 0,
-            threshold=layer.threshold,
-        )
-        for layer in report.layers
-    ]
     return RunFinished(
         run_id=run_id,
         metrics=_row(metrics),
-        layers=tuple(rows),
+        layers=layer_rows(run.report()),
         checkpoint=f"runs/{run_id}/{_checkpoint_name(metrics.epoch)}",
     )
 

@@ -1,0 +1,160 @@
+"""Land a finished run: shift its thresholds, let batch norm see the new network, measure again."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+
+from strsweep.config import Experiment, RunSettings, Target
+from strsweep.errors import CheckpointError, ImagesUnreadableError
+from strsweep.sparsity import SparsityReport, measure
+from strsweep.sparsity.landing import Landing, land
+from strsweep.training.checkpoint import State
+from strsweep.training.input_pipeline import InputPipeline
+from strsweep.training.loop import Evaluation, Stepper
+from strsweep.training.network import sparse_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandedMetrics:
+    """What a model gives, before or after landing."""
+
+    sparsity: float
+    macs: int
+    accuracy: float
+    """Share of validation images classified right."""
+    val_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandedRun:
+    """A finished run, shifted to exactly what a target asks for."""
+
+    state: State
+    """``model`` alone: nothing trains on from here."""
+    shift: float
+    """Added to the argument of every threshold function."""
+    before: LandedMetrics
+    after: LandedMetrics
+    report: SparsityReport
+    """Of the layers, after landing."""
+
+
+def land_run(
+    experiment: Experiment,
+    settings: RunSettings,
+    state: State,
+    target: Target,
+    device: torch.device,
+) -> LandedRun:
+    """Land the run whose last checkpoint is ``state`` on ``target``.
+
+    Batch norm then gets the statistics of the landed network, over one pass of the training images
+    as training would show them in the next epoch. The same arguments give the same result.
+
+    Args:
+        experiment: How the run was trained.
+        settings: Of the run.
+        state: As of ``load_checkpoint``.
+        target: What to land on.
+        device: Where to evaluate.
+
+    Raises:
+        CheckpointError: The state belongs to another model.
+        ImagesUnreadableError: More images cannot be read than a bad file here and there.
+        ValueError: The thresholds cannot be shifted there.
+    """
+    pipeline = InputPipeline(_one_worker(experiment), 0, 1)
+    model = _finished(experiment, settings, state, pipeline).to(device)
+    if experiment.training.channels_last:
+        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    stepper = Stepper(experiment.training, device)
+    before = stepper.evaluate(model, pipeline.validation)
+    landing = _land(model, target, pipeline.images.input_shape)
+    with recalibrated(model):
+        seen = stepper.evaluate(model, pipeline.epoch(experiment.training.epochs))
+    after = stepper.evaluate(model, pipeline.validation)
+    pipeline.unreadable(seen.unreadable, after.unreadable)
+    if after.total == 0:
+        raise ImagesUnreadableError("no validation image could be read")
+    return LandedRun(
+        state={"model": {name: value.cpu() for name, value in model.state_dict().items()}},
+        shift=landing.shift,
+        before=_metrics(landing.before, before),
+        after=_metrics(landing.after, after),
+        report=landing.after,
+    )
+
+
+@contextmanager
+def recalibrated(model: nn.Module) -> Generator[None]:
+    """Let every batch norm that runs inside the ``with`` block learn its statistics anew.
+
+    They become the mean over the images it saw; a batch of fewer images counts less. Only batch
+    norm trains: the rest of the model, such as dropout, stays in evaluation mode.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    seen = dict.fromkeys(norms, 0)
+
+    def learn(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, _BatchNorm)
+        seen[norm] += len(inputs[0])
+        norm.momentum = len(inputs[0]) / seen[norm]
+        norm.train()
+
+    def rest(norm: nn.Module, *_: Any) -> None:
+        norm.eval()
+
+    handles = [norm.register_forward_pre_hook(learn) for norm in norms]
+    handles += [norm.register_forward_hook(rest) for norm in norms]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def _one_worker(experiment: Experiment) -> Experiment:
+    """Return the experiment with the batches that one of its workers trained on: those fit."""
+    share = experiment.training.batch_size // experiment.workers.count
+    training = experiment.training.model_copy(update={"batch_size": max(share, 2)})
+    return experiment.model_copy(update={"training": training})
+
+
+def _finished(
+    experiment: Experiment, settings: RunSettings, state: State, pipeline: InputPipeline
+) -> nn.Module:
+    images = pipeline.images
+    model = sparse_model(experiment, settings, images.num_classes, images.input_shape)
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise CheckpointError(f"the checkpoint belongs to another model: {error}") from error
+    return model
+
+
+def _land(model: nn.Module, target: Target, input_shape: tuple[int, int, int]) -> Landing:
+    if target.sparsity is not None:
+        return land(model, sparsity=target.sparsity, input_shape=input_shape)
+    dense_macs = measure(model, input_shape).dense_macs
+    assert dense_macs is not None
+    return land(model, macs=1 - target.pruned(dense_macs), input_shape=input_shape)
+
+
+def _metrics(report: SparsityReport, evaluation: Evaluation) -> LandedMetrics:
+    assert report.macs is not None
+    return LandedMetrics(
+        sparsity=report.sparsity,
+        macs=report.macs,
+        accuracy=evaluation.accuracy,
+        val_loss=evaluation.loss,
+    )

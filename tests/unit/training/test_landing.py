@@ -1,0 +1,141 @@
+"""A finished run lands on what was asked, with the batch statistics of the network it became."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from strsweep.config import Experiment, RunSettings, Target, load_experiment
+from strsweep.errors import CheckpointError
+from strsweep.sparsity import bake, measure
+from strsweep.training.checkpoint import State
+from strsweep.training.input_pipeline import InputPipeline
+from strsweep.training.landing import LandedRun, land_run, recalibrated
+from strsweep.training.network import sparse_model
+from strsweep.training.run import EpochMetrics, TrainingRun
+
+DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
+SETTINGS = RunSettings(threshold_init=-5.0, weight_decay=0.02)
+CPU = torch.device("cpu")
+
+
+def experiment(*overrides: str) -> Experiment:
+    return load_experiment(DIGITS, ["training.epochs=2", "training.batch_size=300", *overrides])
+
+
+@pytest.fixture(scope="module")
+def finished() -> tuple[State, EpochMetrics]:
+    run = TrainingRun(experiment(), SETTINGS, device=CPU)
+    metrics = [*run.epochs()][-1]
+    assert 0.1 < metrics.sparsity < 0.9
+    return run.state(), metrics
+
+
+def landed(state: State, **target: float) -> LandedRun:
+    return land_run(experiment(), SETTINGS, state, Target.model_validate(target), CPU)
+
+
+@pytest.mark.parametrize("change", [-0.05, 0.05], ids=["down", "up"])
+def test_the_landed_state_bakes_to_exactly_the_target(
+    finished: tuple[State, EpochMetrics], change: float
+) -> None:
+    state, metrics = finished
+    run = landed(state, sparsity=metrics.sparsity + change)
+    assert (run.shift > 0) == (change > 0)
+    model = sparse_model(experiment(), SETTINGS, 10, (1, 8, 8))
+    model.load_state_dict(run.state["model"])
+    assert measure(model, (1, 8, 8)) == run.report
+    zeros = measure(bake(model)).zeros
+    assert zeros == run.report.zeros == round((metrics.sparsity + change) * run.report.weights)
+    assert (run.after.sparsity, run.after.macs) == (run.report.sparsity, run.report.macs)
+    before = (run.before.sparsity, run.before.macs, run.before.accuracy, run.before.val_loss)
+    assert before == (metrics.sparsity, metrics.macs, metrics.accuracy, metrics.val_loss)
+
+
+def test_multiply_adds_as_a_share_and_as_a_number(finished: tuple[State, EpochMetrics]) -> None:
+    dense = landed(finished[0], sparsity=0.5).report.dense_macs
+    assert dense is not None
+    wanted = finished[1].macs - 1000
+    by_number, by_share = (landed(finished[0], macs=macs) for macs in (wanted, wanted / dense))
+    assert by_number.after == by_share.after
+    assert wanted - 64 < by_number.after.macs <= wanted  # no weight is used more than 64 times
+
+
+def test_landing_is_deterministic_and_landing_again_changes_nothing(
+    finished: tuple[State, EpochMetrics],
+) -> None:
+    first, second = (landed(finished[0], sparsity=0.4) for _ in range(2))
+    again = landed(first.state, sparsity=0.4)
+    assert (again.shift, again.before, again.after) == (0, first.after, first.after)
+    for name, value in first.state["model"].items():
+        assert torch.equal(second.state["model"][name], value)
+        if not name.endswith("num_batches_tracked"):
+            assert torch.equal(again.state["model"][name], value)
+
+
+def test_batch_norm_sees_the_next_epoch_of_training(finished: tuple[State, EpochMetrics]) -> None:
+    run = landed(finished[0], sparsity=0.4)
+    # The first batch norm by hand, from the images themselves.
+    model = sparse_model(experiment(), SETTINGS, 10, (1, 8, 8))
+    model.load_state_dict(run.state["model"])
+    conv = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    norm = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+    means: list[Tensor] = []
+    variances: list[Tensor] = []
+    sizes: list[int] = []
+    with torch.no_grad():
+        for images, _ in InputPipeline(experiment(), 0, 1).epoch(2):
+            outputs = conv(images).transpose(0, 1).flatten(1)
+            means.append(outputs.mean(1))
+            variances.append(outputs.var(1))
+            sizes.append(len(images))
+    assert sizes == [300, 300, 300, 300, 200]
+    shares = torch.tensor(sizes)[:, None] / 1400
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    torch.testing.assert_close(norm.running_mean, (torch.stack(means) * shares).sum(0))
+    torch.testing.assert_close(norm.running_var, (torch.stack(variances) * shares).sum(0))
+
+
+def test_recalibration_by_hand() -> None:
+    norm = nn.BatchNorm1d(1)
+    unused = nn.BatchNorm1d(1)
+    dropout = nn.Dropout(0.5)
+    model = nn.ModuleList([nn.Sequential(dropout, norm), unused]).eval()
+    with recalibrated(model):
+        for batch in ([0.0, 2.0, 4.0], [7.0, 9.0]):
+            model[0](torch.tensor(batch)[:, None])
+        assert not norm.training
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.running_mean.item() == pytest.approx((3 * 2 + 2 * 8) / 5)
+    assert norm.running_var.item() == pytest.approx((3 * 4 + 2 * 2) / 5)
+    assert (norm.momentum, unused.momentum) == (0.1, 0.1)
+    assert torch.equal(unused.running_var, torch.ones(1))  # pyright: ignore
+    model[0](torch.tensor([[100.0], [300.0]]))  # it learns no longer
+    assert norm.running_mean.item() == pytest.approx(4.4)
+
+
+def test_recalibration_ends_with_an_error_too_and_needs_no_batch_norm() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(2, momentum=None), nn.Linear(3, 1)).eval()
+    with pytest.raises(RuntimeError), recalibrated(model):
+        model(torch.zeros(3, 2))
+    assert model[0].momentum is None
+    with recalibrated(model[1]):
+        model[1](torch.zeros(3, 3))
+
+
+def test_the_batches_are_those_of_one_worker(finished: tuple[State, EpochMetrics]) -> None:
+    shared = experiment("workers.count=3")
+    run = land_run(shared, SETTINGS, finished[0], Target(sparsity=0.4), CPU)
+    tracked = next(v for k, v in run.state["model"].items() if k.endswith("num_batches_tracked"))
+    assert tracked == 2 * 5 + 14  # trained on 300 images at a time, recalibrated on 100
+
+
+def test_a_checkpoint_of_another_model_is_told(finished: tuple[State, EpochMetrics]) -> None:
+    state = {"model": {**finished[0]["model"], "more": torch.zeros(1)}}
+    with pytest.raises(CheckpointError, match="belongs to another model"):
+        landed(state, sparsity=0.4)
