@@ -29,8 +29,8 @@ _STEP = math.log(1.01)
 _MOST_HALVINGS = 16
 _MOST_TRIALS = 24
 """Of one study."""
-_MOST_DRAWS = 100
-"""In all: 20 per target."""
+_MOST_DRAWS = 60
+"""In all: 12 per target."""
 _GRID = 16
 
 
