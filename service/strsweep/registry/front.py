@@ -6,18 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from strsweep.sweep.outcome import TargetOutcome
-from strsweep.sweep.search import FinishedRun
+from strsweep.config import Target
+from strsweep.registry.package import Receipt
+from strsweep.sweep.state import FinishedRun
 
 _GREY, _BLUE, _ORANGE = "#8a8f98", "#1f6feb", "#d9730d"
 
 
 def draw_front(
-    path: Path, finished: Sequence[FinishedRun], states: Sequence[TargetOutcome]
+    path: Path,
+    finished: Sequence[FinishedRun],
+    delivered: Sequence[Receipt],
+    targets: Sequence[Target],
 ) -> None:
-    """Write a PNG: every finished run, a line per target, and the delivered models by name.
+    """Write a PNG: every finished run, a line per target, and the delivered models by accuracy.
 
     The sparsity axis is logarithmic in the density, as 98 and 99 % differ as much as 80 and 90 %.
+    A target in multiply-adds has no line: it has no place on this axis.
     """
     # Not pyplot: it keeps a global state and looks for a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -26,27 +31,39 @@ def draw_front(
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes: Any = figure.add_subplot()
-    for state in states:
-        axes.axvline(1 - state.target, color=_GREY, linewidth=0.8, linestyle=":")
-    hits = [state.run for state in states if state.run is not None]
-    others = [run for run in finished if run not in hits]
+    sparsities = [target.sparsity for target in targets if target.sparsity is not None]
+    for sparsity in sparsities:
+        axes.axvline(1 - sparsity, color=_GREY, linewidth=0.8, linestyle=":")
+    as_trained = [receipt for receipt in delivered if receipt.landed is None]
+    landed = [receipt for receipt in delivered if receipt.landed is not None]
+    known = {receipt.run_id for receipt in as_trained}
+    others = [run for run in finished if run.run_id not in known]
     _scatter(axes, others, color=_GREY, label="run", size=30)
-    _scatter(axes, hits, color=_BLUE, label="delivered", size=70)
-    for run in hits:
-        axes.annotate(
-            f"{run.accuracy * 100:.2f} %",
-            (1 - run.sparsity, run.accuracy),
-            textcoords="offset points",
-            xytext=(0, 9),
-            ha="center",
-            color=_BLUE,
-        )
-    _label(axes, [state.target for state in states])
+    _scatter(axes, as_trained, color=_BLUE, label="delivered", size=70)
+    _scatter(axes, landed, color=_ORANGE, label="delivered, landed", size=70)
+    for receipt in delivered:
+        _annotate(axes, receipt)
+    _label(axes, sparsities)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
 
-def _scatter(axes: Any, runs: Sequence[FinishedRun], *, color: str, label: str, size: int) -> None:
+def _annotate(axes: Any, receipt: Receipt) -> None:
+    axes.annotate(
+        f"{receipt.accuracy * 100:.2f} %",
+        (1 - receipt.sparsity, receipt.accuracy),
+        textcoords="offset points",
+        xytext=(0, 9),
+        ha="center",
+        color=_BLUE if receipt.landed is None else _ORANGE,
+    )
+
+
+def _scatter(
+    axes: Any, runs: Sequence[FinishedRun | Receipt], *, color: str, label: str, size: int
+) -> None:
+    if not runs:
+        return  # nor a line in the legend
     axes.scatter(
         [max(1 - run.sparsity, 1e-4) for run in runs],
         [run.accuracy for run in runs],
@@ -57,13 +74,16 @@ def _scatter(axes: Any, runs: Sequence[FinishedRun], *, color: str, label: str, 
     )
 
 
-def _label(axes: Any, targets: Sequence[float]) -> None:
+def _label(axes: Any, sparsities: Sequence[float]) -> None:
     axes.set_xscale("log")
     axes.invert_xaxis()
-    axes.set_xticks(
-        [1 - target for target in targets], [f"{target * 100:g} %" for target in targets]
-    )
-    axes.minorticks_off()
+    if sparsities:
+        ticks = [f"{sparsity * 100:g} %" for sparsity in sparsities]
+        axes.set_xticks([1 - sparsity for sparsity in sparsities], ticks)
+        axes.minorticks_off()
+    else:
+        axes.xaxis.set_major_formatter(lambda density, _: f"{(1 - density) * 100:.4g} %")
+        axes.xaxis.set_minor_formatter(lambda *_: "")
     axes.margins(x=0.08, y=0.18)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value * 100:.4g} %")
     axes.set_xlabel("sparsity (dotted: targets)")

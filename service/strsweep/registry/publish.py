@@ -15,9 +15,9 @@ from mlflow import pytorch as mlflow_pytorch
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 
-from strsweep.config import Experiment
+from strsweep.config import Experiment, Target
 from strsweep.data import Images, load_images
-from strsweep.journal import Journal, ModelPublished, RunRecord, SweepRecord
+from strsweep.journal import Journal, ModelLanded, ModelPublished, RunRecord, SweepRecord
 from strsweep.registry.front import draw_front
 from strsweep.registry.package import (
     PACKAGE_FILES,
@@ -26,12 +26,12 @@ from strsweep.registry.package import (
     label,
     package,
 )
-from strsweep.registry.tracking import Tracking, chosen
+from strsweep.registry.shown import chosen
+from strsweep.registry.tracking import Tracking
 from strsweep.storage import SweepStorage
 from strsweep.sweep.outcome import TargetOutcome, outcomes
-from strsweep.sweep.path import path_of
-from strsweep.sweep.search import Goal
-from strsweep.sweep.searcher import finished_runs
+from strsweep.sweep.record_view import finished_runs, goal_of
+from strsweep.sweep.state import FinishedRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,25 +60,26 @@ class Delivery:
 
 
 def publish_sweep(experiment: Experiment, record: SweepRecord, tracking: Tracking) -> Delivery:
-    """Package and register the most accurate run of every target that was hit."""
-    finished = finished_runs(record, path_of(experiment))
-    states = outcomes(Goal.of(experiment), finished)
+    """Package and register the most accurate run of every target that was hit, as it landed."""
+    finished = finished_runs(record, experiment)
+    states = outcomes(goal_of(record, experiment), finished)
     publisher = _Publisher(experiment, tracking)
     models: list[Delivered] = []
     for state in states:
         if state.run is None:
             models.append(Delivered(outcome=state, receipt=None, version=None))
         else:
-            models.append(publisher.publish(record.runs[state.run.run_id], state))
-    publisher.finish(finished, states)
+            landed = record.landed.get((state.target, state.run.run_id))
+            models.append(publisher.publish(record.runs[state.run.run_id], state, landed))
+    publisher.finish(finished, models)
     return Delivery(models=tuple(models), is_behind=tracking.is_behind or publisher.is_behind)
 
 
 def publish_single(experiment: Experiment, record: SweepRecord, tracking: Tracking) -> Delivery:
     """Package and register the finished run of ``jobs/train.py``; it gets no alias."""
     publisher = _Publisher(experiment, tracking)
-    models = [publisher.publish(run, None) for run in record.finished_runs[:1]]
-    publisher.finish([], [])
+    models = [publisher.publish(run, None, None) for run in record.finished_runs[:1]]
+    publisher.finish([], models)
     return Delivery(
         models=tuple(models) or (Delivered(outcome=None, receipt=None, version=None),),
         is_behind=tracking.is_behind or publisher.is_behind,
@@ -95,10 +96,14 @@ class _Publisher:
         self._images = load_images(experiment.data)
         self.is_behind = False
 
-    def publish(self, run: RunRecord, state: TargetOutcome | None) -> Delivered:
+    def publish(
+        self, run: RunRecord, state: TargetOutcome | None, landed: ModelLanded | None
+    ) -> Delivered:
         """Write the files, which needs no server, and register them if MLflow answers."""
         target = None if state is None else state.target
-        made = package(self._experiment, self._storage, self._images, run, target=target)
+        made = package(
+            self._experiment, self._storage, self._images, run, target=target, landed=landed
+        )
         version: str | None = None
         try:
             version = self._registered(made) or self._register(made, target)
@@ -107,10 +112,12 @@ class _Publisher:
             print(f"{made.folder} is not registered yet: {str(error).splitlines()[0]:.200}")
         return Delivered(outcome=state, receipt=made.receipt, version=version)
 
-    def finish(self, finished: Sequence[Any], states: Sequence[TargetOutcome]) -> None:
+    def finish(self, finished: Sequence[FinishedRun], models: Sequence[Delivered]) -> None:
         """Draw the front and close the sweep's MLflow run."""
         if finished:
-            draw_front(self._storage.path("front.png"), finished, states)
+            receipts = [model.receipt for model in models if model.receipt is not None]
+            targets = self._experiment.search.targets
+            draw_front(self._storage.path("front.png"), finished, receipts, targets)
         try:
             if finished:
                 self._client.log_artifact(
@@ -131,7 +138,7 @@ class _Publisher:
         found = self._client.search_model_versions(query, max_results=1)
         return None if not found else str(found[0].version)
 
-    def _register(self, made: Package, target: float | None) -> str:
+    def _register(self, made: Package, target: Target | None) -> str:
         name = self._experiment.model_name
         run_id = self._tracking.mlflow_id(made.receipt.run_id)
         uri = _log_model(self._experiment, made, self._storage, self._images, run_id)
@@ -193,5 +200,16 @@ def _version_tags(receipt: Receipt) -> dict[str, str]:
         **{key: f"{value:g}" for key, value in chosen(receipt.settings).items()},
         "sweep_id": receipt.sweep_id,
         "run_id": receipt.run_id,
+        **_landed_tags(receipt),
         "weights_sha256": receipt.weights_sha256,
+    }
+
+
+def _landed_tags(receipt: Receipt) -> dict[str, str]:
+    if receipt.landed is None:
+        return {}
+    return {
+        "landed_shift": f"{receipt.landed.shift:g}",
+        "sparsity_before_landing": f"{receipt.landed.sparsity_before:.6f}",
+        "accuracy_before_landing": f"{receipt.landed.accuracy_before:.6f}",
     }

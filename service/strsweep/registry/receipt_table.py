@@ -9,14 +9,23 @@ from rich.console import Console
 from rich.table import Table
 
 from strsweep.config import Experiment
-from strsweep.registry.package import label
+from strsweep.registry.package import Receipt
 from strsweep.registry.publish import Delivered, Delivery
 from strsweep.storage import SweepStorage
 from strsweep.sweep.status import percent
 
 _WIDTH = 110
 """The log of a submitted job is no terminal; rich would assume 80 columns and wrap."""
-_COLUMNS = ("target", "sparsity", "accuracy", "MACs", "of dense", "run", "registered as")
+_COLUMNS = (
+    "target",
+    "trained at",
+    "sparsity",
+    "accuracy",
+    "MACs",
+    "of dense",
+    "run",
+    "registered as",
+)
 
 
 def print_delivery(experiment: Experiment, delivery: Delivery) -> None:
@@ -35,12 +44,13 @@ def print_delivery(experiment: Experiment, delivery: Delivery) -> None:
 
 
 def _cells(experiment: Experiment, model: Delivered) -> tuple[str, ...]:
-    target = "-" if model.outcome is None else percent(model.outcome.target)
+    target = "-" if model.outcome is None else str(model.outcome.target)
     receipt = model.receipt
     if receipt is None:
-        return (target, "missed", "", "", "", "", "")
+        return (target, "missed", "", "", "", "", "", "")
     return (
         target,
+        _trained_at(receipt),
         percent(receipt.sparsity, 2),
         percent(receipt.accuracy, 2),
         f"{receipt.macs:,}",
@@ -50,11 +60,20 @@ def _cells(experiment: Experiment, model: Delivered) -> tuple[str, ...]:
     )
 
 
+def _trained_at(receipt: Receipt) -> str:
+    """Return where the run ended before it was landed, in what the target is measured in."""
+    if receipt.landed is None:
+        return ""
+    if receipt.target is None or receipt.target.quantity == "sparsity":
+        return percent(receipt.landed.sparsity_before, 2)
+    return f"{percent(receipt.landed.macs_before / receipt.dense_macs, 2)} MACs"
+
+
 def _registered_as(experiment: Experiment, model: Delivered) -> str:
     if model.version is None:
         return "not yet"
     name = f"{experiment.model_name} v{model.version}"
-    return name if model.outcome is None else f"{name} @{label(model.outcome.target)}"
+    return name if model.outcome is None else f"{name} @{model.outcome.target.label}"
 
 
 def _notes(experiment: Experiment, delivery: Delivery) -> Iterator[str]:
@@ -75,8 +94,8 @@ def _missed(model: Delivered) -> str:
     if state is None:
         return "the run failed: the journal has the reason"
     if state.miss is None:
-        return f"{percent(state.target)} missed: {state.advice}"
-    return f"{percent(state.target)} missed by {abs(state.miss) * 100:.2f} points: {state.advice}"
+        return f"{state.target} missed: {state.advice}"
+    return f"{state.target} missed by {abs(state.miss) * 100:.2f} points: {state.advice}"
 
 
 def _how_to_look(experiment: Experiment) -> str:

@@ -5,22 +5,32 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from strsweep import __version__
-from strsweep.config import Experiment, RunSettings
-from strsweep.journal import EpochFinished, Journal, RunRecord, SweepRecord, replay
+from strsweep.config import Experiment, Target
+from strsweep.journal import Journal, ModelLanded, RunRecord, SweepRecord, replay
 from strsweep.registry.layer_table import layer_csv
 from strsweep.registry.server import connect, experiment_id
+from strsweep.registry.shown import (
+    LANDED_TAG,
+    METRICS,
+    chosen,
+    end_tags,
+    epoch_metrics,
+    landed_metrics,
+    landed_tag,
+    recipe,
+    run_name,
+    status,
+)
 from strsweep.storage import SweepStorage
 
 _INTERVAL_S = 10.0
 _METRICS_PER_BATCH = 1000
 """MLflow's limit for one call."""
-_SHOWN = ("sparsity", "accuracy", "train_loss", "val_loss", "learning_rate", "macs")
 
 SWEEP_TAG, RUN_TAG = "strsweep.sweep_id", "strsweep.run_id"
 
@@ -42,7 +52,9 @@ class Tracking:
         self.client = connect(experiment)
         self._logged: dict[str, set[int]] = {}
         """MLflow run id -> epochs it has."""
-        self._closed: set[str] = set()
+        self._states: dict[str, str] = {}
+        """Our run id -> the state that MLflow was told; a stopped run can go on."""
+        self._landed: set[tuple[Target, str]] = set()
         self._mlflow_ids: dict[str | None, str] = {}
         """Our run id -> MLflow's; None stands for the sweep."""
         self._stop = threading.Event()
@@ -82,6 +94,8 @@ class Tracking:
         self._find_or_create(place, None, self._sweep_tags(), self._create_sweep)
         for run in record.runs.values():
             self._deliver_run(place, run)
+        for event in record.landed.values():
+            self._deliver_landed(record, event)
         self._deliver_totals(record)
 
     def _loop(self) -> None:
@@ -105,7 +119,8 @@ class Tracking:
             self.is_behind = False
 
     def _deliver_run(self, place: str, run: RunRecord) -> None:
-        if run.run_id in self._closed:
+        state = status(run)
+        if state != "RUNNING" and self._states.get(run.run_id) == state:
             return
         self._find_or_create(
             place,
@@ -115,17 +130,32 @@ class Tracking:
         )
         mlflow_id = self.mlflow_id(run.run_id)
         self._deliver_epochs(mlflow_id, run)
+        if self._states.get(run.run_id) != state:
+            self._deliver_state(mlflow_id, run, state)
+            self._states[run.run_id] = state
+
+    def _deliver_state(self, mlflow_id: str, run: RunRecord, state: str) -> None:
         if run.finished is not None:
             self.client.log_text(mlflow_id, layer_csv(run.finished.layers), "layers.csv")
-        if not run.is_open:
-            self.client.set_terminated(mlflow_id, "FINISHED" if run.finished else "FAILED")
-            if run.failed is not None:
-                self.client.set_tag(mlflow_id, "strsweep.failure", run.failed.reason)
-            if run.unreadable:
-                self.client.log_text(
-                    mlflow_id, "\n".join(run.unreadable) + "\n", "unreadable_images.txt"
-                )
-            self._closed.add(run.run_id)
+        if run.unreadable and not run.is_open:
+            names = "\n".join(run.unreadable) + "\n"
+            self.client.log_text(mlflow_id, names, "unreadable_images.txt")
+        self.client.log_batch(mlflow_id, tags=end_tags(run))
+        if state == "RUNNING":
+            self.client.update_run(mlflow_id, status=state)  # it may be killed there: it goes on
+        else:
+            self.client.set_terminated(mlflow_id, state)
+
+    def _deliver_landed(self, record: SweepRecord, event: ModelLanded) -> None:
+        key = (event.target, event.run_id)
+        if key in self._landed or event.run_id not in record.runs:
+            return
+        mlflow_id, tag = self.mlflow_id(event.run_id), landed_tag(event)
+        known = self.client.get_run(mlflow_id).data.tags
+        if known.get(tag.key) != tag.value:
+            step = sum(name.startswith(LANDED_TAG) for name in known)
+            self.client.log_batch(mlflow_id, metrics=landed_metrics(event, step), tags=[tag])
+        self._landed.add(key)
 
     def _deliver_epochs(self, mlflow_id: str, run: RunRecord) -> None:
         # MLflow keeps every value it is sent, so an epoch must be sent once. A batch is written
@@ -135,10 +165,10 @@ class Tracking:
             self._logged[mlflow_id] = {metric.step for metric in history}
         logged = self._logged[mlflow_id]
         new = [run.epochs[epoch] for epoch in sorted(run.epochs) if epoch not in logged]
-        size = _METRICS_PER_BATCH // len(_SHOWN)
+        size = _METRICS_PER_BATCH // len(METRICS)
         for start in range(0, len(new), size):
             epochs = new[start : start + size]
-            metrics = [metric for event in epochs for metric in _metrics(event)]
+            metrics = [metric for event in epochs for metric in epoch_metrics(event)]
             self.client.log_batch(mlflow_id, metrics=metrics)
             logged.update(int(event.metrics["epoch"]) for event in epochs)
 
@@ -146,7 +176,7 @@ class Tracking:
         sweep = self.mlflow_id(None)
         totals = {
             "runs": len(record.runs),
-            "epochs_trained": sum(run.num_epochs_trained for run in record.runs.values()),
+            "epochs_trained": record.epochs_trained,
             "models_published": len(record.published),
         }
         known = self.client.get_run(sweep).data.metrics
@@ -178,8 +208,8 @@ class Tracking:
         self.client.update_run(mlflow_id, status="RUNNING")
         self.client.log_batch(
             mlflow_id,
-            params=[Param(key, value) for key, value in _recipe(self._experiment).items()],
-            tags=[RunTag("strsweep.targets", str(list(self._experiment.search.targets)))],
+            params=[Param(key, value) for key, value in recipe(self._experiment).items()],
+            tags=[RunTag("strsweep.targets", ", ".join(map(str, self._experiment.search.targets)))],
         )
         self.client.log_dict(mlflow_id, self._experiment.model_dump(mode="json"), "experiment.yaml")
 
@@ -197,46 +227,10 @@ class Tracking:
         }
 
     def _run_tags(self, run: RunRecord) -> dict[str, str]:
-        aim = "" if run.proposed.target is None else f"target {run.proposed.target:g} · "
         return {
-            "mlflow.runName": (
-                f"{aim}{run.run_id} · decay {run.proposed.settings.weight_decay:.2e}"
-            ),
+            "mlflow.runName": run_name(run),
             "mlflow.parentRunId": self.mlflow_id(None),
             SWEEP_TAG: self._sweep_id,
             RUN_TAG: run.run_id,
             "strsweep.reason": run.proposed.reason,
         }
-
-
-def chosen(settings: RunSettings) -> dict[str, float]:
-    """Return the settings that a run has: one without thresholds has no first value of them."""
-    return settings.model_dump(exclude_none=True)
-
-
-def _metrics(event: EpochFinished) -> list[Metric]:
-    step = int(event.metrics["epoch"])
-    return [Metric(key, event.metrics[key], int(event.time * 1000), step) for key in _SHOWN]
-
-
-def _short(value: object) -> str:
-    # MLflow takes no longer text; experiment.yaml beside it has everything.
-    return f"{len(value)} layers" if isinstance(value, dict) and len(value) > 9 else str(value)
-
-
-def _recipe(experiment: Experiment) -> dict[str, str]:
-    """Return what cannot change in the life of a sweep: MLflow's parameters cannot either."""
-    sections: dict[str, Any] = experiment.model_dump(
-        mode="json", exclude={"name", "search", "storage", "tracking", "workers"}
-    )
-    flat = {
-        f"{section}.{key}": _short(value)
-        for section, values in sections.items()
-        for key, value in values.items()
-    }
-    search = experiment.search
-    return flat | {
-        "search.threshold_init": str(search.threshold_init),
-        "search.weight_decay": str(search.weight_decay),
-        "workers.count": str(experiment.workers.count),
-    }

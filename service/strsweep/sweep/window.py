@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LARGEST_CUT = 0.10
-"""Largest share of the kept weights that landing may prune."""
+LARGEST_CUT = 0.02
+"""Largest share of the kept weights that landing may prune.
+
+On digits (25 runs that ended at 80 to 99 %, batch norm recalibrated) a cut of 2 % changed accuracy
+by -0.08 +- 0.05 points and left the validation loss where it was; 5 % cost 0.27 +- 0.10 points,
+10 % cost 0.85, and 2.8 near 99 %. Landing down cost nothing up to twice the kept weights, or 5
+points: -0.00 +- 0.11 and 0.09 +- 0.10, with a lower loss. So above a target only the tolerance
+limits.
+"""
 
 
 @dataclass(frozen=True)

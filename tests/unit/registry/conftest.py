@@ -1,0 +1,59 @@
+"""A sweep of one finished run, of an untrained network: the journal and the checkpoint it left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from strsweep.config import Experiment, RunSettings, Target, load_experiment
+from strsweep.data import load_images
+from strsweep.journal import ModelLanded, RunFinished, RunProposed, RunRecord
+from strsweep.sparsity import measure
+from strsweep.storage import SweepStorage
+from strsweep.sweep.landing import land_one
+from strsweep.training.checkpoint import save_checkpoint
+from strsweep.training.layer_rows import layer_rows
+from strsweep.training.network import sparse_model
+
+DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
+SETTINGS = RunSettings(threshold_init=-4.0, weight_decay=0.01)
+
+
+@dataclass
+class Sweep:
+    experiment: Experiment
+    run: RunRecord
+
+    @property
+    def storage(self) -> SweepStorage:
+        return SweepStorage.of(self.experiment)
+
+    def land(self, **target: float) -> ModelLanded:
+        return land_one(self.experiment, self.run, Target.model_validate(target))
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    overrides = [f"storage.path={tmp_path}", "search.targets=[0.2, {macs: 0.5}]"]
+    experiment = load_experiment(DIGITS, overrides)
+    torch.manual_seed(0)
+    model = sparse_model(experiment, SETTINGS, 10, load_images(experiment.data).input_shape)
+    report = measure(model, (1, 8, 8))
+    assert report.macs is not None
+    storage = SweepStorage.of(experiment)
+    save_checkpoint(storage.path("runs/run-001/last"), {"model": model.state_dict()})
+    run = RunRecord(
+        proposed=RunProposed(
+            run_id="run-001", settings=SETTINGS, target=Target(sparsity=0.2), reason="a test"
+        ),
+        finished=RunFinished(
+            run_id="run-001",
+            metrics={"sparsity": report.sparsity, "macs": report.macs, "accuracy": 0.125},
+            layers=layer_rows(report),
+            checkpoint="runs/run-001/last",
+        ),
+    )
+    return Sweep(experiment, run)
