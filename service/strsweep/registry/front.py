@@ -11,6 +11,8 @@ from strsweep.registry.package import Receipt
 from strsweep.sweep.state import FinishedRun
 
 _GREY, _BLUE, _ORANGE = "#8a8f98", "#1f6feb", "#d9730d"
+_ROUND = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
+"""Sparsities for the axis where no target names any."""
 
 
 def draw_front(
@@ -77,16 +79,13 @@ def _scatter(
 def _label(axes: Any, sparsities: Sequence[float]) -> None:
     axes.set_xscale("log")
     axes.invert_xaxis()
-    if sparsities:
-        ticks = [f"{sparsity * 100:g} %" for sparsity in sparsities]
-        axes.set_xticks([1 - sparsity for sparsity in sparsities], ticks)
-        axes.minorticks_off()
-    else:
-        axes.xaxis.set_major_formatter(lambda density, _: f"{(1 - density) * 100:.4g} %")
-        axes.xaxis.set_minor_formatter(lambda *_: "")
     axes.margins(x=0.08, y=0.18)
+    densest, sparsest = axes.get_xlim()
+    shown = sparsities or [s for s in _ROUND if sparsest <= 1 - s <= densest]
+    axes.set_xticks([1 - s for s in shown], [f"{s * 100:g} %" for s in shown])
+    axes.minorticks_off()
     axes.yaxis.set_major_formatter(lambda value, _: f"{value * 100:.4g} %")
-    axes.set_xlabel("sparsity (dotted: targets)")
+    axes.set_xlabel("sparsity (dotted: targets)" if sparsities else "sparsity")
     axes.set_ylabel("validation accuracy")
     axes.grid(axis="y", linewidth=0.3)
     axes.spines[["top", "right"]].set_visible(False)
