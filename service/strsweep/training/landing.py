@@ -72,17 +72,13 @@ def land_run(
     """
     pipeline = InputPipeline(_one_worker(experiment), 0, 1)
     model = _finished(experiment, settings, state, pipeline).to(device)
-    if experiment.training.channels_last:
-        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     stepper = Stepper(experiment.training, device)
-    before = stepper.evaluate(model, pipeline.validation)
+    before = _evaluated(stepper, model, pipeline)
     landing = _land(model, target, pipeline.images.input_shape)
     with recalibrated(model):
         seen = stepper.evaluate(model, pipeline.epoch(experiment.training.epochs))
-    after = stepper.evaluate(model, pipeline.validation)
+    after = _evaluated(stepper, model, pipeline)
     pipeline.unreadable(seen.unreadable, after.unreadable)
-    if after.total == 0:
-        raise ImagesUnreadableError("no validation image could be read")
     return LandedRun(
         state={"model": {name: value.cpu() for name, value in model.state_dict().items()}},
         shift=landing.shift,
@@ -139,7 +135,16 @@ def _finished(
         model.load_state_dict(state["model"])
     except RuntimeError as error:
         raise CheckpointError(f"the checkpoint belongs to another model: {error}") from error
+    if experiment.training.channels_last:
+        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return model
+
+
+def _evaluated(stepper: Stepper, model: nn.Module, pipeline: InputPipeline) -> Evaluation:
+    evaluation = stepper.evaluate(model, pipeline.validation)
+    if evaluation.total == 0:
+        raise ImagesUnreadableError("no validation image could be read")
+    return evaluation
 
 
 def _land(model: nn.Module, target: Target, input_shape: tuple[int, int, int]) -> Landing:
