@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from strsweep.bench.search_cost import Delivery
 from strsweep.bench.search_forecast import ForecastCheck, check_forecasts, snapshots
@@ -25,45 +24,12 @@ from strsweep.sweep.state import (
 from strsweep.sweep.stopping import Stop, judge
 
 
-class Decide(Protocol):
-    """Says what to do next."""
-
-    def __call__(
-        self,
-        goal: Goal,
-        path: SearchPath,
-        finished: Sequence[FinishedRun],
-        unfinished: Sequence[UnfinishedRun],
-        *,
-        spent: Spent,
-    ) -> Decision:
-        """Return the decision."""
-        ...
-
-
-class Judge(Protocol):
-    """Says whether a run goes on."""
-
-    def __call__(
-        self,
-        goal: Goal,
-        path: SearchPath,
-        finished: Sequence[FinishedRun],
-        unfinished: Sequence[UnfinishedRun],
-        run: UnfinishedRun,
-        *,
-        spent: Spent,
-    ) -> Stop | None:
-        """Return ``Stop``, or None to go on."""
-        ...
-
-
 @dataclass(frozen=True)
 class Rules:
     """Where the decisions come from."""
 
-    decide: Decide = decide
-    judge: Judge = judge
+    decide: Callable[..., Decision] = decide
+    judge: Callable[..., Stop | None] = judge
 
 
 class OneByOne:

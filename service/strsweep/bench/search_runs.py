@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import strsweep
 from strsweep.config import Experiment, RunSettings
@@ -18,6 +19,9 @@ from strsweep.sweep.curve import expit, logit
 
 _TRAINING_CODE = ("data", "models", "sparsity", "training")
 """Parts of the package that decide how a run ends."""
+
+Key = tuple[float, float | None]
+"""Weight decay, and what the run is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,11 @@ class RecordedRun:
     """On every target that is near enough; empty if interpolated."""
 
     @property
+    def key(self) -> Key:
+        """What sets it apart from other runs of its problem and seed."""
+        return self.weight_decay, self.told
+
+    @property
     def epochs(self) -> int:
         """Epochs of the whole run."""
         return len(self.sparsity)
@@ -65,62 +74,60 @@ class RecordedRun:
         return cls(weight_decay=line["weight_decay"], told=line["told"], landed=landed, **fields)
 
 
-class Runs(Protocol):
+class Runs(ABC):
     """Knows how the runs of one problem and seed go."""
+
+    def __init__(self) -> None:
+        self._used: dict[Key, RecordedRun] = {}
 
     def at(self, settings: RunSettings) -> RecordedRun:
         """Return the whole run with ``settings``.
 
         Raises:
-            LookupError: It is neither recorded nor can it be trained.
+            LookupError: It is not recorded, and not to be had from others.
         """
-        ...
-
-    @property
-    def used(self) -> Sequence[RecordedRun]:
-        """The distinct runs that were asked for so far."""
-        ...
-
-
-class Trains(Protocol):
-    """Trains one run to its last epoch."""
-
-    def __call__(self, experiment: Experiment, settings: RunSettings) -> RecordedRun:
-        """Return the run."""
-        ...
-
-
-class TrainedRuns:
-    """Trains what is asked for, and nothing twice.
-
-    Args:
-        experiment: An STR sweep with its seed; a run that is told its sparsity is steered.
-        memo: A file of JSON lines that processes of several seeds may share.
-        train: Trains one run.
-    """
-
-    def __init__(self, experiment: Experiment, memo: Path, train: Trains) -> None:
-        self._experiment, self._memo, self._train = experiment, memo, train
-        self._recipe = f"{experiment.recipe_id}-{code_id()}"
-        self._known: dict[tuple[float, float | None], RecordedRun] = {}
-        for line in _lines(memo):
-            if line["recipe"] == self._recipe:
-                run = RecordedRun.of(line)
-                self._known[run.weight_decay, run.told] = run
-        self._used: dict[tuple[float, float | None], RecordedRun] = {}
-
-    def at(self, settings: RunSettings) -> RecordedRun:
-        """Return the run with ``settings``, trained unless it is known."""
         key = settings.weight_decay, settings.sparsity
-        if key not in self._known:
-            self._known[key] = self._train(self._experiment, settings)
-            self._remember(self._known[key])
-        return self._used.setdefault(key, self._known[key])
+        if key not in self._used:
+            self._used[key] = self._find(settings)
+        return self._used[key]
 
     @property
     def used(self) -> Sequence[RecordedRun]:
         """The distinct runs that were asked for so far."""
         return list(self._used.values())
+
+    @abstractmethod
+    def _find(self, settings: RunSettings) -> RecordedRun: ...
+
+
+class TrainedRuns(Runs):
+    """Trains what is asked for, and nothing twice.
+
+    Args:
+        experiment: An STR sweep with its seed; a run that is told its sparsity is steered.
+        memo: A file of JSON lines that processes of several seeds may share.
+        train: Trains one run to its last epoch.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        memo: Path,
+        train: Callable[[Experiment, RunSettings], RecordedRun],
+    ) -> None:
+        super().__init__()
+        self._experiment, self._memo, self._train = experiment, memo, train
+        self._recipe = f"{experiment.recipe_id}-{code_id()}"
+        lines = [line for line in _lines(memo) if line["recipe"] == self._recipe]
+        self._known = {run.key: run for run in map(RecordedRun.of, lines)}
+
+    def _find(self, settings: RunSettings) -> RecordedRun:
+        known = self._known.get((settings.weight_decay, settings.sparsity))
+        if known is not None:
+            return known
+        run = self._train(self._experiment, settings)
+        self._remember(run)
+        return run
 
     def _remember(self, run: RecordedRun) -> None:
         line = {
@@ -134,39 +141,32 @@ class TrainedRuns:
             file.write(json.dumps(line) + "\n")
 
 
-class ReplayedRuns:
+class ReplayedRuns(Runs):
     """Interpolates recorded runs: the logit of sparsity is taken as straight in log(weight decay).
 
+    Beyond the recorded weight decays all runs are like the last one.
+
     Args:
-        recorded: Of one problem and seed; at least one without ``told``.
+        recorded: Of one problem and seed; at least one is not steered.
     """
 
     def __init__(self, recorded: Sequence[RecordedRun]) -> None:
+        super().__init__()
         searched = [run for run in recorded if run.told is None]
-        self._runs = sorted(searched, key=lambda run: run.weight_decay)
+        self._searched = sorted(searched, key=lambda run: run.weight_decay)
         self._told = {run.told: run for run in recorded if run.told is not None}
-        self._used: dict[tuple[float, float | None], RecordedRun] = {}
 
-    def at(self, settings: RunSettings) -> RecordedRun:
-        """Return the run with ``settings``; beyond the recorded ones, the last of them."""
-        key = settings.weight_decay, settings.sparsity
+    def _find(self, settings: RunSettings) -> RecordedRun:
         if settings.sparsity is not None:
-            return self._used.setdefault(key, self._told[settings.sparsity])
-        return self._used.setdefault(key, self._between(settings.weight_decay))
-
-    @property
-    def used(self) -> Sequence[RecordedRun]:
-        """The distinct runs that were asked for so far."""
-        return list(self._used.values())
-
-    def _between(self, weight_decay: float) -> RecordedRun:
-        index = bisect_left(self._runs, weight_decay, key=lambda run: run.weight_decay)
-        right = self._runs[min(index, len(self._runs) - 1)]
-        left = self._runs[max(index - 1, 0)]
-        if right.weight_decay <= weight_decay or left is right:
+            return self._told[settings.sparsity]
+        wanted, runs = settings.weight_decay, self._searched
+        index = bisect_left(runs, wanted, key=lambda run: run.weight_decay)
+        right = runs[min(index, len(runs) - 1)]
+        left = runs[max(index - 1, 0)]
+        if right.weight_decay <= wanted or left is right:
             return right
         whole = math.log(right.weight_decay / left.weight_decay)
-        return _blend(left, right, math.log(weight_decay / left.weight_decay) / whole)
+        return _blend(left, right, math.log(wanted / left.weight_decay) / whole)
 
 
 def _blend(left: RecordedRun, right: RecordedRun, share: float) -> RecordedRun:

@@ -13,7 +13,7 @@ from strsweep.bench.search_cost import Delivery, Ledger, Place, Row, row, yardst
 from strsweep.bench.search_figure import draw_costs
 from strsweep.bench.search_forecast import ForecastCheck, summarize_forecasts
 from strsweep.bench.search_problems import TARGETS
-from strsweep.bench.search_runs import Landed, RecordedRun
+from strsweep.bench.search_runs import Landed, RecordedRun, Runs
 from strsweep.bench.search_summary import accuracy_table, cost_table, report, summarize_costs
 from strsweep.config import RunSettings
 
@@ -33,12 +33,10 @@ def run_ending_at(
     )
 
 
-class Linear:
+class Linear(Runs):
     """Runs that end at a hundred times their weight decay, after two epochs."""
 
-    used: Sequence[RecordedRun] = ()
-
-    def at(self, settings: RunSettings) -> RecordedRun:
+    def _find(self, settings: RunSettings) -> RecordedRun:
         return run_ending_at(100 * settings.weight_decay)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from strsweep.bench.search_ours import OneByOne, Rules
 from strsweep.bench.search_problems import PROBLEMS, TARGETS
-from strsweep.bench.search_runs import Landed, RecordedRun
+from strsweep.bench.search_runs import Landed, RecordedRun, Runs
 from strsweep.config import Problem, RunSettings, Target
 from strsweep.sweep.state import Decision, Finish, Propose, Resume, UnfinishedRun, Wait
 from strsweep.sweep.stopping import Stop
@@ -21,12 +21,10 @@ NUMBERS = Problem(steps_per_epoch=11, weights=69904, dense_macs=452224, weight_s
 NINETY = Target(sparsity=0.9)
 
 
-class Straight:
+class Straight(Runs):
     """Runs that end at 0.9 at the low end of the range and at 0.6 elsewhere, over 30 epochs."""
 
-    used: Sequence[RecordedRun] = ()
-
-    def at(self, settings: RunSettings) -> RecordedRun:
+    def _find(self, settings: RunSettings) -> RecordedRun:
         final = 0.9 if settings.weight_decay < 5e-3 else 0.6
         return RecordedRun(
             weight_decay=settings.weight_decay,

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import pytest
 
 from strsweep.bench.search_cost import Ledger
 from strsweep.bench.search_peers import PEERS, bisection, grid, random
 from strsweep.bench.search_problems import TARGETS
-from strsweep.bench.search_runs import RecordedRun
+from strsweep.bench.search_runs import RecordedRun, Runs
 from strsweep.config import RunSettings
 from strsweep.sweep.curve import expit
 
 LIMITS = (4e-3, 3.4e-2)
 
 
-class Smooth:
+class Smooth(Runs):
     """Runs whose level rises with the logarithm of the weight decay."""
 
-    used: Sequence[RecordedRun] = ()
-
-    def at(self, settings: RunSettings) -> RecordedRun:
+    def _find(self, settings: RunSettings) -> RecordedRun:
         return ending(settings, expit(-1.0 + 3.0 * math.log(settings.weight_decay / LIMITS[0])))
 
 
-class Jump:
+class Jump(Runs):
     """Runs that are nearly dense or nearly empty."""
 
-    used: Sequence[RecordedRun] = ()
-
-    def at(self, settings: RunSettings) -> RecordedRun:
+    def _find(self, settings: RunSettings) -> RecordedRun:
         return ending(settings, 0.1 if settings.weight_decay < 0.01 else 0.999)
 
 
