@@ -68,7 +68,7 @@ def _dots(axes: Any, place: int, summary: CostSummary) -> None:
 def _axes(axes: Any, problem: str, methods: Sequence[str]) -> None:
     axes.set_title(problem, loc="left", fontsize=10, color=_INK)
     axes.set_xscale("log")
-    axes.set_xlim(0.8, 30)
+    axes.set_xlim(0.8, 26)
     axes.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
     axes.minorticks_off()
     axes.set_yticks(range(len(methods)), [title(method) for method in methods])
