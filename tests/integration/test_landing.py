@@ -64,8 +64,12 @@ class Sweep:
 
     def land(self, *overrides: str) -> None:
         run = FinishedRun(run_id="run-001", position=0.5, sparsity=0.15, accuracy=0.1)
-        states = [TargetOutcome(target=t, run=run, closest=run, advice="") for t in TARGETS]
-        missed = TargetOutcome(target=Target(sparsity=0.99), run=None, closest=run, advice="")
+        states = [
+            TargetOutcome(target=t, run=run, closest=run, miss=0.0, advice="") for t in TARGETS
+        ]
+        missed = TargetOutcome(
+            target=Target(sparsity=0.99), run=None, closest=run, miss=0.0, advice=""
+        )
         experiment = load_experiment(
             DIGITS, [f"storage.path={self.experiment.storage.path}", *overrides]
         )
@@ -119,7 +123,7 @@ def test_a_run_on_its_target_and_other_modes_need_nothing(sweep: Sweep) -> None:
     exact = land_one(sweep.experiment, run, TARGETS[0])
     run.finished = run.finished.model_copy(update={"layers": exact.layers})
     chosen = FinishedRun(run_id="run-001", position=0.5, sparsity=0.2, accuracy=0.1)
-    state = TargetOutcome(target=TARGETS[0], run=chosen, closest=chosen, advice="")
+    state = TargetOutcome(target=TARGETS[0], run=chosen, closest=chosen, miss=0.0, advice="")
     land_targets(sweep.experiment, [state], record, sweep.journal)
     sweep.land("sparsity.mode=steered", "search.weight_decay=1e-3")
     assert sweep.landed == {}

@@ -227,7 +227,8 @@ class Tracking:
         }
 
     def _run_tags(self, run: RunRecord) -> dict[str, str]:
-        return {
+        source = run.proposed.adopted_from
+        return ({} if source is None else {"strsweep.adopted_from": source}) | {
             "mlflow.runName": run_name(run),
             "mlflow.parentRunId": self.mlflow_id(None),
             SWEEP_TAG: self._sweep_id,

@@ -43,7 +43,7 @@ def receipt(target: Target | None, *, landed: bool) -> Receipt:
 def model(target: Target | None, *, landed: bool) -> Delivered:
     state: Any = None
     if target is not None:
-        state = TargetOutcome(target=target, run=RUN, closest=RUN, advice="")
+        state = TargetOutcome(target=target, run=RUN, closest=RUN, miss=0.0031, advice="")
     return Delivered(outcome=state, receipt=receipt(target, landed=landed), version="3")
 
 
@@ -72,7 +72,9 @@ def test_the_table_says_asked_trained_and_delivered(capsys: pytest.CaptureFixtur
 
 
 def test_a_missed_target_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    state = TargetOutcome(target=Target(macs=0.05), run=None, closest=None, advice="do this")
+    state = TargetOutcome(
+        target=Target(macs=0.05), run=None, closest=None, miss=None, advice="do this"
+    )
     missed = Delivered(outcome=state, receipt=None, version=None)
     print_delivery(load_experiment(DIGITS), Delivery(models=(missed,), is_behind=True))
     output = capsys.readouterr().out
