@@ -22,13 +22,13 @@ def main(config: ConfigOption, overrides: SetOption = None) -> None:
         # torch, then Ray and MLflow: each takes seconds to import, so a wrong input is told first.
         from strsweep import preflight
 
-        preflight.check_sweep(experiment)
+        experiment, problem = preflight.check_sweep(experiment)
         from strsweep.registry import Tracking, print_delivery, publish_sweep
         from strsweep.sweep.cluster import connected
         from strsweep.sweep.run import run_sweep
 
         with connected(), Tracking(experiment) as tracking:
-            record = run_sweep(experiment)
+            record = run_sweep(experiment, problem)
         delivery = publish_sweep(experiment, record, tracking)
         print_delivery(experiment, delivery)
         raise typer.Exit(DELIVERED if delivery.is_complete else FAILED)

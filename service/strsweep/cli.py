@@ -68,13 +68,13 @@ def train_and_register(experiment: Experiment) -> int:
     # torch, then Ray and MLflow: each takes seconds to import, so a wrong input is told first.
     from strsweep import preflight
 
-    preflight.check_run(experiment)
+    experiment, problem = preflight.check_run(experiment)
     from strsweep.registry import Tracking, print_delivery, publish_single
     from strsweep.sweep.cluster import connected
     from strsweep.sweep.run import run_single
 
     with connected(), Tracking(experiment) as tracking:
-        record = run_single(experiment)
+        record = run_single(experiment, problem)
     delivery = publish_single(experiment, record, tracking)
     print_delivery(experiment, delivery)
     return DELIVERED if delivery.is_complete else FAILED

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlparse
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from strsweep.config.section import Section
 from strsweep.errors import SettingError
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -17,12 +18,6 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Folder = Annotated[Path, AfterValidator(Path.absolute)]  # workers stand elsewhere
-
-
-class Section(BaseModel):
-    """A frozen section of the file; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class RunSettings(Section):
@@ -55,7 +50,7 @@ class ModelConfig(Section):
 
     name: str
     """One of ours, ``torchvision:NAME``, or ``package.module:factory``."""
-    options: dict[str, bool | int | float | str] = {}
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
     """Keyword arguments of the model's factory."""
     checkpoint: Folder | None = None
     """A file of the STR authors' own code to start from, thresholds included."""

@@ -13,7 +13,7 @@ Quantity = Literal["sparsity", "macs"]
 """What a target is measured in: weights, or multiply-adds of one input."""
 
 
-class Target(Section):
+class Target(Section, frozen=True):
     """One wanted model. A plain number in a file is a sparsity."""
 
     sparsity: float | None = None
@@ -66,7 +66,7 @@ class Target(Section):
 
     @property
     def label(self) -> str:
-        """Name in folders and aliases: ``sparsity-95``, ``sparsity-98-5``, ``macs-5``, ``9000-macs``."""
+        """Name in folders: ``sparsity-95``, ``sparsity-98-5``, ``macs-5``, ``20000-macs``."""
         if self.macs is not None and self.macs >= 1:
             return f"{self.macs:.0f}-macs"
         share = self.sparsity if self.macs is None else self.macs

@@ -124,21 +124,25 @@ def _apply(record: SweepRecord, event: Event) -> None:
             record.landed[event.target, event.run_id] = event
         case ModelPublished():
             record.published[event.target] = event
-        case EpochFinished() if event.run_id in record.runs:
-            run = record.runs[event.run_id]
+        case _:
+            if event.run_id in record.runs:
+                _apply_to_run(record.runs[event.run_id], event)
+
+
+def _apply_to_run(run: RunRecord, event: Event) -> None:
+    match event:
+        case EpochFinished():
             run.epochs[int(event.metrics["epoch"])] = event
             run.num_epochs_written += 1
-        case ImagesUnreadable() if event.run_id in record.runs:
-            known = record.runs[event.run_id].unreadable
-            known += [name for name in event.names if name not in known]
-        case RunFinished() if event.run_id in record.runs:
-            record.runs[event.run_id].finished = event
-        case RunStopped() if event.run_id in record.runs:
-            record.runs[event.run_id].stopped = event
-        case RunResumed() if event.run_id in record.runs:
-            record.runs[event.run_id].stopped = None
-            record.runs[event.run_id].resumed = event
-        case RunFailed() if event.run_id in record.runs:
-            record.runs[event.run_id].failed = event
+        case ImagesUnreadable():
+            run.unreadable += [name for name in event.names if name not in run.unreadable]
+        case RunFinished():
+            run.finished = event
+        case RunStopped():
+            run.stopped = event
+        case RunResumed():
+            run.stopped, run.resumed = None, event
+        case RunFailed():
+            run.failed = event
         case _:
             pass

@@ -21,6 +21,7 @@ def connect(experiment: Experiment) -> MlflowClient:
     # MLflow would hold a call for minutes; the journal keeps what could not be delivered.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("mlflow", "alembic"):  # their notes would bury the status lines
         logging.getLogger(name).setLevel(logging.ERROR)
     uri = experiment.tracking.uri

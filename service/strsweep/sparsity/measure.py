@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from strsweep.sparsity.convert import parametrization_of
 from strsweep.sparsity.layers import WeightTensor, weight_tensors
-from strsweep.sparsity.threshold import SoftThreshold
+from strsweep.sparsity.threshold import Pruning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,8 @@ def measure(model: nn.Module, input_shape: Sequence[int] | None = None) -> Spars
 
 
 def _layer(weight: WeightTensor, zeros: int, macs: tuple[int, int] | None) -> LayerSparsity:
-    threshold = parametrization_of(weight, SoftThreshold)
+    step = parametrization_of(weight, Pruning)
+    threshold = getattr(step, "threshold", None)
     return LayerSparsity(
         name=weight.name,
         parameter=weight.parameter,
@@ -112,7 +113,7 @@ def _layer(weight: WeightTensor, zeros: int, macs: tuple[int, int] | None) -> La
         zeros=zeros,
         dense_macs=None if macs is None else macs[0],
         macs=None if macs is None else macs[1],
-        threshold=None if threshold is None else threshold.threshold.mean().item(),
+        threshold=None if threshold is None else threshold.mean().item(),
     )
 
 

@@ -6,6 +6,7 @@ share over the one in the middle of training. Shares are looked at through the l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -13,46 +14,52 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
-from scipy.stats import norm
+from scipy.special import ndtr
 
 FloatArray = npt.NDArray[np.float64]
-Mean = Callable[[FloatArray], FloatArray]
 
 SATURATION = 1e-4
 """Shares closer than this to 0 or 1 carry no slope; the logit is cut off there."""
 _NOISES = (0.02, 0.04, 0.08, 0.16, 0.32)
-_NOISE_PRIOR = (0.05, 0.7)
-"""Of one run, in logit: median, and spread of its logarithm. Runs of one seed differ by 0.02 to
-0.04 on digits, seeds by 0.1."""
-_BINS = 128
-"""Observations nearer than this share of the range are averaged: a thousand runs cost no more."""
+_NOISE_MEDIAN, _NOISE_SPREAD = 0.05, 0.7
+"""Of one run, in logit: what is believed before. Runs of one seed scatter by 0.02 to 0.04 on
+digits, seeds by 0.1."""
+_NEGLIGIBLE = 1e-2
+"""Posterior probability below which a choice of noise and ripple is left out."""
+_BINS = 100
+"""Observations nearer than this part of their range are averaged: a thousand cost no more."""
 
 
 def logit(share: float) -> float:
     """Return log(p / (1 - p)), with p kept ``SATURATION`` away from 0 and 1."""
     inside = min(max(share, SATURATION), 1 - SATURATION)
-    return float(np.log(inside / (1 - inside)))
+    return math.log(inside / (1 - inside))
 
 
 def expit(level: float) -> float:
     """Return the share whose logit is ``level``."""
-    return float(1 / (1 + np.exp(-level)))
+    return 1 / (1 + math.exp(-level))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
     """What is believed of a curve before anything was observed.
 
-    It is one of ``means`` plus an offset, a tilt and bends, each unknown with the spread given here.
+    It is one of some candidates plus an offset, a tilt and a ripple, which are unknown.
     """
 
-    means: tuple[tuple[Mean, float], ...]
-    """Curves that it may be near to, each with the logarithm of its prior probability."""
+    candidates: Callable[[FloatArray], FloatArray]
+    """Maps x, shape [n], to the levels of all candidates there, shape [n, candidates]."""
+    priors: FloatArray
+    """Logarithm of the prior probability of every candidate, up to a constant."""
     offset: float
+    """Standard deviation."""
     tilt: float
-    """Per unit of x."""
-    bends: tuple[float, ...]
-    """Change of slope over a unit of x; which of these fits is learned."""
+    """Standard deviation, per unit of x."""
+    ripples: tuple[tuple[float, float], ...]
+    """Standard deviations, one of which fits best, with the logarithm of its prior probability."""
+    length: float
+    """Distance in x over which a ripple changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,15 +79,14 @@ class Prediction:
 
     def probability(self, low: float, high: float) -> FloatArray:
         """Return the probability that a new run ends between two levels."""
-        upper: FloatArray = norm.cdf((high - self.mean) / self.sd)
-        return upper - norm.cdf((low - self.mean) / self.sd)
+        return ndtr((high - self.mean) / self.sd) - ndtr((low - self.mean) / self.sd)
 
 
 class SmoothCurve:
-    """A Gaussian process over an interval: a cubic smoothing spline that knows its error.
+    """A Gaussian process that knows its error.
 
-    Noise and bending are chosen by marginal likelihood from a few values, so that a handful of
-    observations is enough and nothing has to be tuned.
+    Noise, ripple and candidate are not chosen but averaged over, by their posterior probabilities:
+    a handful of observations is enough, and what they leave open shows in the error.
 
     Args:
         shape: What is believed before.
@@ -99,72 +105,82 @@ class SmoothCurve:
     ) -> None:
         self._shape = shape
         observed = np.asarray([x, y, extra_sd or [0.0] * len(x)], dtype=np.float64)
-        places, levels, extra = _averaged(*observed)
-        self._x, self._extra = places, extra
-        self._origin = float(min(places, default=0.0)) - 1.0
-        self._y = levels
-        fits = [self._fit(noise, bend) for noise, bend in product(_NOISES, shape.bends)]
-        self.noise, self._bend, self._mean, _ = max(fits, key=lambda fit: fit[-1])
-        self._factor = self._factorized(self.noise, self._bend)
-        self._residual = levels - self._mean(places)
+        self._x, self._y, self._extra = _averaged(*observed)
+        self._middle = float(self._x.mean()) if len(self._x) else 0.0
+        self._residuals = self._y[:, None] - shape.candidates(self._x)
+        self._choices = [(noise, *ripple) for noise, ripple in product(_NOISES, shape.ripples)]
+        likelihoods = np.stack([self._likelihoods(*choice) for choice in self._choices])
+        weights = np.exp(likelihoods - likelihoods.max())
+        self._weights = weights / weights.sum()
 
     def predict(self, x: FloatArray) -> Prediction:
         """Return the levels at ``x``; the mean rises with ``x``, which must be sorted."""
-        prior = self._kernel(x, x, self._bend).diagonal()
-        if not len(self._x):
-            return Prediction(mean=self._mean(x), curve_sd=np.sqrt(prior), noise=self.noise)
-        cross = self._kernel(x, self._x, self._bend)
-        mean = self._mean(x) + cross @ cho_solve(self._factor, self._residual)
-        explained = np.einsum("ij,ji->i", cross, cho_solve(self._factor, cross.T))
+        candidates = self._shape.candidates(x)
+        mean = square = curve = noise_variance = 0.0
+        for (noise, ripple, _), weights in zip(self._choices, self._weights, strict=True):
+            share = float(weights.sum())
+            if share < _NEGLIGIBLE:
+                continue
+            means, variance = self._posterior(x, candidates, noise, ripple)
+            mean = mean + means @ weights
+            square = square + means**2 @ weights
+            curve = curve + variance * share
+            noise_variance += noise**2 * share
+        total = self._weights.sum(axis=1)
+        kept = float(total[total >= _NEGLIGIBLE].sum())
+        mean, square, curve = mean / kept, square / kept, curve / kept
+        spread = np.maximum(square - mean**2, 0.0)
         return Prediction(
             mean=np.maximum.accumulate(mean),
-            curve_sd=np.sqrt(np.maximum(prior - explained, 0.0)),
-            noise=self.noise,
+            curve_sd=np.sqrt(curve + spread),
+            noise=math.sqrt(noise_variance / kept),
         )
 
-    def _kernel(self, x: FloatArray, z: FloatArray, bend: float) -> FloatArray:
-        shape = self._shape
-        left, right = x[:, None] - self._origin, z[None, :] - self._origin
-        least = np.minimum(left, right)
-        spline = np.abs(left - right) * least**2 / 2 + least**3 / 3  # integrated Wiener process
-        middle = self._origin + 1.0
-        line = (x[:, None] - middle) * (z[None, :] - middle)
-        return shape.offset**2 + shape.tilt**2 * line + bend**2 * spline
+    def _posterior(
+        self, x: FloatArray, candidates: FloatArray, noise: float, ripple: float
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the mean at ``x`` for every candidate, and the variance, which they share."""
+        prior = self._kernel(x, x, ripple).diagonal()
+        if not len(self._x):
+            return candidates, prior
+        cross = self._kernel(x, self._x, ripple)
+        solved = cho_solve(self._factorized(noise, ripple), np.hstack([self._residuals, cross.T]))
+        split = self._residuals.shape[1]
+        explained = np.einsum("ij,ji->i", cross, solved[:, split:])
+        return candidates + cross @ solved[:, :split], np.maximum(prior - explained, 0.0)
 
-    def _factorized(self, noise: float, bend: float) -> tuple[FloatArray, bool]:
-        covariance = self._kernel(self._x, self._x, bend)
+    def _kernel(self, x: FloatArray, z: FloatArray, ripple: float) -> FloatArray:
+        shape = self._shape
+        left, right = x[:, None] - self._middle, z[None, :] - self._middle
+        distance = math.sqrt(5) * np.abs(left - right) / shape.length
+        matern = (1 + distance + distance**2 / 3) * np.exp(-distance)  # twice differentiable
+        return shape.offset**2 + shape.tilt**2 * left * right + ripple**2 * matern
+
+    def _factorized(self, noise: float, ripple: float) -> tuple[FloatArray, bool]:
+        covariance = self._kernel(self._x, self._x, ripple)
         covariance[np.diag_indices_from(covariance)] += noise**2 + self._extra**2
         return cho_factor(covariance, lower=True)
 
-    def _fit(self, noise: float, bend: float) -> tuple[float, float, Mean, float]:
-        """Return the best mean for this noise and bend, and how likely all three are."""
-        median, spread = _NOISE_PRIOR
-        belief = -0.5 * (np.log(noise / median) / spread) ** 2
-        factor = self._factorized(noise, bend) if len(self._x) else None
-        best: tuple[Mean, float] | None = None
-        for mean, prior in self._shape.means:
-            likelihood = belief + prior
-            if factor is not None:
-                residual = self._y - mean(self._x)
-                likelihood -= 0.5 * residual @ cho_solve(factor, residual)
-                likelihood -= np.log(factor[0].diagonal()).sum()
-            if best is None or likelihood > best[1]:
-                best = mean, float(likelihood)
-        assert best is not None
-        return noise, bend, *best
+    def _likelihoods(self, noise: float, ripple: float, prior: float) -> FloatArray:
+        """Return how likely every candidate is together with this noise and ripple."""
+        belief = prior - 0.5 * (math.log(noise / _NOISE_MEDIAN) / _NOISE_SPREAD) ** 2
+        if not len(self._x):
+            return self._shape.priors + belief
+        factor = self._factorized(noise, ripple)
+        fit = (self._residuals * cho_solve(factor, self._residuals)).sum(axis=0)
+        return self._shape.priors + belief - 0.5 * fit - np.log(factor[0].diagonal()).sum()
 
 
 def _averaged(
     x: FloatArray, y: FloatArray, extra: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Merge observations at nearly the same place, the certain ones first."""
+    """Merge observations at nearly the same place if they are many, the certain ones first."""
     if len(x) <= _BINS:
         return x, y, extra
     span = float(np.ptp(x)) or 1.0
     cell = np.round((x - x.min()) / span * _BINS).astype(np.int64)
-    weight = 1 / (_NOISE_PRIOR[0] ** 2 + extra**2)
+    weight = 1 / (_NOISE_MEDIAN**2 + extra**2)
     total = np.bincount(cell, weight)
     used = total > 0
-    merged = [np.bincount(cell, weight * value)[used] / total[used] for value in (x, y)]
-    left = np.sqrt(np.maximum(1 / total[used] - _NOISE_PRIOR[0] ** 2, 0.0))
-    return merged[0], merged[1], left
+    places, levels = (np.bincount(cell, weight * value)[used] / total[used] for value in (x, y))
+    return places, levels, np.sqrt(np.maximum(1 / total[used] - _NOISE_MEDIAN**2, 0.0))

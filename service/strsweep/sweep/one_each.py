@@ -4,45 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from strsweep.sweep.search import (
+from strsweep.config import Experiment, RunSettings, Target
+from strsweep.sweep.refine import DONE
+from strsweep.sweep.spending import exhausted
+from strsweep.sweep.state import (
     Decision,
     Finish,
     FinishedRun,
     Goal,
-    OpenRun,
     Propose,
+    Spent,
+    UnfinishedRun,
     Wait,
     open_targets,
 )
 
 
+def told_settings(experiment: Experiment, goal: Goal, target: Target) -> RunSettings:
+    """Return the settings of the run for ``target``: the share of weights or MACs to prune."""
+    pruned = goal.pruned(target)
+    is_sparsity = target.quantity == "sparsity"
+    share = {"sparsity": pruned} if is_sparsity else {"macs": 1 - pruned}
+    return experiment.fixed_settings.model_copy(update=share)
+
+
 def decide_each(
     goal: Goal,
     finished: Sequence[FinishedRun],
-    running: Sequence[OpenRun],
+    unfinished: Sequence[UnfinishedRun],
     *,
-    spent: int,
-    failed: Sequence[float] = (),
+    spent: Spent,
+    failed: Sequence[Target] = (),
 ) -> Decision:
     """Return what to do with a free slot.
 
     Args:
         goal: As of ``search.decide``.
         finished: As of ``search.decide``.
-        running: As of ``search.decide``.
+        unfinished: As of ``search.decide``.
         spent: As of ``search.decide``.
         failed: Targets whose run failed in a way that the same run would fail again.
     """
-    tried = {run.target for run in running} | {run.position for run in finished} | {*failed}
+    tried = {run.target for run in (*finished, *unfinished)} | {*failed}
     left = [target for target in open_targets(goal, finished) if target not in tried]
-    if left and spent < goal.max_runs:
-        return Propose(position=left[0], target=left[0], reason="told exactly")
-    if running:
+    reason = exhausted(goal, unfinished, spent)
+    if left and reason is None:
+        return Propose(position=0.0, target=left[0], reason="told exactly")
+    if any(run.is_running for run in unfinished):
         return Wait()
     if not open_targets(goal, finished):
-        return Finish("every target is hit")
+        return Finish(DONE)
     if failed:
         return Finish("the runs of the targets left failed, and would fail again")
-    return Finish(
-        f"search.max_runs ({goal.max_runs}) is spent" if left else "every target had its run"
-    )
+    return Finish(reason or "every target had its run")

@@ -6,25 +6,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from strsweep.sweep.search import FinishedRun, Goal, out_of_reach
+from strsweep.config import Target
+from strsweep.sweep.search import out_of_reach
+from strsweep.sweep.state import FinishedRun, Goal
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetOutcome:
     """The state of one target."""
 
-    target: float
+    target: Target
     run: FinishedRun | None
-    """The most accurate run within the tolerance; None if there is none."""
+    """The most accurate run that can be landed on the target; None if there is none."""
     closest: FinishedRun | None
     """The run with the least distance; None before the first run has finished."""
+    miss: float | None
+    """What the closest run has pruned beyond the target, as a fraction; None without one."""
     advice: str
     """What to change if the target stays missed; empty if it is hit."""
-
-    @property
-    def miss(self) -> float | None:
-        """Distance of the closest run, as a fraction; None before the first run has finished."""
-        return None if self.closest is None else self.closest.sparsity - self.target
 
 
 def outcomes(goal: Goal, finished: Sequence[FinishedRun]) -> list[TargetOutcome]:
@@ -32,34 +31,33 @@ def outcomes(goal: Goal, finished: Sequence[FinishedRun]) -> list[TargetOutcome]
     return [_outcome(target, goal, finished) for target in goal.targets]
 
 
-def _outcome(target: float, goal: Goal, finished: Sequence[FinishedRun]) -> TargetOutcome:
-    within = [run for run in finished if run.hits(target, goal.tolerance)]
+def _outcome(target: Target, goal: Goal, finished: Sequence[FinishedRun]) -> TargetOutcome:
+    within = [run for run in finished if goal.hits(run, target)]
     # Among equally accurate runs, the one nearest to what was asked.
-    best = max(within, key=lambda r: (r.accuracy, -abs(r.sparsity - target)), default=None)
-    closest = min(finished, key=lambda run: abs(run.sparsity - target), default=None)
+    best = max(within, key=lambda r: (r.accuracy, -abs(goal.miss(r, target))), default=None)
+    closest = min(finished, key=lambda run: abs(goal.miss(run, target)), default=None)
     return TargetOutcome(
         target=target,
         run=best,
         closest=closest,
+        miss=None if closest is None else goal.miss(closest, target),
         advice="" if best is not None else _advice(target, closest, goal, finished),
     )
 
 
 def _advice(
-    target: float, closest: FinishedRun | None, goal: Goal, finished: Sequence[FinishedRun]
+    target: Target, closest: FinishedRun | None, goal: Goal, finished: Sequence[FinishedRun]
 ) -> str:
     if closest is None:
         return "no run has finished"
-    if out_of_reach(target, finished):
-        higher = closest.sparsity < target
-        return (
-            f"the ranges end at {closest.sparsity:.2%}: "
-            f"{'raise the upper' if higher else 'lower the lower'} end of {goal.searched}"
-        )
-    needed = abs(closest.sparsity - target)
+    miss = goal.miss(closest, target)
+    if out_of_reach(goal, target, finished):
+        reached = closest.pruned(target.quantity)
+        end = "raise the upper" if miss < 0 else "lower the lower"
+        return f"the ranges end at {reached:.2%}: {end} end of {goal.searched}"
     return (
         f"raise search.max_runs above {goal.max_runs} and run the same command again, "
-        f"or accept search.tolerance {_rounded_up(needed)}"
+        f"or accept search.tolerance {_rounded_up(abs(miss))}"
     )
 
 

@@ -4,54 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
-from strsweep.config import Experiment, Range, RunSettings, SearchConfig
+import numpy as np
+from scipy.optimize import brentq
 
+from strsweep.config import Experiment, Problem, Range, RunSettings
+from strsweep.sweep.clock import DecayClock, FloatArray
 
-class Path(Protocol):
-    """Maps a position in [0, 1] to settings and back; more is sparser."""
-
-    @property
-    def is_point(self) -> bool:
-        """True if there is nothing to choose."""
-        ...
-
-    def at(self, position: float) -> RunSettings:
-        """Return the settings at ``position``."""
-        ...
-
-    def locate(self, settings: RunSettings) -> float:
-        """Return the position of settings that ``at`` gave."""
-        ...
-
-
-def path_of(experiment: Experiment) -> Path:
-    """Return the path that the method of ``experiment`` moves on."""
-    if experiment.sparsity.mode == "str":
-        return SearchPath.of(experiment.search)
-    assert not isinstance(experiment.search.weight_decay, tuple)
-    told = experiment.sparsity.mode == "steered" or isinstance(experiment.sparsity.budget, str)
-    return BudgetPath(experiment.search.weight_decay, is_point=not told)
-
-
-@dataclass(frozen=True)
-class BudgetPath:
-    """For modes that are told their sparsity: the position is the sparsity."""
-
-    weight_decay: float
-    is_point: bool
-    """True if the budget is given layer by layer, or nothing is pruned."""
-
-    def at(self, position: float) -> RunSettings:
-        """Return the settings of a run whose budget has the sparsity ``position``."""
-        return RunSettings(
-            weight_decay=self.weight_decay, sparsity=None if self.is_point else position
-        )
-
-    def locate(self, settings: RunSettings) -> float:
-        """Return the sparsity of the budget."""
-        return settings.sparsity or 0.0
+_BEYOND = 1.0
+"""How far outside [0, 1] runs of other ranges are still told apart."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +27,17 @@ class SearchPath:
 
     threshold_init: Range
     weight_decay: Range
+    clock: DecayClock
 
     @classmethod
-    def of(cls, search: SearchConfig) -> SearchPath:
-        """Return the path through the ranges of ``search``; a number is a range of no width."""
-        assert search.threshold_init is not None
-        return cls(_range(search.threshold_init), _range(search.weight_decay))
-
-    @property
-    def is_point(self) -> bool:
-        """True if both settings are fixed: there is nothing to search."""
-        return not (_width(self.threshold_init) or _width(self.weight_decay))
+    def of(cls, experiment: Experiment, problem: Problem) -> SearchPath:
+        """Return the path through the ranges of an STR sweep; a number is a range of no width."""
+        search = experiment.search
+        return cls(
+            _range(search.threshold_init),
+            _range(search.weight_decay),
+            DecayClock.of(experiment, problem),
+        )
 
     def at(self, position: float) -> RunSettings:
         """Return the settings at ``position``; searched ones have six significant digits."""
@@ -85,8 +47,47 @@ class SearchPath:
             weight_decay=_between(*self.weight_decay, position),
         )
 
+    def off_path(self, position: float, threshold_init: float) -> RunSettings | None:
+        """Return settings of the same drive with another threshold init; None if there are none."""
+        decay = self.clock.weight_decay_for(self._drive(position), threshold_init)
+        if not decay > 0 or self.clock.threshold_decay is not None:
+            return None
+        return RunSettings(threshold_init=threshold_init, weight_decay=float(f"{decay:.6g}"))
+
+    def contains(self, settings: RunSettings) -> bool:
+        """Tell whether ``settings`` lie on the path."""
+        on_path = self.at(self._share(settings))
+        first, decay = settings.threshold_init, settings.weight_decay
+        assert first is not None
+        assert on_path.threshold_init is not None
+        return math.isclose(on_path.threshold_init, first, rel_tol=1e-4) and math.isclose(
+            on_path.weight_decay, decay, rel_tol=1e-4
+        )
+
     def locate(self, settings: RunSettings) -> float:
-        """Return the position of settings that ``at`` gave."""
+        """Return the position of settings that ``at`` gave, or that of the same drive."""
+        if self.contains(settings):
+            return self._share(settings)
+        assert settings.threshold_init is not None
+        wanted = self.clock.drive(settings.threshold_init, settings.weight_decay)
+        low, high = -_BEYOND, 1 + _BEYOND
+        if wanted <= self._drive(low):
+            return low
+        if wanted >= self._drive(high):
+            return high
+        place: Any = brentq(lambda place: self._drive(place) - wanted, low, high)
+        return float(place)
+
+    def drives(self, positions: FloatArray) -> FloatArray:
+        """Return the drive at every position; it rises."""
+        return np.asarray([self._drive(float(position)) for position in positions])
+
+    def _drive(self, position: float) -> float:
+        low, high = self.threshold_init
+        first = -_exact(-low, -high, position)
+        return self.clock.drive(first, _exact(*self.weight_decay, position))
+
+    def _share(self, settings: RunSettings) -> float:
         if _width(self.weight_decay):
             return _share(*self.weight_decay, settings.weight_decay)
         low, high = self.threshold_init
@@ -94,8 +95,12 @@ class SearchPath:
         return _share(-low, -high, -settings.threshold_init)
 
 
-def _range(value: float | Range) -> Range:
-    return value if isinstance(value, tuple) else (value, value)
+def _range(value: object) -> Range:
+    if isinstance(value, tuple):
+        low, high = value
+        return float(low), float(high)
+    assert isinstance(value, float | int), "auto is resolved before a path is made"
+    return float(value), float(value)
 
 
 def _width(ends: Range) -> float:
@@ -103,11 +108,18 @@ def _width(ends: Range) -> float:
 
 
 def _between(low: float, high: float, position: float) -> float:
+    if low == high:
+        return low
+    return float(f"{_exact(low, high, position):.6g}")
+
+
+def _exact(low: float, high: float, position: float) -> float:
     if low == high:  # also the only case in which weight decay may be 0
         return low
-    between = math.exp(math.log(low) + position * (math.log(high) - math.log(low)))
-    return float(f"{between:.6g}")
+    return math.exp(math.log(low) + position * (math.log(high) - math.log(low)))
 
 
 def _share(low: float, high: float, value: float) -> float:
+    if value <= 0:
+        return -_BEYOND
     return (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))

@@ -11,15 +11,19 @@ import ray
 from ray import tune
 
 from strsweep import __version__
-from strsweep.config import Experiment, RunSettings
+from strsweep.config import Experiment, Problem, RunSettings
 from strsweep.errors import EveryRunFailedError
 from strsweep.journal import Journal, RunProposed, SweepRecord, SweepStarted, replay
 from strsweep.storage import SweepStorage
+from strsweep.sweep.adoption import adopt_runs
 from strsweep.sweep.cluster import claimed, slots
+from strsweep.sweep.early_stop import EarlyStop
+from strsweep.sweep.landing import land_targets
 from strsweep.sweep.nodes import check_data_on_nodes
-from strsweep.sweep.path import path_of
+from strsweep.sweep.outcome import outcomes
+from strsweep.sweep.record_view import finished_runs, goal_of
 from strsweep.sweep.searcher import TargetSearcher
-from strsweep.sweep.status import StatusLines, percent
+from strsweep.sweep.status import StatusLines
 from strsweep.sweep.trial import trial
 from strsweep.training.worker import trainer
 
@@ -29,8 +33,15 @@ of a small cluster, and Tune refuses a driver without any resource."""
 _MAX_DRIVER_FAILURES = 2
 
 
-def run_sweep(experiment: Experiment) -> SweepRecord:
-    """Train until every target is hit or the budget is spent; returns all that is known then.
+def run_sweep(experiment: Experiment, problem: Problem) -> SweepRecord:
+    """Train until every target is hit or the budget is spent, and land on the targets.
+
+    Args:
+        experiment: Without ``auto``.
+        problem: Its network and data.
+
+    Returns:
+        All that is known then.
 
     Raises:
         SettingError: The cluster cannot hold even one run, or a node lacks the data.
@@ -40,18 +51,27 @@ def run_sweep(experiment: Experiment) -> SweepRecord:
     places = slots(experiment)
     check_data_on_nodes(experiment)
     with claimed(experiment.sweep_id):
-        journal = _start(experiment)
-        searcher = TargetSearcher(experiment, journal, places)
+        journal = _start(experiment, problem)
         _announce(experiment, places)
+        if experiment.sparsity.mode == "str" and (count := adopt_runs(experiment, journal)):
+            print(f"{count} runs of earlier sweeps of this model, data and training are used")
+        searcher = TargetSearcher(experiment, journal)
         if not searcher.is_over():
             _tuner(experiment, searcher, StatusLines(experiment, journal, places), places).fit()
         if searcher.failure is not None:
             raise searcher.failure
         print(f"search ended: {searcher.stopped}", flush=True)
+        _land(experiment, journal)
     return replay(journal.read())
 
 
-def run_single(experiment: Experiment) -> SweepRecord:
+def _land(experiment: Experiment, journal: Journal) -> None:
+    record = replay(journal.read())
+    states = outcomes(goal_of(record, experiment), finished_runs(record, experiment))
+    land_targets(experiment, states, record, journal)
+
+
+def run_single(experiment: Experiment, problem: Problem) -> SweepRecord:
     """Train one run with the fixed settings of ``experiment``; returns all that is known then.
 
     Raises:
@@ -59,15 +79,14 @@ def run_single(experiment: Experiment) -> SweepRecord:
         SweepRunningError: Another job trains the same run.
         EveryRunFailedError: The run failed.
     """
-    path = path_of(experiment)
-    assert path.is_point
+    assert experiment.is_single
     slots(experiment)
     check_data_on_nodes(experiment)
     with claimed(experiment.sweep_id):
-        journal = _start(experiment)
+        journal = _start(experiment, problem)
         record = replay(journal.read())
         if not record.finished_runs:
-            _train_once(experiment, path.at(0.0), journal, record)
+            _train_once(experiment, experiment.fixed_settings, journal, record)
     record = replay(journal.read())
     if not record.finished_runs:
         raise EveryRunFailedError(_reason(record))
@@ -96,9 +115,13 @@ def _propose(record: SweepRecord, settings: RunSettings, journal: Journal) -> Ru
     return proposed
 
 
-def _start(experiment: Experiment) -> Journal:
+def _start(experiment: Experiment, problem: Problem) -> Journal:
     journal = Journal(SweepStorage.of(experiment))
-    journal.append(SweepStarted(experiment=experiment.model_dump(mode="json"), version=__version__))
+    journal.append(
+        SweepStarted(
+            experiment=experiment.model_dump(mode="json"), version=__version__, problem=problem
+        )
+    )
     return journal
 
 
@@ -114,7 +137,11 @@ def _tuner(
     return tune.Tuner(
         tune.with_resources(trainable, _DRIVER),
         tune_config=tune.TuneConfig(
-            search_alg=searcher, num_samples=-1, max_concurrent_trials=places, reuse_actors=True
+            search_alg=searcher,
+            scheduler=EarlyStop(searcher),
+            num_samples=-1,
+            max_concurrent_trials=places,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             # Tune's own records are thrown-away scaffolding of one job: the journal is the truth.
@@ -129,11 +156,24 @@ def _tuner(
 
 def _announce(experiment: Experiment, places: int) -> None:
     search = experiment.search
-    targets = ", ".join(percent(target) for target in search.targets)
+    targets = ", ".join(str(target) for target in search.targets)
     print(
         f"sweep {experiment.sweep_id} ({experiment.sparsity.mode}): {targets}, "
         f"each within {search.tolerance * 100:g} points; "
         f"at most {search.max_runs} runs, {places} at a time\n"
+        f"{_describe_search(experiment)}"
         f"journal, checkpoints and models: {SweepStorage.of(experiment).root}",
         flush=True,
     )
+
+
+def _describe_search(experiment: Experiment) -> str:
+    search = experiment.search
+    if not search.resolved:
+        return ""
+    chosen = {key: getattr(search, key) for key in search.resolved}
+    shown = (
+        f"{key} {value[0]:g} to {value[1]:g}" if isinstance(value, tuple) else f"{key} {value:g}"
+        for key, value in chosen.items()
+    )
+    return f"auto: {', '.join(shown)}, by the decay clock of the schedule\n"

@@ -7,217 +7,169 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from strsweep.config import Experiment
-from strsweep.sweep.curve import SparsityCurve
+from strsweep.config import Target
+from strsweep.sweep.clock import FloatArray
+from strsweep.sweep.curve import expit, logit
+from strsweep.sweep.outlook import Outlook
+from strsweep.sweep.path import SearchPath
+from strsweep.sweep.refine import refine
+from strsweep.sweep.spending import exhausted
+from strsweep.sweep.state import (
+    Decision,
+    Finish,
+    FinishedRun,
+    Goal,
+    Propose,
+    Resume,
+    Spent,
+    UnfinishedRun,
+    Wait,
+    open_targets,
+)
 
-_NUM_FIRST_RUNS = 2
-"""Runs that must have finished before the curve can be aimed with."""
-_CLOSEST = 1e-3
+CLOSEST = 1e-3
 """Two runs nearer than this on the path would teach nothing new."""
-_INSIDE = 0.05
-"""Share of a gap that an aimed run keeps away from its ends."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Goal:
-    """What is asked of a search."""
-
-    targets: tuple[float, ...]
-    tolerance: float
-    max_runs: int
-    searched: str = "search.weight_decay"
-    """The setting whose range decides what can be reached."""
-
-    @classmethod
-    def of(cls, experiment: Experiment) -> Goal:
-        """Return what ``experiment`` asks for."""
-        search = experiment.search
-        by_decay = isinstance(search.weight_decay, tuple)
-        return cls(
-            targets=search.targets,
-            tolerance=search.tolerance,
-            max_runs=search.max_runs,
-            searched="search.weight_decay" if by_decay else "search.threshold_init",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinishedRun:
-    """A run whose final sparsity is known."""
-
-    run_id: str
-    position: float
-    """On the search path, in [0, 1]."""
-    sparsity: float
-    accuracy: float
-
-    def hits(self, target: float, tolerance: float) -> bool:
-        """Tell whether the run counts for ``target``."""
-        return abs(self.sparsity - target) <= tolerance
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenRun:
-    """A run under way, and the target it aims at (None: it explores)."""
-
-    position: float
-    target: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Propose:
-    """Train at ``position``."""
-
-    position: float
-    target: float | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Nothing worth starting until a run under way has finished."""
-
-
-@dataclass(frozen=True)
-class Finish:
-    """The search is over."""
-
-    reason: str
-
-
-Decision = Propose | Wait | Finish
+_APART = 0.15
+"""Before anything has finished, runs under way are kept about this far from each other."""
+_WORTH_RESUMING = 0.3
+_HOPELESS, _ENOUGH_TRIES = 0.1, 8
+"""A target is given up if after so many runs aimed at it another one is still unlikely to hit."""
 
 
 def decide(
     goal: Goal,
+    path: SearchPath,
     finished: Sequence[FinishedRun],
-    running: Sequence[OpenRun],
+    unfinished: Sequence[UnfinishedRun],
     *,
-    spent: int,
-    slots: int,
+    spent: Spent,
 ) -> Decision:
     """Return what to do with a free slot.
 
     Args:
-        goal: Targets, tolerance and how many runs may be spent.
+        goal: Targets, tolerance and what may be spent.
+        path: Of the sweep.
         finished: Runs whose sparsity is known.
-        running: Runs under way.
-        spent: Runs proposed so far: finished, running and failed.
-        slots: Runs that the cluster holds at once; the first ones are spread over as many.
+        unfinished: Runs under way, and runs that were stopped early.
+        spent: What the sweep has cost so far.
     """
+    running = [run for run in unfinished if run.is_running]
     targets = open_targets(goal, finished)
     if not targets:
-        return Finish("every target is hit")
-    if spent >= goal.max_runs:
-        return Wait() if running else Finish(f"search.max_runs ({goal.max_runs}) is spent")
-    if len(finished) < _NUM_FIRST_RUNS:
-        return _first_runs(finished, running, slots)
-    return _aim(targets, finished, running)
+        return refine(goal, path, finished, unfinished, spent=spent)
+    covered = {run.target for run in running}
+    reachable = [target for target in targets if not out_of_reach(goal, target, finished)]
+    outlook = Outlook(goal, path, finished, unfinished)
+    hopeful = [target for target in reachable if not _is_hopeless(goal, target, finished, outlook)]
+    free = [target for target in hopeful if target not in covered]
+    reason = exhausted(goal, unfinished, spent)
+    if free and reason is None:
+        return _resume(free, goal, unfinished, outlook) or _aim(free, goal, outlook, unfinished)
+    if running:
+        return Wait()
+    if free:
+        return Finish(reason or "")
+    if hopeful != reachable:
+        return Finish("the targets left cannot be hit within search.tolerance: runs scatter more")
+    return Finish("the targets left are out of reach of the ranges")
 
 
-def open_targets(goal: Goal, finished: Sequence[FinishedRun]) -> list[float]:
-    """Return the targets that no finished run hits, rising."""
-    return sorted(
-        target
-        for target in goal.targets
-        if not any(run.hits(target, goal.tolerance) for run in finished)
+def out_of_reach(goal: Goal, target: Target, finished: Sequence[FinishedRun]) -> bool:
+    """Tell whether ``target`` lies beyond an end of the search path that was tried."""
+    window = goal.window(target)
+    on_path = [run for run in finished if run.is_on_path]
+    at_low_end = [run.pruned(target.quantity) for run in on_path if run.position <= CLOSEST]
+    at_high_end = [run.pruned(target.quantity) for run in on_path if run.position >= 1 - CLOSEST]
+    return any(share > window.high for share in at_low_end) or any(
+        share < window.low for share in at_high_end
     )
 
 
-def out_of_reach(target: float, finished: Sequence[FinishedRun]) -> bool:
-    """Tell whether ``target`` lies beyond an end of the search path that was tried."""
-    at_low_end = [run.sparsity for run in finished if run.position <= _CLOSEST]
-    at_high_end = [run.sparsity for run in finished if run.position >= 1 - _CLOSEST]
-    return any(target < s for s in at_low_end) or any(target > s for s in at_high_end)
+@dataclass(frozen=True)
+class _Chances:
+    """Of one target: the probability of a hit at every position of the outlook."""
+
+    target: Target
+    at: FloatArray
+
+    @property
+    def best(self) -> float:
+        return float(self.at.max())
 
 
-def _first_runs(
-    finished: Sequence[FinishedRun], running: Sequence[OpenRun], slots: int
-) -> Decision:
-    """Spread the first runs evenly: nothing is known that would favour a place."""
-    known = [run.position for run in finished] + [run.position for run in running]
-    num_first = max(slots, _NUM_FIRST_RUNS)
-    places = [(index + 0.5) / num_first for index in range(num_first)]
-    free = [place for place in places if _is_new(place, known)]
-    if running and (len(known) >= num_first or not free):
-        return Wait()
-    if not free:
-        free = [_widest_gap(known)]
-    return Propose(position=free[0], target=None, reason="first look at the range")
+def _chances(target: Target, goal: Goal, outlook: Outlook) -> _Chances:
+    window = goal.window(target)
+    curve = outlook.curve(target.quantity)
+    return _Chances(target, curve.probability(logit(window.low), logit(window.high)))
+
+
+def _is_hopeless(
+    goal: Goal, target: Target, finished: Sequence[FinishedRun], outlook: Outlook
+) -> bool:
+    tries = sum(run.target == target for run in finished)
+    return tries >= _ENOUGH_TRIES and _chances(target, goal, outlook).best < _HOPELESS
+
+
+def _resume(
+    targets: list[Target], goal: Goal, unfinished: Sequence[UnfinishedRun], outlook: Outlook
+) -> Resume | None:
+    """Return the stopped run that is likely to hit a target, if going on is better than anew."""
+    best: tuple[float, UnfinishedRun, Target] | None = None
+    for run in unfinished:
+        for target in [] if run.is_running else targets:
+            window = goal.window(target)
+            ends = outlook.forecast(run, target.quantity)
+            chance = float(ends.probability(logit(window.low), logit(window.high))[0])
+            gain = chance * goal.epochs / max(goal.epochs - run.epochs, 1)
+            is_better = gain > _chances(target, goal, outlook).best
+            if chance > _WORTH_RESUMING and is_better and (best is None or gain > best[0]):
+                best = gain, run, target
+    if best is None:
+        return None
+    _, run, target = best
+    return Resume(run_id=run.run_id, target=target, reason=f"stopped early, may end at {target}")
 
 
 def _aim(
-    targets: list[float], finished: Sequence[FinishedRun], running: Sequence[OpenRun]
-) -> Decision:
-    reachable = [target for target in targets if not out_of_reach(target, finished)]
-    if not reachable:
-        return Wait() if running else Finish("the targets left are out of reach of the ranges")
-    curve = SparsityCurve([run.position for run in finished], [run.sparsity for run in finished])
-    known = [run.position for run in finished] + [run.position for run in running]
-    if curve.is_flat:
-        return Propose(
-            position=_widest_gap(known), target=None, reason="no rise of sparsity is seen yet"
-        )
-    aimed = {run.target for run in running}
-    for target in reachable:
-        position = _position_for(target, curve, finished)
-        if target not in aimed and _is_new(position, [run.position for run in running]):
-            return Propose(
-                position=_apart(position, known), target=target, reason=_reason(target, finished)
-            )
-    assert running  # with nothing running, the first reachable target was proposed
-    return Wait()
+    targets: list[Target], goal: Goal, outlook: Outlook, unfinished: Sequence[UnfinishedRun]
+) -> Propose:
+    """Propose where most targets are likely to be hit."""
+    chances = [_chances(target, goal, outlook) for target in targets]
+    total = np.sum([chance.at for chance in chances], axis=0)
+    running = [run.position for run in unfinished if run.is_running]
+    if not outlook.num_finished:
+        for position in running:
+            distance = (outlook.positions - position) / _APART
+            total = total * (1 - np.exp(-(distance**2)))
+    if total.max() > 1e-9:
+        index = int(total.argmax())
+        target = max(chances, key=lambda chance: chance.at[index]).target
+    else:
+        target = targets[0]
+        index = _nearest(goal.pruned(target), target, outlook)
+    position = _apart(float(outlook.positions[index]), outlook.known)
+    return Propose(position=position, target=target, reason=_reason(target, index, outlook))
 
 
-def _position_for(target: float, curve: SparsityCurve, finished: Sequence[FinishedRun]) -> float:
-    """Return where the curve has ``target``, kept inside the gap between the runs around it."""
-    below = max((run.position for run in finished if run.sparsity < target), default=0.0)
-    above = min((run.position for run in finished if run.sparsity > target), default=1.0)
-    position = min(max(curve.position_of(target), 0.0), 1.0)
-    if below >= above:  # noise: the runs around the target contradict each other
-        return position
-    margin = _INSIDE * (above - below)
-    # The ends of the path may be tried themselves; the runs at the ends of a gap were.
-    low = below + margin if any(run.position == below for run in finished) else 0.0
-    high = above - margin if any(run.position == above for run in finished) else 1.0
-    return min(max(position, low), high)
+def _nearest(pruned: float, target: Target, outlook: Outlook) -> int:
+    """Return the index of the place whose expected level is nearest to a wanted share."""
+    return int(np.abs(outlook.curve(target.quantity).mean - logit(pruned)).argmin())
 
 
-def _reason(target: float, finished: Sequence[FinishedRun]) -> str:
-    below = max(
-        (r for r in finished if r.sparsity < target), key=lambda r: r.sparsity, default=None
-    )
-    above = min(
-        (r for r in finished if r.sparsity > target), key=lambda r: r.sparsity, default=None
-    )
-    if below is None or above is None:
-        nearest = below or above
-        assert nearest is not None
-        return f"beyond {nearest.run_id} ({nearest.sparsity:.2%})"
-    return (
-        f"between {below.run_id} ({below.sparsity:.2%}) and {above.run_id} ({above.sparsity:.2%})"
-    )
-
-
-def _is_new(position: float, known: Sequence[float]) -> bool:
-    return all(abs(position - other) > _CLOSEST for other in known)
+def _reason(target: Target, index: int, outlook: Outlook) -> str:
+    curve = outlook.curve(target.quantity)
+    mean, sd = float(curve.mean[index]), float(curve.sd[index])
+    low, high = expit(mean - sd), expit(mean + sd)
+    known = f"{outlook.num_finished} runs" if outlook.num_finished else "the decay clock"
+    what = "sparsity" if target.quantity == "sparsity" else "pruned MACs"
+    return f"{what} {low:.1%} to {high:.1%} expected from {known}"
 
 
 def _apart(position: float, known: Sequence[float]) -> float:
     """Move ``position`` by the least step that makes it a new place."""
-    for step in range(1, 1000):
-        offset = step // 2 * 2 * _CLOSEST * (1 if step % 2 else -1)
+    for step in range(1000):
+        offset = (step + 1) // 2 * CLOSEST * (1 if step % 2 else -1)
         moved = min(max(position + offset, 0.0), 1.0)
-        if _is_new(moved, known):
+        if all(abs(moved - other) >= 0.9 * CLOSEST for other in known):
             return moved
     return position
-
-
-def _widest_gap(known: Sequence[float]) -> float:
-    """Return the middle of the widest stretch without a run, or an end that was not tried."""
-    ends = [end for end in (1.0, 0.0) if _is_new(end, known)]
-    if ends:
-        return ends[0]
-    places = np.sort(np.asarray(known))
-    widest = int(np.argmax(np.diff(places)))
-    return float(places[widest : widest + 2].mean())

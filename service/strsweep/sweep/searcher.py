@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 from ray.tune.search import Searcher
 
-from strsweep.config import Experiment
+from strsweep.config import Experiment, RunSettings
 from strsweep.errors import EveryRunFailedError
-from strsweep.journal import Journal, RunFailed, RunProposed, RunRecord, SweepRecord, replay
-from strsweep.sweep.one_each import decide_each
-from strsweep.sweep.path import Path as SettingsPath
-from strsweep.sweep.path import path_of
-from strsweep.sweep.search import Decision, Finish, FinishedRun, Goal, OpenRun, Propose, decide
+from strsweep.journal import (
+    Journal,
+    RunFailed,
+    RunProposed,
+    RunResumed,
+    RunStopped,
+    SweepRecord,
+    replay,
+)
+from strsweep.sweep.one_each import decide_each, told_settings
+from strsweep.sweep.record_view import finished_runs, goal_of, path_of, unfinished_runs
+from strsweep.sweep.search import decide
+from strsweep.sweep.state import (
+    Decision,
+    Finish,
+    FinishedRun,
+    Propose,
+    Resume,
+    Spent,
+    UnfinishedRun,
+)
+from strsweep.sweep.stopping import judge
 
 _FAILURES_IN_A_ROW = 3
 _DIED, _NO_RESULT = "its processes died; Ray's logs say why", "it left no result"
@@ -29,18 +47,18 @@ class TargetSearcher(Searcher):
 
     Args:
         experiment: Targets, ranges and budget.
-        journal: Of the sweep; proposals and failures are written to it.
-        slots: Runs that the cluster holds at once.
+        journal: Of the sweep, which was started; proposals, stops and failures are written to it.
     """
 
-    def __init__(self, experiment: Experiment, journal: Journal, slots: int) -> None:
+    def __init__(self, experiment: Experiment, journal: Journal) -> None:
         super().__init__()  # no metric: Tune would refuse a run that failed before its first epoch
+        self._experiment = experiment
         self._journal = journal
-        self._slots = slots
-        self._path = path_of(experiment)
-        self._is_told = experiment.sparsity.mode != "str"
-        self._goal = Goal.of(experiment)
-        self._left_open = [run.run_id for run in self._record().runs.values() if run.is_open]
+        self._started = time.monotonic()
+        record = self._record()
+        self._goal = goal_of(record, experiment)
+        self._path = path_of(record, experiment)
+        self._left_open = [run.run_id for run in record.runs.values() if run.is_open]
         self._running: dict[str, str] = {}
         """Trial id of Tune -> run id."""
         self._failures: list[str] = []
@@ -58,8 +76,7 @@ class TargetSearcher(Searcher):
 
     def is_over(self) -> bool:
         """Tell whether nothing is left to train; then ``stopped`` says why."""
-        record = self._record()
-        decision = self._decide(record)
+        decision = self._decide(self._record())
         if self._left_open or not isinstance(decision, Finish):
             return False
         self.stopped = decision.reason
@@ -73,14 +90,38 @@ class TargetSearcher(Searcher):
         if self.failure is not None:
             return None if self._running else Searcher.FINISHED
         if self._left_open:
-            return self._start(trial_id, record.runs[self._left_open.pop(0)].proposed)
-        decision = self._decide(record)
-        if isinstance(decision, Propose):
-            return self._start(trial_id, self._propose(record, decision))
-        if isinstance(decision, Finish):
-            self.stopped = decision.reason
-            return Searcher.FINISHED
-        return None
+            run = record.runs[self._left_open.pop(0)]
+            return self._start(trial_id, run.run_id, run.proposed.settings)
+        match self._decide(record):
+            case Propose() as decision:
+                proposed = self._propose(record, decision)
+                return self._start(trial_id, proposed.run_id, proposed.settings)
+            case Resume(run_id=run_id, target=target, reason=reason):
+                self._journal.append(RunResumed(run_id=run_id, target=target, reason=reason))
+                return self._start(trial_id, run_id, record.runs[run_id].proposed.settings)
+            case Finish(reason=reason):
+                self.stopped = reason
+                return Searcher.FINISHED
+            case _:
+                return None
+
+    def stops(self, run_id: str, epoch: int) -> bool:
+        """Tell whether a run is to end early, after an epoch whose checkpoint is stored.
+
+        Args:
+            run_id: Under way.
+            epoch: Its last one, from 1.
+        """
+        if epoch >= self._goal.epochs:
+            return False
+        record = self._record()
+        finished, unfinished = self._runs(record)
+        run = next(run for run in unfinished if run.run_id == run_id)
+        spent = self._spent(record)
+        stop = judge(self._goal, self._path, finished, unfinished, run, spent=spent)
+        if stop is not None:
+            self._journal.append(RunStopped(run_id=run_id, epoch=epoch, reason=stop.reason))
+        return stop is not None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Intermediate results are in the journal already."""
@@ -92,13 +133,12 @@ class TargetSearcher(Searcher):
         run = self._record().runs[self._running.pop(trial_id)]
         if run.finished is not None:
             self._failures.clear()
-            return
-        if run.failed is None:
+        elif run.failed is not None:
+            self._failures.append(run.failed.reason)
+        elif run.stopped is None:
             reason = _DIED if error else _NO_RESULT
             self._journal.append(RunFailed(run_id=run.run_id, reason=reason))
             self._failures.append(reason)
-        else:
-            self._failures.append(run.failed.reason)
 
     def save(self, checkpoint_path: str) -> None:
         """Tune wants a file; the journal is the state."""
@@ -110,50 +150,57 @@ class TargetSearcher(Searcher):
     def _record(self) -> SweepRecord:
         return replay(self._journal.read())
 
-    def _decide(self, record: SweepRecord) -> Decision:
-        running = [record.runs[run_id] for run_id in self._running.values()]
+    def _runs(self, record: SweepRecord) -> tuple[list[FinishedRun], list[UnfinishedRun]]:
         # A run that ended but that Tune still winds down is known already: it is in the record.
-        still_open = [run for run in running if run.is_open]
-        finished = finished_runs(record, self._path)
-        open_runs = [
-            OpenRun(position=self._path.locate(run.proposed.settings), target=run.proposed.target)
-            for run in still_open
+        open_runs = {run.run_id for run in record.runs.values() if run.is_open}
+        running = open_runs & set(self._running.values())
+        return finished_runs(record, self._experiment), unfinished_runs(
+            record, self._experiment, running
+        )
+
+    def _spent(self, record: SweepRecord) -> Spent:
+        own = [run for run in record.runs.values() if run.proposed.adopted_from is None]
+        return Spent(
+            runs=len(own),
+            epochs=record.epochs_trained,
+            hours=(time.monotonic() - self._started) / 3600,
+        )
+
+    def _decide(self, record: SweepRecord) -> Decision:
+        finished, unfinished = self._runs(record)
+        spent = self._spent(record)
+        if self._path is not None:
+            return decide(self._goal, self._path, finished, unfinished, spent=spent)
+        failed = [
+            run.proposed.target
+            for run in record.runs.values()
+            if run.failed is not None
+            and run.failed.reason not in _MAY_GO_WELL
+            and run.proposed.target is not None
         ]
-        spent = len(record.runs)
-        if self._is_told:
-            failed = [
-                self._path.locate(run.proposed.settings)
-                for run in record.runs.values()
-                if run.failed is not None and run.failed.reason not in _MAY_GO_WELL
-            ]
-            return decide_each(self._goal, finished, open_runs, spent=spent, failed=failed)
-        return decide(self._goal, finished, open_runs, spent=spent, slots=self._slots)
+        return decide_each(self._goal, finished, unfinished, spent=spent, failed=failed)
 
     def _propose(self, record: SweepRecord, decision: Propose) -> RunProposed:
         proposed = RunProposed(
             run_id=record.next_run_id,
-            settings=self._path.at(decision.position),
+            settings=self._settings(decision),
             target=decision.target,
             reason=decision.reason,
+            refines=decision.refines,
         )
         self._journal.append(proposed)
         return proposed
 
-    def _start(self, trial_id: str, proposed: RunProposed) -> dict[str, Any]:
-        self._running[trial_id] = proposed.run_id
-        return {"run_id": proposed.run_id, **proposed.settings.model_dump()}
+    def _settings(self, decision: Propose) -> RunSettings:
+        if self._path is None:
+            assert decision.target is not None
+            return told_settings(self._experiment, self._goal, decision.target)
+        if decision.threshold_init is None:
+            return self._path.at(decision.position)
+        settings = self._path.off_path(decision.position, decision.threshold_init)
+        assert settings is not None
+        return settings
 
-
-def finished_runs(record: SweepRecord, path: SettingsPath) -> list[FinishedRun]:
-    """Return the finished runs of a record as the search sees them."""
-    return [_finished_run(run, path) for run in record.finished_runs]
-
-
-def _finished_run(run: RunRecord, path: SettingsPath) -> FinishedRun:
-    assert run.finished is not None
-    return FinishedRun(
-        run_id=run.run_id,
-        position=path.locate(run.proposed.settings),
-        sparsity=run.finished.metrics["sparsity"],
-        accuracy=run.finished.metrics["accuracy"],
-    )
+    def _start(self, trial_id: str, run_id: str, settings: RunSettings) -> dict[str, Any]:
+        self._running[trial_id] = run_id
+        return {"run_id": run_id, **settings.model_dump()}

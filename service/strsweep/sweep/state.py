@@ -80,6 +80,8 @@ class FinishedRun:
     target: Target | None = None
     """What it aimed at."""
     trajectory: tuple[Snapshot, ...] = ()
+    is_on_path: bool = True
+    """False for a run with another threshold init than the path has there."""
     refines: Target | None = None
     """The target whose accuracy it was to better."""
 
@@ -138,7 +140,9 @@ class Propose:
     target: Target | None
     reason: str
     threshold_init: float | None = None
-    """Set if the run leaves the path: same strength, another first threshold."""
+    """Set if the run leaves the path: the drive of ``position`` with another first threshold."""
+    refines: Target | None = None
+    """Set if the run is for accuracy at a target that is hit already."""
 
 
 @dataclass(frozen=True, kw_only=True)

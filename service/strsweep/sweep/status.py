@@ -8,11 +8,9 @@ from typing import Any
 from ray import tune
 
 from strsweep.config import Experiment, RunSettings
-from strsweep.journal import Journal, SweepRecord, replay
+from strsweep.journal import Journal, RunRecord, SweepRecord, replay
 from strsweep.sweep.outcome import TargetOutcome, outcomes
-from strsweep.sweep.path import path_of
-from strsweep.sweep.search import Goal
-from strsweep.sweep.searcher import finished_runs
+from strsweep.sweep.record_view import finished_runs, goal_of
 
 _HEARTBEAT_S = 20.0
 _NAMED = 5
@@ -27,7 +25,6 @@ class StatusLines(tune.Callback):
         self._experiment = experiment
         self._journal = journal
         self._slots = slots
-        self._path = path_of(experiment)
         self._started = self._last_line = time.monotonic()
         self._run_started: dict[str, float] = {}
         self._durations: list[float] = []
@@ -36,11 +33,15 @@ class StatusLines(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say which run starts, where and why."""
         run_id = trial.config["run_id"]
-        proposed = replay(self._journal.read()).runs[run_id].proposed
+        run = replay(self._journal.read()).runs[run_id]
+        proposed = run.proposed
         self._run_started[run_id] = time.monotonic()
         self._progress[run_id] = "starting"
-        aim = "" if proposed.target is None else f"aims at {percent(proposed.target)}, "
-        self._say(f"{run_id} starts    {describe(proposed.settings)}  ({aim}{proposed.reason})")
+        target = run.target
+        aim = "" if target is None else f"aims at {target}, "
+        starts = "starts" if run.resumed is None else "goes on"
+        reason = proposed.reason if run.resumed is None else run.resumed.reason
+        self._say(f"{run_id} {starts:<9} {describe(proposed.settings)}  ({aim}{reason})")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -60,7 +61,7 @@ class StatusLines(tune.Callback):
         record = replay(self._journal.read())
         run = record.runs[run_id]
         if run.finished is None:
-            self._say(f"{run_id} failed    {run.failed.reason if run.failed else 'no result'}")
+            self._say(f"{run_id} {_why_unfinished(run)}")
             return
         metrics = run.finished.metrics
         self._say(
@@ -83,7 +84,9 @@ class StatusLines(tune.Callback):
             self._say(", ".join(f"{run} {at}" for run, at in self._progress.items()))
 
     def _say_targets(self, record: SweepRecord) -> None:
-        states = outcomes(Goal.of(self._experiment), finished_runs(record, self._path))
+        states = outcomes(
+            goal_of(record, self._experiment), finished_runs(record, self._experiment)
+        )
         for state in states:
             print(f"          {describe_target(state)}", flush=True)
         num_open = sum(state.run is None for state in states)
@@ -105,6 +108,12 @@ class StatusLines(tune.Callback):
         print(f"[{clock(self._last_line - self._started)}] {text}", flush=True)
 
 
+def _why_unfinished(run: RunRecord) -> str:
+    if run.stopped is not None:
+        return f"stopped   after epoch {run.stopped.epoch}: {run.stopped.reason}"
+    return f"failed    {run.failed.reason if run.failed else 'no result'}"
+
+
 def describe(settings: RunSettings) -> str:
     """Return the settings of a run as a person reads them."""
     parts = [f"weight decay {settings.weight_decay:.3g}"]
@@ -115,7 +124,7 @@ def describe(settings: RunSettings) -> str:
 
 def describe_target(state: TargetOutcome) -> str:
     """Return one line about one target."""
-    name = f"{percent(state.target):>6}"
+    name = f"{state.target!s:>6}"
     if state.run is not None:
         run = state.run
         return (

@@ -35,7 +35,7 @@ def sparse_model(
             _check_continues(experiment)
             return model  # STR goes on from the thresholds of the file
         bake(model)
-    return make_sparse(model, experiment, settings)
+    return make_sparse(model, experiment, settings, input_shape)
 
 
 def _check_continues(experiment: Experiment) -> None:

@@ -92,7 +92,9 @@ class TrainingRun:
             batch_norm_decay=self._config.batch_norm_decay,
         )
         self._stepper = Stepper(self._config, device)
-        self._steering = Steering(self.model, experiment, settings, len(self._input.sizes))
+        self._steering = Steering(
+            self.model, experiment, settings, len(self._input.sizes), self._input_shape
+        )
         self.history: list[EpochMetrics] = []
         self.step_losses: list[float] = []
         """Of the last epoch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from strsweep.config import TrainingConfig
 
@@ -27,3 +28,18 @@ def learning_rate(config: TrainingConfig, epoch: int, step: int, steps_per_epoch
         return config.learning_rate * (now + first) / config.warmup_epochs
     over = (now - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
     return config.learning_rate * (1 + math.cos(math.pi * over)) / 2
+
+
+@lru_cache(maxsize=16)
+def decay_clock(config: TrainingConfig, steps_per_epoch: int) -> float:
+    """Return by how much weight decay shrinks a parameter over a run, per unit of weight decay.
+
+    A parameter that only decays ends at ``exp(-weight_decay * clock)`` of its first value, with
+    ``clock = sum of the learning rates of all steps / (1 - momentum)``. Thresholds start this way.
+    """
+    rates = (
+        learning_rate(config, epoch, step, steps_per_epoch)
+        for epoch in range(config.epochs)
+        for step in range(steps_per_epoch)
+    )
+    return math.fsum(rates) / (1 - config.momentum)

@@ -1,0 +1,47 @@
+"""Tell what a sweep would do and cost, before anything runs.
+
+python jobs/plan.py --config my.yaml --minutes-per-epoch 12
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from strsweep.cli import ConfigOption, SetOption, exit_codes
+from strsweep.config import load_experiment
+
+MinutesOption = Annotated[
+    float | None,
+    typer.Option(
+        "--minutes-per-epoch", min=0, help="Of one run on its workers; adds hours to the plan."
+    ),
+]
+SlotsOption = Annotated[
+    int, typer.Option("--slots", min=1, help="Runs that the cluster holds at once.")
+]
+
+
+def main(
+    config: ConfigOption,
+    overrides: SetOption = None,
+    minutes_per_epoch: MinutesOption = None,
+    slots: SlotsOption = 1,
+) -> None:
+    """Check the experiment and print first guesses, runs, epochs and hours; nothing is trained.
+
+    Exit code 0: the sweep can be started; 2: the input is wrong.
+    """
+    with exit_codes():
+        experiment = load_experiment(config, overrides or [])
+        from strsweep import preflight
+
+        experiment, problem = preflight.check_sweep(experiment)
+        from strsweep.sweep.plan import plan_of, print_plan
+
+        print_plan(plan_of(experiment, problem, slots=slots, minutes_per_epoch=minutes_per_epoch))
+
+
+if __name__ == "__main__":
+    typer.run(main)

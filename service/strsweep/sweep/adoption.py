@@ -1,0 +1,74 @@
+"""Runs of earlier sweeps of the same model, data and training: they need not be trained again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from strsweep.config import Experiment
+from strsweep.errors import InvalidExperimentError, JournalError, SettingError
+from strsweep.journal import Journal, RunProposed, RunRecord, SweepRecord, replay
+from strsweep.storage import SweepStorage
+
+_RAISED_BY_OLD_JOURNALS = (ValidationError, SettingError, InvalidExperimentError, JournalError)
+
+
+def adopt_runs(experiment: Experiment, journal: Journal) -> int:
+    """Note the finished runs of other sweeps of the same recipe in ``journal``; returns how many.
+
+    Their checkpoints stay where they are. Sweeps differ in name, ranges and targets only if they
+    share ``Experiment.recipe_id``.
+
+    Args:
+        experiment: An STR sweep.
+        journal: Of the sweep, which was started.
+    """
+    own = SweepStorage.of(experiment).root
+    record = replay(journal.read())
+    known = {run.proposed.adopted_from for run in record.runs.values()}
+    number = len(record.runs)
+    for root in sorted(path for path in own.parent.iterdir() if path != own and path.is_dir()):
+        for run in _finished_runs(root, experiment):
+            source = f"{root.name}/{run.run_id}"
+            if source in known or run.proposed.adopted_from is not None:
+                continue
+            number += 1
+            _adopt(run, f"run-{number:03d}", source, journal)
+    return number - len(record.runs)
+
+
+def _finished_runs(root: Path, experiment: Experiment) -> list[RunRecord]:
+    try:
+        record = replay(Journal(SweepStorage(root)).read())
+        same = _recipe_of(record) == experiment.recipe_id
+    except _RAISED_BY_OLD_JOURNALS as error:
+        print(f"{root} is not used: {str(error).splitlines()[0]:.200}", flush=True)
+        return []
+    return record.finished_runs if same else []
+
+
+def _recipe_of(record: SweepRecord) -> str | None:
+    if not record.started:
+        return None
+    return Experiment.model_validate(record.started[-1].experiment).recipe_id
+
+
+def _adopt(run: RunRecord, run_id: str, source: str, journal: Journal) -> None:
+    assert run.finished is not None
+    folder, _, _ = source.partition("/")
+    new = {"run_id": run_id}
+    for epoch in run.epochs.values():
+        journal.append(epoch.model_copy(update=new))
+    checkpoint = f"../{folder}/{run.finished.checkpoint}"
+    journal.append(run.finished.model_copy(update=new | {"checkpoint": checkpoint}))
+    # Last: events of a run that was never proposed count for nothing, should we be killed here.
+    journal.append(
+        RunProposed(
+            run_id=run_id,
+            settings=run.proposed.settings,
+            target=None,
+            reason=f"trained as {source}",
+            adopted_from=source,
+        )
+    )

@@ -1,0 +1,151 @@
+"""What the runs so far tell: of the whole path, and of how an unfinished run will end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property, lru_cache, partial
+
+import numpy as np
+
+from strsweep.config import Quantity
+from strsweep.sweep.clock import FloatArray, level_at
+from strsweep.sweep.curve import Prediction, Shape, SmoothCurve, logit
+from strsweep.sweep.path import SearchPath
+from strsweep.sweep.state import FinishedRun, Goal, UnfinishedRun
+
+_HARDER, _HARDER_SPREAD = np.linspace(-1.8, 1.8, 13), 0.6
+"""How wrong the expected hardness may be, as a logarithm; two thirds are within the spread."""
+_RIPPLES = ((0.1, 0.0), (0.3, 0.0))
+_OFF_PATH_SD = 0.3
+"""Runs with another threshold init follow the same law to about this, in logit."""
+_GRID = np.linspace(0.0, 1.0, 401)
+
+
+class Outlook:
+    """Curves and forecasts from the runs of a sweep; computed once, when they are asked for.
+
+    Args:
+        goal: Says how long a run is.
+        path: Of the sweep.
+        finished: Runs whose end is known.
+        unfinished: Runs under way, and runs that were stopped.
+    """
+
+    def __init__(
+        self,
+        goal: Goal,
+        path: SearchPath,
+        finished: Sequence[FinishedRun],
+        unfinished: Sequence[UnfinishedRun],
+    ) -> None:
+        self._goal = goal
+        self._path = path
+        self._finished = finished
+        self._all = unfinished
+        self._unfinished = [run for run in unfinished if run.trajectory and finished]
+        self._curves: dict[Quantity, Prediction] = {}
+
+    @property
+    def positions(self) -> FloatArray:
+        """The places that ``curve`` tells about, rising from 0 to 1."""
+        return _GRID
+
+    @property
+    def num_finished(self) -> int:
+        """Runs whose end is known."""
+        return len(self._finished)
+
+    @property
+    def known(self) -> list[float]:
+        """Positions of all runs."""
+        return [run.position for run in (*self._finished, *self._all)]
+
+    def curve(self, quantity: Quantity) -> Prediction:
+        """Return what a new run would end with at every one of ``positions``, as levels."""
+        if quantity not in self._curves:
+            self._curves[quantity] = self._fitted(quantity, self._unfinished).predict(_GRID)
+        return self._curves[quantity]
+
+    def forecast(self, run: UnfinishedRun, quantity: Quantity) -> Prediction:
+        """Return how ``run`` will end, as one level.
+
+        Two independent views are weighed: where its position lies on the curve of the finished
+        runs, and how finished runs went on from where it is now.
+        """
+        place = np.asarray([run.position])
+        by_place = self._by_finished[quantity].predict(place)
+        if not run.trajectory or not self._finished:
+            return by_place
+        by_now = self._by_trajectory(run, quantity)
+        weights = 1 / by_place.sd**2, 1 / by_now.sd**2
+        total = weights[0] + weights[1]
+        return Prediction(
+            mean=(weights[0] * by_place.mean + weights[1] * by_now.mean) / total,
+            curve_sd=np.sqrt(1 / total),
+            noise=0.0,
+        )
+
+    @cached_property
+    def _by_finished(self) -> dict[Quantity, SmoothCurve]:
+        quantities: tuple[Quantity, ...] = ("sparsity", "macs")
+        return {quantity: self._fitted(quantity, []) for quantity in quantities}
+
+    def _fitted(self, quantity: Quantity, unfinished: Sequence[UnfinishedRun]) -> SmoothCurve:
+        x = [run.position for run in self._finished]
+        y = [logit(run.pruned(quantity)) for run in self._finished]
+        extra = [0.0 if run.is_on_path else _OFF_PATH_SD for run in self._finished]
+        for run in unfinished:
+            end = self._by_trajectory(run, quantity)
+            x.append(run.position)
+            y.append(float(end.mean[0]))
+            # All come from one map, and err together: many are not better than one.
+            extra.append(float(end.sd[0]) * math.sqrt(len(unfinished)))
+        return SmoothCurve(self._shape, x, y, extra)
+
+    def _by_trajectory(self, run: UnfinishedRun, quantity: Quantity) -> Prediction:
+        now = run.trajectory[-1]
+        known = [
+            (logit(snapshot.pruned(quantity)), logit(other.pruned(quantity)))
+            for other in self._finished
+            for snapshot in other.trajectory
+            if snapshot.epoch == now.epoch
+        ]
+        shape = _rest_of_training(1 - now.epoch / self._goal.epochs)
+        ends = SmoothCurve(shape, [start for start, _ in known], [end for _, end in known])
+        return ends.predict(np.asarray([logit(now.pruned(quantity))]))
+
+    @cached_property
+    def _shape(self) -> Shape:
+        return Shape(
+            candidates=partial(_laws, self._path),
+            priors=-0.5 * (_HARDER / _HARDER_SPREAD) ** 2,
+            offset=0.1,
+            tilt=0.3,
+            ripples=_RIPPLES,
+            length=0.3,
+        )
+
+
+def _laws(path: SearchPath, positions: FloatArray) -> FloatArray:
+    """Return the level at every position, shape [n], for every hardness, shape [n, hardnesses]."""
+    drives = _drives(path, positions.tobytes())[:, None]
+    levels = level_at(drives, path.clock.hardness * np.exp(_HARDER))
+    return np.clip(levels, logit(0.0), logit(1.0))
+
+
+@lru_cache(maxsize=64)
+def _drives(path: SearchPath, positions: bytes) -> FloatArray:
+    return path.drives(np.frombuffer(positions, dtype=np.float64))
+
+
+def _rest_of_training(share: float) -> Shape:
+    """Return how the end depends on a level when ``share`` of the training is still to come."""
+    return Shape(
+        candidates=lambda level: level[:, None] + 1.2 * share,
+        priors=np.zeros(1),
+        offset=0.1 + 3 * share,
+        tilt=0.05 + share,
+        ripples=tuple((ripple * share, 0.0) for ripple in (0.3, 1.0, 3.0)),
+        length=3.0,
+    )

@@ -1,0 +1,84 @@
+"""Which run to end early: one that cannot serve any target that is still open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from strsweep.config import Target
+from strsweep.sweep.curve import Prediction, expit
+from strsweep.sweep.outlook import Outlook
+from strsweep.sweep.path import SearchPath
+from strsweep.sweep.spending import is_late
+from strsweep.sweep.state import FinishedRun, Goal, Spent, UnfinishedRun, open_targets
+
+_SURE = 2.0
+"""Standard deviations between a forecast and the nearest end of a window."""
+_MOST_STOPS = 2
+"""Runs aimed at one target that may be stopped before one of them is seen to its end: forecasts
+that err all the same way would otherwise stop every one."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the run at its last checkpoint; it can be resumed."""
+
+    reason: str
+
+
+def judge(
+    goal: Goal,
+    path: SearchPath | None,
+    finished: Sequence[FinishedRun],
+    unfinished: Sequence[UnfinishedRun],
+    run: UnfinishedRun,
+    *,
+    spent: Spent,
+) -> Stop | None:
+    """Return ``Stop`` if ``run``, after an epoch with a checkpoint, is not worth going on.
+
+    Args:
+        goal: As of ``search.decide``.
+        path: As of ``search.decide``.
+        finished: As of ``search.decide``.
+        unfinished: As of ``search.decide``; ``run`` is one of them.
+        run: Under way.
+        spent: As of ``search.decide``.
+    """
+    if is_late(goal, spent):
+        return Stop(f"search.max_hours ({goal.max_hours:g}) is over")
+    if path is None:
+        return None  # the run was told what to prune, and will
+    targets = [run.refines] if run.refines is not None else open_targets(goal, finished)
+    if not targets:
+        return Stop("every target is hit")
+    if not finished or _stops_in_a_row(finished, unfinished, run.target) >= _MOST_STOPS:
+        return None
+    outlook = Outlook(goal, path, finished, unfinished)
+    ends = {target.quantity: outlook.forecast(run, target.quantity) for target in targets}
+    if any(_may_hit(goal, target, ends[target.quantity]) for target in targets):
+        return None
+    end = ends[targets[0].quantity]
+    low, high = _interval(end)
+    return Stop(f"would end between {low:.2%} and {high:.2%}, where no target is left")
+
+
+def _may_hit(goal: Goal, target: Target, end: Prediction) -> bool:
+    window = goal.window(target)
+    low, high = _interval(end)
+    return low <= window.high and high >= window.low
+
+
+def _interval(end: Prediction) -> tuple[float, float]:
+    margin = _SURE * float(end.sd[0])
+    return expit(float(end.mean[0]) - margin), expit(float(end.mean[0]) + margin)
+
+
+def _stops_in_a_row(
+    finished: Sequence[FinishedRun], unfinished: Sequence[UnfinishedRun], target: Target | None
+) -> int:
+    """Count the stopped runs aimed at ``target`` since one of them was last seen to its end."""
+    last = max((run.run_id for run in finished if run.target == target), default="")
+    return sum(
+        not run.is_running and run.target == target and run.run_id > last for run in unfinished
+    )
