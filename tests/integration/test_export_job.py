@@ -15,19 +15,23 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from strsweep.config import Experiment, RunSettings, load_experiment
+from strsweep.config import Experiment, RunSettings, Target, load_experiment
+from strsweep.data import load_images
 from strsweep.errors import CheckpointError
 from strsweep.export import load_compressed
-from strsweep.journal import Journal, LayerRow, RunFinished, RunProposed, SweepStarted, replay
+from strsweep.journal import Journal, RunFinished, RunProposed, SweepStarted, replay
 from strsweep.registry import Tracking, export_model, publish_sweep
 from strsweep.registry.package import read_receipt
 from strsweep.storage import SweepStorage
+from strsweep.sweep.landing import land_one
 from strsweep.training.checkpoint import save_checkpoint
+from strsweep.training.layer_rows import layer_rows
+from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "jobs/configs/digits.yaml"
-SETTINGS = RunSettings(threshold_init=-5, weight_decay=2e-2)
+SETTINGS = RunSettings(threshold_init=-5, weight_decay=3e-2)
 OVERRIDES = [
     "training.epochs=3",
     "search.threshold_init=-5",
@@ -57,20 +61,25 @@ def finished(experiment: Experiment, storage: SweepStorage) -> RunFinished:
     run = TrainingRun(experiment, SETTINGS, device=torch.device("cpu"))
     metrics = [vars(epoch) for epoch in run.epochs()][-1]
     save_checkpoint(storage.path("runs/run-001/last"), run.state())
-    layers = tuple(LayerRow(**vars(row), sparsity=row.sparsity) for row in run.report().layers)
     return RunFinished(
-        run_id="run-001", metrics=metrics, layers=layers, checkpoint="runs/run-001/last"
+        run_id="run-001",
+        metrics=metrics,
+        layers=layer_rows(run.report()),
+        checkpoint="runs/run-001/last",
     )
 
 
 def publish(experiment: Experiment, storage: SweepStorage) -> None:
-    """Write the journal of a sweep of one run, package the run and register it."""
-    journal = Journal(storage)
-    journal.append(SweepStarted(experiment=experiment.model_dump(mode="json"), version="0"))
+    """Write the journal of a sweep of one run, land the run, package and register it."""
+    journal, target = Journal(storage), Target(sparsity=0.5)
+    problem = measure_problem(experiment, load_images(experiment.data))
+    content = experiment.model_dump(mode="json")
+    journal.append(SweepStarted(experiment=content, version="0", problem=problem))
     journal.append(
-        RunProposed(run_id="run-001", settings=SETTINGS, target=0.5, reason="for this test")
+        RunProposed(run_id="run-001", settings=SETTINGS, target=target, reason="for this test")
     )
     journal.append(finished(experiment, storage))
+    journal.append(land_one(experiment, replay(journal.read()).runs["run-001"], target))
     with Tracking(experiment) as tracking:
         pass
     assert publish_sweep(experiment, replay(journal.read()), tracking).is_complete
