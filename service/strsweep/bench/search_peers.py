@@ -29,8 +29,8 @@ _STEP = math.log(1.01)
 _MOST_HALVINGS = 16
 _MOST_TRIALS = 24
 """Of one study."""
-_MOST_DRAWS = 60
-"""In all: 12 per target."""
+_MOST_DRAWS = 40
+"""In all: 8 per target."""
 _GRID = 16
 
 
@@ -71,7 +71,7 @@ def random(ledger: Ledger, limits: Range, seed: int) -> None:
 def grid(ledger: Ledger, limits: Range, _seed: int) -> None:
     """Train an even grid in log(weight decay), whatever it hits."""
     for weight_decay in np.geomspace(*limits, _GRID):
-        ledger.train(float(weight_decay))
+        ledger.train(_rounded(float(weight_decay), limits))
 
 
 PEERS: dict[str, Peer] = {

@@ -75,7 +75,7 @@ class DataConfig(Section):
     depend on it."""
 
 
-class TrainingConfig(Section):
+class TrainingConfig(Section, frozen=True):
     """One training run. The defaults are the paper's (section 4.1.1)."""
 
     epochs: Count = 100

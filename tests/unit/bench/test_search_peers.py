@@ -73,11 +73,11 @@ def test_grid_trains_its_points_whatever_they_hit() -> None:
     ledger = Ledger(Smooth(), threshold_init=-10)
     grid(ledger, LIMITS, 0)
     assert len(ledger.trained) == ledger.epochs == 16
-    assert (min(ledger.trained), max(ledger.trained)) == LIMITS
+    assert (min(ledger.trained), max(ledger.trained)) == pytest.approx(LIMITS, rel=0.01)
 
 
 def test_random_stops_at_its_cap() -> None:
     ledger = Ledger(Jump(), threshold_init=-10)
     random(ledger, LIMITS, 0)
-    assert len(ledger.trained) == 60
+    assert len(ledger.trained) == 40
     assert ledger.open_targets == list(TARGETS)
