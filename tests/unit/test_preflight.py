@@ -9,7 +9,6 @@ import pytest
 from strsweep.config import Experiment, RunSettings, load_experiment
 from strsweep.errors import SettingError
 from strsweep.preflight import check_run, check_sweep
-from strsweep.sweep.path import SearchPath
 
 DIGITS = Path(__file__).parents[2] / "jobs" / "configs" / "digits.yaml"
 
@@ -41,9 +40,7 @@ def test_sweep_without_a_search_is_refused(override: str, message: str) -> None:
 def test_single_run_takes_the_numbers_as_they_are_written(decay: float) -> None:
     experiment = load(f"search.weight_decay={decay!r}", "search.targets=[]")
     check_run(experiment)
-    assert SearchPath.of(experiment.search).at(0.0) == RunSettings(
-        threshold_init=-10, weight_decay=decay
-    )
+    assert experiment.fixed_settings == RunSettings(threshold_init=-10, weight_decay=decay)
 
 
 @pytest.mark.parametrize(

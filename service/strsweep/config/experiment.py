@@ -31,7 +31,7 @@ _NO_PART_OF_THE_RECIPE: Any = {
 }
 
 
-class Experiment(Section):
+class Experiment(Section, frozen=True):
     """Everything that one sweep or one run needs to know."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]

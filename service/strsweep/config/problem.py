@@ -9,7 +9,7 @@ from pydantic import Field
 from strsweep.config.section import Section
 
 
-class Problem(Section):
+class Problem(Section, frozen=True):
     """The numbers that a search needs to know of the network and its images."""
 
     steps_per_epoch: Annotated[int, Field(ge=1)]

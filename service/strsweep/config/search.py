@@ -17,7 +17,7 @@ Auto = Literal["auto"]
 """The value follows from network, data and schedule."""
 
 
-class SearchConfig(Section):
+class SearchConfig(Section, frozen=True):
     """What to look for and where."""
 
     targets: tuple[Target, ...] = ()

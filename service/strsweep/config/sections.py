@@ -20,7 +20,7 @@ Count = Annotated[int, Field(ge=1)]
 Folder = Annotated[Path, AfterValidator(Path.absolute)]  # workers stand elsewhere
 
 
-class RunSettings(Section):
+class RunSettings(Section, frozen=True):
     """The settings that differ between the runs of one sweep."""
 
     threshold_init: Annotated[float, Field(lt=0, allow_inf_nan=False)] | None = None
@@ -45,7 +45,7 @@ class RunSettings(Section):
         return (self.sparsity or 0.0) if self.macs is None else 1 - self.macs
 
 
-class ModelConfig(Section):
+class ModelConfig(Section, frozen=True):
     """The network."""
 
     name: str
@@ -56,7 +56,7 @@ class ModelConfig(Section):
     """A file of the STR authors' own code to start from, thresholds included."""
 
 
-class DataConfig(Section):
+class DataConfig(Section, frozen=True):
     """The images."""
 
     name: str
@@ -108,7 +108,7 @@ class TrainingConfig(Section, frozen=True):
     """Epochs between checkpoints; a killed run repeats those since the last one that was stored."""
 
 
-class SparsityConfig(Section):
+class SparsityConfig(Section, frozen=True):
     """How the network becomes sparse."""
 
     mode: Literal["str", "steered", "scheduled", "gmp", "dnw", "dense"] = "str"
@@ -162,7 +162,7 @@ class SparsityConfig(Section):
         return self.mode in {"steered", "scheduled"} or isinstance(self.budget, str)
 
 
-class WorkersConfig(Section):
+class WorkersConfig(Section, frozen=True):
     """The Ray Train workers of one run."""
 
     count: Count = 1
@@ -173,14 +173,14 @@ class WorkersConfig(Section):
     """GPUs per worker; 0 trains on CPUs."""
 
 
-class StorageConfig(Section):
+class StorageConfig(Section, frozen=True):
     """Where journals, checkpoints and models are written."""
 
     path: Folder = Field(default_factory=lambda: results_folder())
     """A folder that every node sees under the same path."""
 
 
-class TrackingConfig(Section):
+class TrackingConfig(Section, frozen=True):
     """Where results are shown."""
 
     uri: str = Field(default_factory=lambda: f"sqlite:///{results_folder() / 'mlflow.db'}")

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from strsweep.config import Experiment, Problem, Range, Target
 from strsweep.errors import SettingError
 from strsweep.sweep.clock import DecayClock, drive_for
-from strsweep.sweep.curve import logit
+from strsweep.sweep.curve import expit, logit
 
 _LATEST = 6.3
 """Largest delay, in units of drive, that ``auto`` gives the thresholds: that of -3200 for the
 paper's networks."""
 _LOW, _HIGH = -0.5, 25.0
 """Ends of the range, in hardnesses of drive: about 5 and 99.9 % where the law holds exactly."""
-_NOTHING_PRUNED = -1.5
-"""Drive below which thresholds end at less than a fifth of where they bite, whatever the law."""
+_NOTHING_PRUNED = 2e-3
+"""Share of weights below the thresholds that decay alone leads to, about: less is nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def resolve(experiment: Experiment, problem: Problem) -> Experiment:
     resolved = search.model_copy(update={**chosen, "resolved": tuple(chosen)})
     settled = experiment.model_copy(update={"search": resolved}) if chosen else experiment
     if experiment.model.checkpoint is None:
-        _check_prunes(settled, clock)
+        _check_prunes(settled, problem, clock)
     return settled
 
 
@@ -85,20 +85,27 @@ def _weight_decays(clock: DecayClock, threshold_init: float) -> Range:
     return float(f"{max(low, high / 200):.2g}"), float(f"{high:.2g}")
 
 
-def _check_prunes(experiment: Experiment, clock: DecayClock) -> None:
+def _check_prunes(experiment: Experiment, problem: Problem, clock: DecayClock) -> None:
     search = experiment.search
     first, decay = _sparsest(search.threshold_init), _sparsest(search.weight_decay)
-    if clock.drive(first, decay) >= _NOTHING_PRUNED:
+    level = -clock.bite * math.exp(-clock.drive(first, decay))
+    threshold = experiment.sparsity.scale * (
+        math.exp(level) if experiment.sparsity.function == "exp" else expit(level)
+    )
+    # Half of the weights are below the median; evenly spread, so many are below the threshold.
+    if 0.5 * threshold / problem.weight_scale >= _NOTHING_PRUNED:
         return
     needed = clock.weight_decay_for(clock.hardness, first)
     shown = list(search.weight_decay) if isinstance(search.weight_decay, tuple) else decay
-    raise SettingError(
-        "search.weight_decay",
-        shown,
+    remedy = (
         f"Nothing would be pruned: with this schedule thresholds that start at {first:g} stay too "
         f"far below zero. About {needed:.2g} is expected to prune 90 %: raise it, take a "
-        "threshold_init nearer to zero, or write auto.",
+        "threshold_init nearer to zero, or write auto."
     )
+    error = SettingError("search.weight_decay", shown, remedy)
+    if not experiment.is_single:
+        raise error
+    print(f"note: {error}", flush=True)  # one run with settings that somebody chose is theirs
 
 
 def _sparsest(value: object) -> float:

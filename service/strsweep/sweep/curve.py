@@ -38,7 +38,7 @@ def logit(share: float) -> float:
 
 def expit(level: float) -> float:
     """Return the share whose logit is ``level``."""
-    return 1 / (1 + math.exp(-level))
+    return 1 / (1 + math.exp(-level)) if level > -700 else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
