@@ -140,11 +140,13 @@ class SmoothCurve:
         self, x: FloatArray, candidates: FloatArray, noise: float, ripple: float
     ) -> tuple[FloatArray, FloatArray]:
         """Return the mean at ``x`` for every candidate, and the variance, which they share."""
-        prior = self._kernel(x, x, ripple).diagonal()
+        shape = self._shape  # the diagonal of the kernel
+        prior = shape.offset**2 + (shape.tilt * (x - self._middle)) ** 2 + ripple**2
         if not len(self._x):
             return candidates, prior
         cross = self._kernel(x, self._x, ripple)
-        solved = cho_solve(self._factorized(noise, ripple), np.hstack([self._residuals, cross.T]))
+        known = np.hstack([self._residuals, cross.T])
+        solved = cho_solve(self._factorized(noise, ripple), known, check_finite=False)
         split = self._residuals.shape[1]
         explained = np.einsum("ij,ji->i", cross, solved[:, split:])
         return candidates + cross @ solved[:, :split], np.maximum(prior - explained, 0.0)
@@ -159,7 +161,7 @@ class SmoothCurve:
     def _factorized(self, noise: float, ripple: float) -> tuple[FloatArray, bool]:
         covariance = self._kernel(self._x, self._x, ripple)
         covariance[np.diag_indices_from(covariance)] += noise**2 + self._extra**2
-        return cho_factor(covariance, lower=True)
+        return cho_factor(covariance, lower=True, check_finite=False)
 
     def _likelihoods(self, noise: float, ripple: float, prior: float) -> FloatArray:
         """Return how likely every candidate is together with this noise and ripple."""
@@ -167,7 +169,7 @@ class SmoothCurve:
         if not len(self._x):
             return self._shape.priors + belief
         factor = self._factorized(noise, ripple)
-        fit = (self._residuals * cho_solve(factor, self._residuals)).sum(axis=0)
+        fit = (self._residuals * cho_solve(factor, self._residuals, check_finite=False)).sum(axis=0)
         return self._shape.priors + belief - 0.5 * fit - np.log(factor[0].diagonal()).sum()
 
 

@@ -12,7 +12,7 @@ from strsweep.config import Quantity
 from strsweep.sweep.clock import FloatArray, level_at
 from strsweep.sweep.curve import Prediction, Shape, SmoothCurve, logit
 from strsweep.sweep.path import SearchPath
-from strsweep.sweep.state import FinishedRun, Goal, UnfinishedRun
+from strsweep.sweep.state import FinishedRun, Goal, Snapshot, UnfinishedRun
 
 _HARDER, _HARDER_SPREAD = np.linspace(-1.8, 1.8, 13), 0.6
 """How wrong the expected hardness may be, as a logarithm; two thirds are within the spread."""
@@ -45,6 +45,7 @@ class Outlook:
         self._all = unfinished
         self._unfinished = [run for run in unfinished if run.trajectory and finished]
         self._curves: dict[Quantity, Prediction] = {}
+        self._by_place: dict[Quantity, SmoothCurve] = {}
 
     @property
     def positions(self) -> FloatArray:
@@ -74,7 +75,7 @@ class Outlook:
         runs, and how finished runs went on from where it is now.
         """
         place = np.asarray([run.position])
-        by_place = self._by_finished[quantity].predict(place)
+        by_place = self._by_finished(quantity).predict(place)
         if not run.trajectory or not self._finished:
             return by_place
         by_now = self._by_trajectory(run, quantity)
@@ -86,10 +87,10 @@ class Outlook:
             noise=0.0,
         )
 
-    @cached_property
-    def _by_finished(self) -> dict[Quantity, SmoothCurve]:
-        quantities: tuple[Quantity, ...] = ("sparsity", "macs")
-        return {quantity: self._fitted(quantity, []) for quantity in quantities}
+    def _by_finished(self, quantity: Quantity) -> SmoothCurve:
+        if quantity not in self._by_place:
+            self._by_place[quantity] = self._fitted(quantity, [])
+        return self._by_place[quantity]
 
     def _fitted(self, quantity: Quantity, unfinished: Sequence[UnfinishedRun]) -> SmoothCurve:
         x = [run.position for run in self._finished]
@@ -108,8 +109,7 @@ class Outlook:
         known = [
             (logit(snapshot.pruned(quantity)), logit(other.pruned(quantity)))
             for other in self._finished
-            for snapshot in other.trajectory
-            if snapshot.epoch == now.epoch
+            if (snapshot := _after(now.epoch, other.trajectory)) is not None
         ]
         shape = _rest_of_training(1 - now.epoch / self._goal.epochs)
         ends = SmoothCurve(shape, [start for start, _ in known], [end for _, end in known])
@@ -125,6 +125,12 @@ class Outlook:
             ripples=_RIPPLES,
             length=0.3,
         )
+
+
+def _after(epoch: int, trajectory: Sequence[Snapshot]) -> Snapshot | None:
+    if epoch <= len(trajectory) and trajectory[epoch - 1].epoch == epoch:  # none is missing
+        return trajectory[epoch - 1]
+    return next((snapshot for snapshot in trajectory if snapshot.epoch == epoch), None)
 
 
 def _laws(path: SearchPath, positions: FloatArray) -> FloatArray:

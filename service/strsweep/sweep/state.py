@@ -171,6 +171,9 @@ Decision = Propose | Resume | Wait | Finish
 
 def open_targets(goal: Goal, finished: Sequence[FinishedRun]) -> list[Target]:
     """Return the targets that no finished run hits, in the order they were given."""
-    return [
-        target for target in goal.targets if not any(goal.hits(run, target) for run in finished)
-    ]
+    return [target for target in goal.targets if not _is_hit(goal, target, finished)]
+
+
+def _is_hit(goal: Goal, target: Target, finished: Sequence[FinishedRun]) -> bool:
+    window = goal.window(target)
+    return any(run.pruned(target.quantity) in window for run in finished)

@@ -14,6 +14,8 @@ from strsweep.sweep.state import FinishedRun, Goal, Spent, UnfinishedRun, open_t
 
 _SURE = 2.0
 """Standard deviations between a forecast and the nearest end of a window."""
+_EARLIEST = 1 / 3
+"""Share of the training before which forecasts tell nothing: pruning has hardly begun."""
 _MOST_STOPS = 2
 """Runs aimed at one target that may be stopped before one of them is seen to its end: forecasts
 that err all the same way would otherwise stop every one."""
@@ -52,6 +54,8 @@ def judge(
     targets = [run.refines] if run.refines is not None else open_targets(goal, finished)
     if not targets:
         return Stop("every target is hit")
+    if run.epochs < _EARLIEST * goal.epochs:
+        return None
     if not finished or _stops_in_a_row(finished, unfinished, run.target) >= _MOST_STOPS:
         return None
     outlook = Outlook(goal, path, finished, unfinished)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from strsweep.config import Experiment, load_experiment
+from strsweep.config import Experiment, Target, load_experiment
 from strsweep.errors import InvalidExperimentError, SettingError
 
 CONFIGS = Path(__file__).parents[3] / "jobs" / "configs"
@@ -43,7 +43,7 @@ def test_every_config_of_the_jobs_loads(path: Path) -> None:
 
 def test_the_file_says_what_the_experiment_holds() -> None:
     experiment = load()
-    assert experiment.search.targets == (0.80, 0.90, 0.95, 0.98)
+    assert [target.sparsity for target in experiment.search.targets] == [0.80, 0.90, 0.95, 0.98]
     assert experiment.search.weight_decay == (0.004, 0.024)
     assert experiment.search.threshold_init == -10.0
     assert experiment.training.warmup_epochs == 0
@@ -53,7 +53,7 @@ def test_the_file_says_what_the_experiment_holds() -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("search.targets=[0.5, 0.6]", (0.5, 0.6)),
+        ("search.targets=[0.5, 0.6]", (Target(sparsity=0.5), Target(sparsity=0.6))),
         ("search.targets=[]", ()),
         ("search.weight_decay=1e-3", 0.001),
         ("search.weight_decay=[1e-5, 1E-3]", (1e-5, 1e-3)),
@@ -116,13 +116,13 @@ def test_override_below_a_plain_value_is_refused() -> None:
         ("data.path=5", "data.path", "5", "Folder of the data"),
         ("sparsity.skip=fc", "sparsity.skip", "'fc'", "Layers to leave dense"),
         ("model.options.width=[1]", "model.options.width", "[1]", "valid"),
-        ("search.targets=0.9", "search.targets", "0.9", "Wanted sparsities"),
-        ("search.targets=[0.9, x]", "search.targets", "'x'", "Wanted sparsities"),
+        ("search.targets=0.9", "search.targets", "0.9", "Wanted models"),
+        ("search.targets=[0.9, x]", "search.targets", "'x'", "Wanted models"),
         ("search.targets=[0.9, 1]", "search.targets", "1.0", "fraction in (0, 1)"),
         ("search.targets=[0.0]", "search.targets", "0.0", "fraction in (0, 1)"),
         ("search.targets=[-0.5]", "search.targets", "-0.5", "fraction in (0, 1)"),
         ("search.targets=[90]", "search.targets", "90.0", "write 0.9 for 90 %"),
-        ("search.targets=[0.9, 0.90]", "search.targets", "[0.9, 0.9]", "each target once"),
+        ("search.targets=[0.9, 0.90]", "search.targets", "['90 %', '90 %']", "each target once"),
         ("search.weight_decay=[1e-3, 1e-5]", "search.weight_decay", "[0.001, 1e-05]", "empty"),
         ("search.weight_decay=[0.1, 0.1]", "search.weight_decay", "[0.1, 0.1]", "empty"),
         ("search.weight_decay=[0, 1e-3]", "search.weight_decay", "[0.0, 0.001]", "above 0"),

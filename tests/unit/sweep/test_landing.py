@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from strsweep.config import Target
 from strsweep.journal import LayerRow
 from strsweep.sweep.landing import is_on_target
-from strsweep.sweep.window import LARGEST_CUT, Window
+from strsweep.sweep.window import Window, largest_cut
 
 
 def layer(*, weights: int, zeros: int, positions: int) -> LayerRow:
@@ -67,4 +67,4 @@ def test_no_run_in_the_window_is_cut_by_more_than_is_harmless(
     window = Window.around(pruned, tolerance)
     assert pruned in window
     run = window.low + at * (pruned - window.low)
-    assert (pruned - run) / (1 - run) <= LARGEST_CUT + 1e-9
+    assert (pruned - run) / (1 - run) <= largest_cut(1 - pruned) + 1e-9

@@ -1,0 +1,261 @@
+"""Sweeps without training: the runs of a simulated one follow a curve, and end in any order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from strsweep.config import Experiment, Problem, Target, load_experiment
+from strsweep.sweep.curve import expit, logit
+from strsweep.sweep.path import SearchPath
+from strsweep.sweep.search import decide
+from strsweep.sweep.state import (
+    Decision,
+    Finish,
+    FinishedRun,
+    Goal,
+    Propose,
+    Resume,
+    Snapshot,
+    Spent,
+    UnfinishedRun,
+    open_targets,
+)
+from strsweep.sweep.stopping import judge
+
+DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
+PROBLEM = Problem(steps_per_epoch=11, weights=69904, dense_macs=452224, weight_scale=0.0245)
+"""Of digits."""
+IMAGENET = Path(__file__).parents[3] / "jobs/configs/imagenet_resnet50.yaml"
+IMAGENET_PROBLEM = Problem(
+    steps_per_epoch=5005, weights=25_502_912, dense_macs=4_089_184_256, weight_scale=0.013
+)
+"""Of ResNet50."""
+
+Curve = Callable[[float], float]
+"""Maps a position on the search path to a sparsity."""
+
+
+def digits(*overrides: str) -> Experiment:
+    return load_experiment(DIGITS, overrides)
+
+
+PATH = SearchPath.of(digits(), PROBLEM)
+
+
+def sparsities(*values: float) -> tuple[Target, ...]:
+    return tuple(Target(sparsity=value) for value in values)
+
+
+TARGETS = sparsities(0.8, 0.9, 0.95, 0.98)
+
+
+def a_goal(
+    targets: Sequence[Target] = TARGETS,
+    *,
+    tolerance: float = 0.005,
+    max_runs: int = 40,
+    max_epochs: int | None = None,
+    max_hours: float | None = None,
+    refine: int = 0,
+) -> Goal:
+    return Goal(
+        targets=tuple(targets),
+        dense_macs=PROBLEM.dense_macs,
+        tolerance=tolerance,
+        epochs=30,
+        max_runs=max_runs,
+        max_epochs=max_epochs,
+        max_hours=max_hours,
+        refine=refine,
+    )
+
+
+def smooth(low: float, high: float, bend: float = 0.0) -> Curve:
+    """Return a rising curve from logit ``low`` to logit ``high``, bent but smooth."""
+    return lambda p: expit(low + (high - low) * (p + bend * p * (1 - p)))
+
+
+def noisy(curve: Curve, sd: float, seed: int) -> Curve:
+    rng = np.random.default_rng(seed)
+    return lambda p: expit(logit(curve(p)) + rng.normal(0, sd)) if sd else curve(p)
+
+
+def macs_pruned(sparsity: float) -> float:
+    """Multiply-adds follow the weights, some way behind."""
+    return expit(logit(sparsity) - 0.5)
+
+
+def trajectory(final: float, epoch: int, epochs: int = 30) -> tuple[Snapshot, ...]:
+    """Return a run up to ``epoch`` that will end at ``final``: sparsity rises ever more slowly."""
+    levels = [logit(final) - 4 * (1 - done / epochs) ** 2 for done in range(1, epoch + 1)]
+    return tuple(
+        Snapshot(epoch=done, sparsity=expit(level), macs_pruned=macs_pruned(expit(level)))
+        for done, level in enumerate(levels, start=1)
+    )
+
+
+def finished_run(
+    position: float,
+    sparsity: float,
+    number: int = 1,
+    *,
+    target: Target | None = None,
+    accuracy: float = 0.9,
+    is_on_path: bool = True,
+    refines: Target | None = None,
+) -> FinishedRun:
+    return FinishedRun(
+        run_id=f"run-{number:03d}",
+        position=position,
+        sparsity=sparsity,
+        accuracy=accuracy,
+        macs_pruned=macs_pruned(sparsity),
+        target=target,
+        trajectory=trajectory(sparsity, 30),
+        is_on_path=is_on_path,
+        refines=refines,
+    )
+
+
+def unfinished_run(
+    position: float,
+    target: Target | None,
+    number: int = 99,
+    *,
+    final: float = 0.5,
+    epochs: int = 0,
+    is_running: bool = True,
+    refines: Target | None = None,
+) -> UnfinishedRun:
+    return UnfinishedRun(
+        run_id=f"run-{number:03d}",
+        position=position,
+        target=target,
+        trajectory=trajectory(final, epochs),
+        is_running=is_running,
+        refines=refines,
+    )
+
+
+@dataclass
+class Simulated:
+    """A sweep; ``pick`` says which of the runs under way comes to its next checkpoint first."""
+
+    curve: Curve
+    goal: Goal = field(default_factory=a_goal)
+    path: SearchPath = PATH
+    slots: int = 2
+    checkpoint_every: int = 10
+    pick: Callable[[int], int] = lambda _: 0
+    on_decision: Callable[[Simulated, Decision], None] = lambda *_: None
+    finished: list[FinishedRun] = field(default_factory=list[FinishedRun])
+    unfinished: list[UnfinishedRun] = field(default_factory=list[UnfinishedRun])
+    proposed: list[Propose] = field(default_factory=list[Propose])
+    finals: dict[str, float] = field(default_factory=dict[str, float])
+    epochs: int = 0
+    stops: int = 0
+    resumes: int = 0
+
+    @property
+    def running(self) -> list[UnfinishedRun]:
+        return [run for run in self.unfinished if run.is_running]
+
+    @property
+    def spent(self) -> Spent:
+        return Spent(runs=len(self.proposed), epochs=self.epochs)
+
+    @property
+    def cost(self) -> float:
+        """Epochs, in full runs."""
+        return self.epochs / self.goal.epochs
+
+    @property
+    def missed(self) -> list[Target]:
+        return open_targets(self.goal, self.finished)
+
+    def search(self) -> Finish:
+        for _ in range(10_000):
+            decision = self._fill()
+            running = self.running
+            if not running:
+                assert isinstance(decision, Finish), "it waits for nothing"
+                return decision
+            self._advance(running[self.pick(len(running))])
+        raise AssertionError("it does not end")
+
+    def decision(self) -> Decision:
+        return decide(self.goal, self.path, self.finished, self.unfinished, spent=self.spent)
+
+    def _fill(self) -> Decision | None:
+        decision = None
+        while len(self.running) < self.slots:
+            decision = self.decision()
+            self.on_decision(self, decision)
+            if isinstance(decision, Propose):
+                self._start(decision)
+            elif isinstance(decision, Resume):
+                self._resume(decision)
+            else:
+                break
+        return decision
+
+    def _start(self, proposed: Propose) -> None:
+        self.proposed.append(proposed)
+        run_id = f"run-{len(self.proposed):03d}"
+        self.finals[run_id] = self.curve(proposed.position)
+        self.unfinished.append(
+            UnfinishedRun(
+                run_id=run_id,
+                position=proposed.position,
+                target=proposed.target,
+                refines=proposed.refines,
+            )
+        )
+
+    def _resume(self, decision: Resume) -> None:
+        (run,) = [run for run in self.unfinished if run.run_id == decision.run_id]
+        assert not run.is_running
+        self.resumes += 1
+        self._put(run, replace(run, target=decision.target, is_running=True))
+
+    def _advance(self, run: UnfinishedRun) -> None:
+        epoch = min(run.epochs + self.checkpoint_every, self.goal.epochs)
+        self.epochs += epoch - run.epochs
+        final = self.finals[run.run_id]
+        now = replace(run, trajectory=trajectory(final, epoch, self.goal.epochs))
+        self._put(run, now)
+        if epoch == self.goal.epochs:
+            self.unfinished.remove(now)
+            self.finished.append(_ended(now))
+        elif judge(
+            self.goal, self.path, self.finished, self.unfinished, now, spent=self.spent
+        ):
+            self.stops += 1
+            self._put(now, replace(now, is_running=False))
+
+    def _put(self, old: UnfinishedRun, new: UnfinishedRun) -> None:
+        self.unfinished[self.unfinished.index(old)] = new
+
+
+def _ended(run: UnfinishedRun) -> FinishedRun:
+    last = run.trajectory[-1]
+    return FinishedRun(
+        run_id=run.run_id,
+        position=run.position,
+        sparsity=last.sparsity,
+        accuracy=0.9,
+        macs_pruned=last.macs_pruned,
+        target=run.target,
+        trajectory=run.trajectory,
+        is_on_path=run.refines is None,
+        refines=run.refines,
+    )
+
+
+def levels(low: float, high: float) -> tuple[float, float]:
+    return math.log(low / (1 - low)), math.log(high / (1 - high))
