@@ -15,6 +15,7 @@ from strsweep.sweep.path import SearchPath
 from strsweep.sweep.refine import refine
 from strsweep.sweep.spending import exhausted
 from strsweep.sweep.state import (
+    CLOSEST,
     Decision,
     Finish,
     FinishedRun,
@@ -27,8 +28,6 @@ from strsweep.sweep.state import (
     open_targets,
 )
 
-CLOSEST = 1e-3
-"""Two runs nearer than this on the path would teach nothing new."""
 _APART = 0.15
 """Before anything has finished, runs under way are kept about this far from each other."""
 _WORTH_RESUMING = 0.3

@@ -8,12 +8,13 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from strsweep.config import Experiment, RunSettings
+from strsweep.config import Experiment, RunSettings, Target
 from strsweep.errors import EveryRunFailedError
 from strsweep.journal import (
     Journal,
     RunFailed,
     RunProposed,
+    RunRecord,
     RunResumed,
     RunStopped,
     SweepRecord,
@@ -31,7 +32,7 @@ from strsweep.sweep.state import (
     Spent,
     UnfinishedRun,
 )
-from strsweep.sweep.stopping import judge
+from strsweep.sweep.stopping import is_to_continue, judge
 
 _FAILURES_IN_A_ROW = 3
 _DIED, _NO_RESULT = "its processes died; Ray's logs say why", "it left no result"
@@ -58,7 +59,7 @@ class TargetSearcher(Searcher):
         record = self._record()
         self._goal = goal_of(record, experiment)
         self._path = path_of(record, experiment)
-        self._left_open = [run.run_id for run in record.runs.values() if run.is_open]
+        self._left_open = [run.run_id for run in record.runs.values() if _is_left(run)]
         self._running: dict[str, str] = {}
         """Trial id of Tune -> run id."""
         self._failures: list[str] = []
@@ -91,13 +92,15 @@ class TargetSearcher(Searcher):
             return None if self._running else Searcher.FINISHED
         if self._left_open:
             run = record.runs[self._left_open.pop(0)]
+            if run.stopped is not None:
+                self._resume(run.run_id, run.target, run.stopped.reason)
             return self._start(trial_id, run.run_id, run.proposed.settings)
         match self._decide(record):
             case Propose() as decision:
                 proposed = self._propose(record, decision)
                 return self._start(trial_id, proposed.run_id, proposed.settings)
             case Resume(run_id=run_id, target=target, reason=reason):
-                self._journal.append(RunResumed(run_id=run_id, target=target, reason=reason))
+                self._resume(run_id, target, reason)
                 return self._start(trial_id, run_id, record.runs[run_id].proposed.settings)
             case Finish(reason=reason):
                 self.stopped = reason
@@ -191,6 +194,9 @@ class TargetSearcher(Searcher):
         self._journal.append(proposed)
         return proposed
 
+    def _resume(self, run_id: str, target: Target | None, reason: str) -> None:
+        self._journal.append(RunResumed(run_id=run_id, target=target, reason=reason))
+
     def _settings(self, decision: Propose) -> RunSettings:
         if self._path is None:
             assert decision.target is not None
@@ -204,3 +210,9 @@ class TargetSearcher(Searcher):
     def _start(self, trial_id: str, run_id: str, settings: RunSettings) -> dict[str, Any]:
         self._running[trial_id] = run_id
         return {"run_id": run_id, **settings.model_dump()}
+
+
+def _is_left(run: RunRecord) -> bool:
+    """Tell whether an earlier job left ``run`` to this one."""
+    is_late = run.stopped is not None and is_to_continue(run.stopped)
+    return run.is_open or (is_late and run.finished is None and run.failed is None)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from strsweep.config import Experiment, Problem, Quantity, Target
 from strsweep.sweep.window import Window
 
+CLOSEST = 1e-3
+"""Two runs nearer than this on the path would teach nothing new."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:

@@ -6,12 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from strsweep.config import Target
+from strsweep.journal import RunStopped
 from strsweep.sweep.curve import Prediction, expit
 from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.path import SearchPath
 from strsweep.sweep.spending import is_late
-from strsweep.sweep.state import FinishedRun, Goal, Spent, UnfinishedRun, open_targets
+from strsweep.sweep.state import (
+    CLOSEST,
+    FinishedRun,
+    Goal,
+    Spent,
+    UnfinishedRun,
+    open_targets,
+)
 
+_LATE = "search.max_hours"
 _SURE = 2.0
 """Standard deviations between a forecast and the nearest end of a window."""
 _EARLIEST = 1 / 3
@@ -26,6 +35,11 @@ class Stop:
     """End the run at its last checkpoint; it can be resumed."""
 
     reason: str
+
+
+def is_to_continue(stopped: RunStopped) -> bool:
+    """Tell whether a run only ran out of time: the next job lets it go on."""
+    return stopped.reason.startswith(_LATE)
 
 
 def judge(
@@ -48,7 +62,7 @@ def judge(
         spent: As of ``search.decide``.
     """
     if is_late(goal, spent):
-        return Stop(f"search.max_hours ({goal.max_hours:g}) is over")
+        return Stop(f"{_LATE} ({goal.max_hours:g}) is over")
     if path is None:
         return None  # the run was told what to prune, and will
     targets = [run.refines] if run.refines is not None else open_targets(goal, finished)
@@ -58,6 +72,8 @@ def judge(
         return None
     if not finished or _stops_in_a_row(finished, unfinished, run.target) >= _MOST_STOPS:
         return None
+    if _shows_reach(finished, run):
+        return None
     outlook = Outlook(goal, path, finished, unfinished)
     ends = {target.quantity: outlook.forecast(run, target.quantity) for target in targets}
     if any(_may_hit(goal, target, ends[target.quantity]) for target in targets):
@@ -65,6 +81,15 @@ def judge(
     end = ends[targets[0].quantity]
     low, high = _interval(end)
     return Stop(f"would end between {low:.2%} and {high:.2%}, where no target is left")
+
+
+def _shows_reach(finished: Sequence[FinishedRun], run: UnfinishedRun) -> bool:
+    """Tell whether ``run`` is the first at its end of the path: only it tells what is in reach."""
+    ends = [end for end in (0.0, 1.0) if abs(run.position - end) <= CLOSEST]
+    return any(
+        not any(abs(other.position - end) <= CLOSEST for other in finished if other.is_on_path)
+        for end in ends
+    )
 
 
 def _may_hit(goal: Goal, target: Target, end: Prediction) -> bool:
@@ -82,7 +107,12 @@ def _stops_in_a_row(
     finished: Sequence[FinishedRun], unfinished: Sequence[UnfinishedRun], target: Target | None
 ) -> int:
     """Count the stopped runs aimed at ``target`` since one of them was last seen to its end."""
-    last = max((run.run_id for run in finished if run.target == target), default="")
+    last = max((_number(run.run_id) for run in finished if run.target == target), default=0)
     return sum(
-        not run.is_running and run.target == target and run.run_id > last for run in unfinished
+        not run.is_running and run.target == target and _number(run.run_id) > last
+        for run in unfinished
     )
+
+
+def _number(run_id: str) -> int:
+    return int(run_id.rpartition("-")[2])
