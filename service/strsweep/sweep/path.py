@@ -88,10 +88,10 @@ class SearchPath:
         return self.clock.drive(first, _exact(*self.weight_decay, position))
 
     def _share(self, settings: RunSettings) -> float:
-        if _width(self.weight_decay):
-            return _share(*self.weight_decay, settings.weight_decay)
         low, high = self.threshold_init
         assert settings.threshold_init is not None
+        if _width(self.weight_decay) > _width((-high, -low)):  # the wider tells it best
+            return _share(*self.weight_decay, settings.weight_decay)
         return _share(-low, -high, -settings.threshold_init)
 
 
@@ -104,7 +104,7 @@ def _range(value: object) -> Range:
 
 
 def _width(ends: Range) -> float:
-    return ends[1] - ends[0]
+    return 0.0 if ends[0] == ends[1] else math.log(ends[1] / ends[0])
 
 
 def _between(low: float, high: float, position: float) -> float:

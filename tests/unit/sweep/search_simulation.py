@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,7 +31,7 @@ PROBLEM = Problem(steps_per_epoch=11, weights=69904, dense_macs=452224, weight_s
 """Of digits."""
 IMAGENET = Path(__file__).parents[3] / "jobs/configs/imagenet_resnet50.yaml"
 IMAGENET_PROBLEM = Problem(
-    steps_per_epoch=5005, weights=25_502_912, dense_macs=4_089_184_256, weight_scale=0.013
+    steps_per_epoch=5005, weights=25_502_912, dense_macs=4_089_184_256, weight_scale=0.0229
 )
 """Of ResNet50."""
 
@@ -232,9 +231,7 @@ class Simulated:
         if epoch == self.goal.epochs:
             self.unfinished.remove(now)
             self.finished.append(_ended(now))
-        elif judge(
-            self.goal, self.path, self.finished, self.unfinished, now, spent=self.spent
-        ):
+        elif judge(self.goal, self.path, self.finished, self.unfinished, now, spent=self.spent):
             self.stops += 1
             self._put(now, replace(now, is_running=False))
 
@@ -255,7 +252,3 @@ def _ended(run: UnfinishedRun) -> FinishedRun:
         is_on_path=run.refines is None,
         refines=run.refines,
     )
-
-
-def levels(low: float, high: float) -> tuple[float, float]:
-    return math.log(low / (1 - low)), math.log(high / (1 - high))

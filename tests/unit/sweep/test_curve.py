@@ -1,4 +1,4 @@
-"""The learned curve rises, goes through runs that agree and averages runs that do not."""
+"""The learned curve goes through runs that agree, averages those that do not, knows its error."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from strsweep.sweep.curve import SATURATION, SparsityCurve, logit
+from strsweep.sweep.curve import SATURATION, Shape, SmoothCurve, expit, logit
 
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+unhurried = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A shared machine may be slow; that is no failure."""
 
-inside = st.integers(1, 999).map(lambda n: n / 1000)
-points = st.lists(st.tuples(inside, inside), min_size=2, max_size=12)
+GRID = np.linspace(0.0, 1.0, 101)
+LINE = Shape(
+    candidates=lambda x: np.stack([8 * x - 3, 5 * x - 1], axis=1),
+    priors=np.zeros(2),
+    offset=0.3,
+    tilt=1.0,
+    ripples=((0.1, 0.0), (0.5, 0.0)),
+    length=0.3,
+)
+inside = st.floats(0, 1)
+places = st.lists(inside, min_size=1, max_size=12, unique_by=lambda x: round(x, 2))
 
 
-def rising(pairs: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    """Return distinct positions and distinct sparsities, both rising."""
-    x, y = sorted({a for a, _ in pairs}), sorted({b for _, b in pairs})
-    num = min(len(x), len(y))
-    return x[:num], y[:num]
-
-
-def logistic(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
+def bent(x: np.ndarray) -> np.ndarray:
+    return 7 * x - 2 + 1.2 * x * (1 - x)
 
 
 def test_logit_is_cut_off_near_0_and_1() -> None:
@@ -36,85 +38,111 @@ def test_logit_is_cut_off_near_0_and_1() -> None:
     assert logit(1) == logit(1 - SATURATION) == pytest.approx(math.log(9999))
 
 
-@unhurried
-@given(points)
-def test_curve_goes_through_consistent_runs(pairs: list[tuple[float, float]]) -> None:
-    x, y = rising(pairs)
-    assume(len(x) > 1)
-    curve = SparsityCurve(x, y)
-    assert [curve.position_of(level) for level in y] == pytest.approx(x, abs=1e-6)
+@given(st.floats(-9, 9))
+def test_expit_undoes_logit(level: float) -> None:
+    assert logit(expit(level)) == pytest.approx(level, abs=1e-9)
+
+
+def test_without_observations_it_is_what_is_believed_before() -> None:
+    before = SmoothCurve(LINE).predict(GRID)
+    assert before.mean == pytest.approx(6.5 * GRID - 2)
+    # The candidates are 1 apart at x = 1, so each is 0.5 from the middle.
+    own = 0.3**2 + 1.0**2 + (0.1**2 + 0.5**2) / 2
+    assert before.curve_sd[-1] == pytest.approx(math.sqrt(own + 0.5**2), rel=1e-6)
+
+
+def test_observations_that_follow_a_candidate_are_gone_through() -> None:
+    x = np.linspace(0.1, 0.9, 6)
+    curve = SmoothCurve(LINE, list(x), list(bent(x)))
+    assert curve.predict(x).mean == pytest.approx(bent(x), abs=0.03)
+    between = np.linspace(0.1, 0.9, 40)
+    found = curve.predict(between)
+    assert found.mean == pytest.approx(bent(between), abs=0.1)
+    assert found.curve_sd.max() < 0.2
 
 
 @unhurried
-@given(points, st.lists(inside, min_size=2, max_size=8))
-def test_position_rises_with_sparsity(pairs: list[tuple[float, float]], asked: list[float]) -> None:
-    curve = SparsityCurve([a for a, _ in pairs], [b for _, b in pairs])
-    assume(not curve.is_flat)
-    found = np.array([curve.position_of(level) for level in sorted(asked)])
-    assert np.isfinite(found).all()
-    assert (np.diff(found) >= -1e-9).all()
+@given(places, st.integers(0, 1000))
+def test_mean_rises_and_errors_are_finite(x: list[float], seed: int) -> None:
+    y = np.random.default_rng(seed).normal(0, 3, len(x))
+    found = SmoothCurve(LINE, x, list(y)).predict(GRID)
+    assert (np.diff(found.mean) >= 0).all()
+    assert np.isfinite(found.mean).all()
+    assert (found.curve_sd >= 0).all()
+    assert (found.sd >= found.noise).all()
+    assert found.noise > 0
 
 
 @unhurried
-@given(points)
-def test_order_of_the_runs_does_not_matter(pairs: list[tuple[float, float]]) -> None:
-    pairs = list({a: (a, b) for a, b in pairs}.values())
-    turned = pairs[::-1]
-    one, two = (SparsityCurve(*map(list, zip(*ps, strict=True))) for ps in (pairs, turned))
-    assert one.is_flat == two.is_flat
-    assume(not one.is_flat)
-    assert one.position_of(0.7) == pytest.approx(two.position_of(0.7), rel=1e-9)
+@given(places, st.integers(0, 1000))
+def test_order_of_the_observations_does_not_matter(x: list[float], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y = bent(np.asarray(x)) + rng.normal(0, 0.1, len(x))
+    one = SmoothCurve(LINE, x, list(y)).predict(GRID)
+    two = SmoothCurve(LINE, x[::-1], list(y[::-1])).predict(GRID)
+    assert two.mean == pytest.approx(one.mean, abs=1e-6)
+    assert two.sd == pytest.approx(one.sd, abs=1e-6)
 
 
-@unhurried
-@given(points, inside)
-def test_the_inverse_of_the_inverse_is_the_sparsity(
-    pairs: list[tuple[float, float]], level: float
-) -> None:
-    x, y = rising(pairs)
-    assume(len(x) > 1 and y[0] < level < y[-1] and level not in y)
-    position = SparsityCurve(x, y).position_of(level)
-    assert x[0] < position < x[-1]
-    # The curve that also knows this place puts the same sparsity there again.
-    again = SparsityCurve([*x, position], [*y, level])
-    assert again.position_of(level) == pytest.approx(position, abs=1e-6)
+@pytest.mark.parametrize("count", [3, 5, 8])
+def test_nine_of_ten_new_runs_end_within_the_interval_of_90_percent(count: int) -> None:
+    hits: list[bool] = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        ripple = rng.normal(0, 0.3, 3)
+        drawn = [rng.normal(0, 0.3), rng.normal(0, 1.0), rng.choice([5.0, 8.0])]
+        sd = 0.05 * math.exp(rng.normal(0, 0.7))
+
+        def truth(x: np.ndarray, drawn: list[float] = drawn, ripple: np.ndarray = ripple):
+            waves = sum(a * np.sin((n + 1) * 2.5 * x) for n, a in enumerate(ripple))
+            base = 8 * x - 3 if drawn[2] == 8.0 else 5 * x - 1
+            return base + drawn[0] + drawn[1] * (x - 0.5) + waves
+
+        x, new = rng.uniform(0, 1, count), np.sort(rng.uniform(0, 1, 10))
+        found = SmoothCurve(LINE, list(x), list(truth(x) + rng.normal(0, sd, count))).predict(new)
+        error = truth(new) + rng.normal(0, sd, 10) - found.mean
+        hits += list(np.abs(error) <= 1.645 * found.sd)
+    assert 0.8 <= np.mean(hits) <= 0.98
 
 
-def test_a_logistic_curve_is_known_from_two_runs() -> None:
-    curve = SparsityCurve([0.25, 0.75], [logistic(-1), logistic(3)])
-    for position in (-0.2, 0.0, 0.25, 0.3, 0.5, 0.75, 0.9, 1.1):
-        assert curve.position_of(logistic(8 * position - 3)) == pytest.approx(position)
+def test_runs_that_contradict_each_other_show_the_noise() -> None:
+    x = [0.3, 0.3, 0.5, 0.5, 0.7, 0.7]
+    quiet, loud = (
+        SmoothCurve(LINE, x, [8 * p - 3 + sign * d for p, sign in zip(x, (1, -1) * 3, strict=True)])
+        for d in (0.01, 0.4)
+    )
+    assert quiet.predict(GRID).noise < 0.05
+    assert loud.predict(GRID).noise > 0.2
+    assert loud.predict(np.asarray([0.5])).mean[0] == pytest.approx(1.0, abs=0.15)
 
 
-def test_contradicting_runs_are_pooled_at_their_middle() -> None:
-    low, high = logistic(0.9), logistic(1.1)
-    curve = SparsityCurve([0.0, 0.4, 0.6, 1.0], [logistic(0), high, low, logistic(2)])
-    assert curve.position_of(logistic(1.0)) == pytest.approx(0.5)
-    assert curve.position_of(logistic(0)) == pytest.approx(0)
-    assert curve.position_of(logistic(2)) == pytest.approx(1)
+def test_an_uncertain_observation_weighs_less() -> None:
+    x, y = [0.2, 0.5, 0.8], [8 * 0.2 - 3, 2.0, 8 * 0.8 - 3]
+    sure = SmoothCurve(LINE, x, y).predict(np.asarray([0.5]))
+    unsure = SmoothCurve(LINE, x, y, [0.0, 1.0, 0.0]).predict(np.asarray([0.5]))
+    assert abs(unsure.mean[0] - 1.0) < abs(sure.mean[0] - 1.0)
+    assert unsure.curve_sd[0] > sure.curve_sd[0]
 
 
-def test_line_goes_on_beyond_a_pooled_end() -> None:
-    curve = SparsityCurve([0.0, 0.4, 0.6], [logistic(0), logistic(1.1), logistic(0.9)])
-    assert curve.position_of(logistic(2)) == pytest.approx(1.0)
+def test_a_thousand_observations_are_as_good_as_their_means() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 1, 1000)
+    curve = SmoothCurve(LINE, list(x), list(bent(x) + rng.normal(0, 0.1, 1000)))
+    found = curve.predict(GRID)
+    assert len(curve._x) <= 101  # pyright: ignore[reportPrivateUsage]
+    assert found.mean == pytest.approx(bent(GRID), abs=0.06)
+    assert found.curve_sd[5:-5].max() < 0.04
 
 
-@pytest.mark.parametrize(
-    ("positions", "sparsities"),
-    [([0.5], [0.9]), ([0.2, 0.8], [0.5, 0.5]), ([0.2, 0.8], [0.9, 0.1]), ([0.5, 0.5], [0.1, 0.9])],
-)
-def test_runs_without_a_rise_are_flat(positions: list[float], sparsities: list[float]) -> None:
-    assert SparsityCurve(positions, sparsities).is_flat
+def test_a_hundred_and_one_equal_places_do_no_harm() -> None:
+    found = SmoothCurve(LINE, [0.5] * 150, [1.0] * 150).predict(GRID)
+    assert found.mean[50] == pytest.approx(1.0, abs=0.02)
 
 
-@unhurried
-@given(st.sampled_from([0.0, 0.2, 0.7, 1.0]), st.sets(inside, min_size=2, max_size=12))
-@example(level=1.0, positions={0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 1.0})
-def test_equal_runs_are_flat_however_many(level: float, positions: set[float]) -> None:
-    # The mean of equal numbers can differ from them in the last bit.
-    assert SparsityCurve(list(positions), [level] * len(positions)).is_flat
-
-
-def test_saturated_runs_carry_no_slope() -> None:
-    assert SparsityCurve([0.2, 0.8], [0.99999, 1.0]).is_flat
-    assert SparsityCurve([0.2, 0.8], [0.0, 1e-5]).is_flat
+def test_probability_of_a_window_by_hand() -> None:
+    found = SmoothCurve(LINE).predict(GRID)
+    assert found.probability(-100, 100) == pytest.approx(np.ones(101))
+    middle = found.mean[50]
+    assert found.probability(middle, 100)[50] == pytest.approx(0.5)
+    one_sd = found.probability(middle - found.sd[50], middle + found.sd[50])[50]
+    assert one_sd == pytest.approx(0.6827, abs=1e-4)

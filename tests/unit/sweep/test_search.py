@@ -4,136 +4,64 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
+from search_simulation import (
+    PATH,
+    TARGETS,
+    Simulated,
+    a_goal,
+    finished_run,
+    noisy,
+    smooth,
+    sparsities,
+    unfinished_run,
+)
 
-from strsweep.sweep.curve import logit
-from strsweep.sweep.search import (
+from strsweep.config import Target
+from strsweep.sweep.curve import expit, logit
+from strsweep.sweep.search import decide, out_of_reach
+from strsweep.sweep.state import (
     Decision,
     Finish,
     FinishedRun,
     Goal,
-    OpenRun,
     Propose,
+    Resume,
+    Spent,
+    UnfinishedRun,
     Wait,
-    decide,
-    open_targets,
-    out_of_reach,
 )
 
-TARGETS = (0.8, 0.9, 0.95, 0.98)
-GOAL = Goal(targets=TARGETS, tolerance=0.005, max_runs=40)
 DIGITS = Path(__file__).with_name("digits_curve.csv")
-
-
-@dataclass
-class Simulated:
-    """A sweep whose runs end at once, in the order given by ``last_first``."""
-
-    curve: Callable[[float], float]
-    goal: Goal = GOAL
-    slots: int = 2
-    one_by_one: bool = False
-    last_first: bool = False
-    finished: list[FinishedRun] = field(default_factory=list[FinishedRun])
-    running: list[OpenRun] = field(default_factory=list[OpenRun])
-    positions: list[float] = field(default_factory=list[float])
-
-    def search(self) -> Finish:
-        while True:
-            decision = self._fill()
-            if not self.running:
-                assert isinstance(decision, Finish)
-                return decision
-            for _ in range(1 if self.one_by_one else len(self.running)):
-                self._end(self.running.pop(-1 if self.last_first else 0))
-
-    def _fill(self) -> Decision | None:
-        decision = None
-        while len(self.running) < self.slots:
-            decision = decide(
-                self.goal,
-                self.finished,
-                self.running,
-                spent=len(self.positions),
-                slots=self.slots,
-            )
-            if not isinstance(decision, Propose):
-                break
-            self._start(decision)
-        return decision
-
-    def _start(self, proposed: Propose) -> None:
-        assert 0 <= proposed.position <= 1
-        assert proposed.position not in self.positions, "the same run twice teaches nothing"
-        aimed = [run.target for run in self.running if run.target is not None]
-        assert proposed.target not in aimed, "one target is aimed at by one run at a time"
-        assert proposed.target is None or proposed.target in self.goal.targets
-        assert proposed.reason
-        self.positions.append(proposed.position)
-        self.running.append(OpenRun(position=proposed.position, target=proposed.target))
-
-    def _end(self, run: OpenRun) -> None:
-        self.finished.append(at(run.position, self.curve(run.position), len(self.finished)))
-
-
-def at(position: float, sparsity: float, number: int = 0) -> FinishedRun:
-    return FinishedRun(
-        run_id=f"run-{number + 1:03d}", position=position, sparsity=sparsity, accuracy=0.9
-    )
-
-
-def logistic(level: float) -> float:
-    return 1 / (1 + math.exp(-level))
-
-
-def smooth(low: float, high: float, bend: float = 0.0) -> Callable[[float], float]:
-    """Return a rising curve from logit ``low`` to logit ``high``, bent but smooth."""
-    return lambda p: logistic(low + (high - low) * (p + bend * p * (1 - p)))
-
-
-def noisy(curve: Callable[[float], float], sigma: float, seed: int) -> Callable[[float], float]:
-    rng = np.random.default_rng(seed)
-    return lambda p: logistic(logit(curve(p)) + rng.normal(0, sigma))
+EVERY = Finish("every target is hit")
+BEYOND = Finish("the targets left are out of reach of the ranges")
+NINETY, NINETY_FIVE = sparsities(0.9, 0.95)
 
 
 def decided(
-    finished: list[FinishedRun], running: list[OpenRun], goal: Goal = GOAL, slots: int = 2
+    finished: list[FinishedRun],
+    unfinished: list[UnfinishedRun],
+    goal: Goal | None = None,
+    spent: Spent | None = None,
 ) -> Decision:
-    return decide(goal, finished, running, spent=len(finished) + len(running), slots=slots)
+    known = spent or Spent(runs=len(finished) + len(unfinished))
+    return decide(goal or a_goal(), PATH, finished, unfinished, spent=known)
 
 
-@pytest.mark.parametrize("order", [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("bend", [0.0, 0.5, -0.5])
-@pytest.mark.parametrize(("low", "high"), [(1, 4.5), (-1, 5), (-3, 7), (-6, 6), (1.2, 4)])
-def test_smooth_curve_takes_at_most_ten_runs(
-    low: float, high: float, bend: float, order: tuple[bool, bool]
-) -> None:
-    sweep = Simulated(smooth(low, high, bend), one_by_one=order[0], last_first=order[1])
-    assert sweep.search().reason == "every target is hit"
-    assert open_targets(GOAL, sweep.finished) == []
-    assert len(sweep.positions) <= 10
+@pytest.mark.parametrize(("low", "high"), [(1, 4.5), (-1, 5), (-3, 7), (1.2, 4)])
+def test_smooth_curve_takes_few_runs(low: float, high: float, bend: float) -> None:
+    sweep = Simulated(smooth(low, high, bend))
+    assert sweep.search() == EVERY
+    assert sweep.missed == []
+    # The steeper the curve, the narrower the place of a target on it.
+    assert len(sweep.proposed) <= (14 if high - low < 7 else 20)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_noisy_curve_takes_at_most_fourteen_runs(seed: int) -> None:
-    sweep = Simulated(noisy(smooth(-1, 5, 0.3), 0.02, seed))
-    assert sweep.search().reason == "every target is hit"
-    assert len(sweep.positions) <= 14
-
-
-@pytest.mark.parametrize("slots", [1, 2, 3, 4, 8])
-def test_any_number_of_slots_hits_every_target(slots: int) -> None:
-    sweep = Simulated(noisy(smooth(-1, 5), 0.02, 0), slots=slots, one_by_one=True)
-    assert sweep.search().reason == "every target is hit"
-    assert len(sweep.positions) <= 14
-
-
-def test_recorded_digits_curve_takes_at_most_ten_runs() -> None:
+def test_recorded_digits_curve_takes_few_runs() -> None:
     with DIGITS.open(newline="") as file:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     decay = np.log([row["weight_decay"] for row in rows])
@@ -141,111 +69,136 @@ def test_recorded_digits_curve_takes_at_most_ten_runs() -> None:
     assert len(rows) == 60
     assert (np.diff(decay) > 0).all()
     low, high = math.log(4e-3), math.log(2.4e-2)
-    sweep = Simulated(lambda p: logistic(float(np.interp(low + p * (high - low), decay, level))))
-    assert sweep.search().reason == "every target is hit"
-    assert len(sweep.positions) <= 10
+    sweep = Simulated(lambda p: expit(float(np.interp(low + p * (high - low), decay, level))))
+    assert sweep.search() == EVERY
+    assert len(sweep.proposed) <= 8
 
 
-def test_first_runs_are_spread_evenly() -> None:
-    assert decided([], []) == Propose(position=0.25, target=None, reason="first look at the range")
-    second = decided([], [OpenRun(position=0.25, target=None)])
-    assert isinstance(second, Propose)
-    assert second.position == 0.75
+def test_the_first_run_goes_where_the_clock_expects_a_target() -> None:
+    first = decided([], [])
+    assert isinstance(first, Propose)
+    assert first.target in TARGETS
+    assert first.reason.endswith("expected from the decay clock")
+    # Among the targets, which decay gives 80 to 98 % on the recorded curve: 7e-3 to 1.7e-2.
+    assert 7e-3 < PATH.at(first.position).weight_decay < 1.7e-2
 
 
-def test_search_waits_for_its_first_runs() -> None:
-    running = [OpenRun(position=p, target=None) for p in (0.25, 0.75)]
-    assert decided([], running, slots=2) == Wait()
-    assert decided([at(0.25, 0.5)], running[1:], slots=2) == Wait()
+def test_first_runs_keep_apart_and_aim_at_different_targets() -> None:
+    running: list[UnfinishedRun] = []
+    for number in range(4):
+        proposed = decided([], running)
+        assert isinstance(proposed, Propose)
+        running.append(unfinished_run(proposed.position, proposed.target, number))
+    assert {run.target for run in running} == set(TARGETS)
+    places = sorted(run.position for run in running)
+    assert min(np.diff(places)) > 0.04
+    assert decided([], running) == Wait()
 
 
 def test_search_waits_when_every_target_is_aimed_at() -> None:
-    finished = [at(0.25, 0.5), at(0.75, 0.99)]
-    goal = Goal(targets=(0.9,), tolerance=0.005, max_runs=9)
+    finished = [finished_run(0.25, 0.5), finished_run(0.75, 0.99, 2)]
+    goal = a_goal([NINETY])
     first = decided(finished, [], goal)
     assert isinstance(first, Propose)
-    assert first.target == 0.9
-    assert decided(finished, [OpenRun(position=first.position, target=0.9)], goal) == Wait()
+    assert first.target == NINETY
+    assert decided(finished, [unfinished_run(first.position, NINETY)], goal) == Wait()
 
 
 def test_aim_is_where_the_curve_has_the_target() -> None:
-    finished = [at(0.25, logistic(0)), at(0.75, logistic(4))]
-    goal = Goal(targets=(logistic(1),), tolerance=0.005, max_runs=9)
-    proposed = decided(finished, [], goal)
+    level = smooth(-2, 6)
+    finished = [finished_run(p, level(p), n) for n, p in enumerate((0.2, 0.4, 0.6, 0.8))]
+    proposed = decided(finished, [], a_goal(sparsities(level(0.5))))
     assert isinstance(proposed, Propose)
-    assert proposed.position == pytest.approx(0.375)
-    assert proposed.reason == "between run-001 (50.00%) and run-001 (98.20%)"
+    assert proposed.position == pytest.approx(0.5, abs=0.02)
+    assert proposed.reason.endswith("expected from 4 runs")
 
 
-def test_aim_beyond_the_runs_says_so() -> None:
-    finished = [at(0.25, logistic(0)), at(0.75, logistic(4))]
-    goal = Goal(targets=(logistic(5),), tolerance=0.001, max_runs=9)
-    proposed = decided(finished, [], goal)
-    assert isinstance(proposed, Propose)
-    assert proposed.position == pytest.approx(0.875)
-    assert proposed.reason == "beyond run-001 (98.20%)"
+def test_search_ends_when_every_target_is_hit_and_nothing_runs() -> None:
+    finished = [
+        finished_run(0.1 * index, target.sparsity or 0.0, index)
+        for index, target in enumerate(TARGETS)
+    ]
+    assert decided(finished, []) == EVERY
+    resting = unfinished_run(0.9, TARGETS[3], epochs=10, is_running=False)
+    assert decided(finished, [resting]) == EVERY
 
 
-def test_search_ends_when_every_target_is_hit_even_with_runs_under_way() -> None:
-    finished = [at(0.1 * index, target) for index, target in enumerate(TARGETS)]
-    running = [OpenRun(position=0.9, target=0.98)]
-    assert decided(finished, running) == Finish("every target is hit")
-
-
-def test_distance_of_exactly_the_tolerance_is_a_hit() -> None:
-    assert at(0.5, 0.75).hits(0.5, 0.25)
-    assert not at(0.5, 0.7501).hits(0.5, 0.25)
-
-
-def test_spent_budget_waits_for_the_last_run_and_ends() -> None:
-    goal = Goal(targets=(0.9,), tolerance=1e-6, max_runs=3)
-    finished = [at(0.2, 0.5), at(0.8, 0.99)]
-    running = [OpenRun(position=0.5, target=0.9)]
-    assert decide(goal, finished, running, spent=3, slots=2) == Wait()
-    ended = decide(goal, finished, [], spent=3, slots=2)
-    assert ended == Finish("search.max_runs (3) is spent")
+def test_spent_runs_wait_for_the_last_one_and_end() -> None:
+    goal = a_goal([NINETY], tolerance=1e-6, max_runs=3)
+    finished = [finished_run(0.2, 0.5), finished_run(0.8, 0.99, 2)]
+    spent = Spent(runs=3)
+    assert decided(finished, [unfinished_run(0.5, NINETY)], goal, spent) == Wait()
+    assert decided(finished, [], goal, spent) == Finish("search.max_runs (3) is spent")
 
 
 @pytest.mark.parametrize("max_runs", [1, 2, 5])
 def test_never_more_runs_than_allowed(max_runs: int) -> None:
-    goal = Goal(targets=(0.9,), tolerance=1e-12, max_runs=max_runs)
+    goal = a_goal([NINETY], tolerance=1e-12, max_runs=max_runs)
     sweep = Simulated(smooth(-1, 5, 0.5), goal=goal)
-    assert sweep.search().reason == f"search.max_runs ({max_runs}) is spent"
-    assert len(sweep.positions) == max_runs
+    assert sweep.search() == Finish(f"search.max_runs ({max_runs}) is spent")
+    assert len(sweep.proposed) == max_runs
 
 
 @pytest.mark.parametrize(("low", "high"), [(-2, 3), (-4, 0), (3, 8), (5, 9)])
 def test_targets_out_of_reach_end_the_search_early(low: float, high: float) -> None:
     sweep = Simulated(smooth(low, high))
-    assert sweep.search() == Finish("the targets left are out of reach of the ranges")
-    assert len(sweep.positions) <= 10
-    for target in open_targets(GOAL, sweep.finished):
-        assert out_of_reach(target, sweep.finished)
-        assert not logistic(low) + 0.005 <= target <= logistic(high) - 0.005
+    assert sweep.search() == BEYOND
+    assert len(sweep.proposed) <= 14
+    for target in sweep.missed:
+        assert out_of_reach(sweep.goal, target, sweep.finished)
+        assert not expit(low) + 0.005 <= (target.sparsity or 0) <= expit(high) - 0.005
 
 
 @pytest.mark.parametrize("level", [0.0, 0.2, 1.0])
-def test_curve_that_is_flat_at_both_ends_is_out_of_reach(level: float) -> None:
+def test_a_flat_curve_is_out_of_reach(level: float) -> None:
     sweep = Simulated(lambda _: level)
-    assert sweep.search() == Finish("the targets left are out of reach of the ranges")
-    assert len(sweep.positions) <= 6
+    assert sweep.search() == BEYOND
+    assert len(sweep.proposed) <= 8
 
 
-def test_step_from_0_to_1_spends_the_budget_without_repeating() -> None:
-    sweep = Simulated(lambda p: float(p > 0.61803))
-    assert sweep.search() == Finish("search.max_runs (40) is spent")
-    assert len(set(sweep.positions)) == 40
+def test_a_step_from_0_to_1_ends_without_repeating() -> None:
+    sweep = Simulated(lambda p: float(p > 0.61803), goal=a_goal(max_runs=12))
+    assert sweep.search() != EVERY
+    positions = [proposed.position for proposed in sweep.proposed]
+    assert len(set(positions)) == len(positions) == 12
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_great_noise_never_repeats_a_run(seed: int) -> None:
-    goal = Goal(targets=TARGETS, tolerance=1e-5, max_runs=40)
-    sweep = Simulated(noisy(smooth(-1, 5), 0.5, seed), goal=goal, slots=3, one_by_one=True)
-    sweep.search()
-    assert len(set(sweep.positions)) == len(sweep.positions)
+def test_great_noise_is_told_and_repeats_no_run() -> None:
+    goal = a_goal([NINETY], tolerance=1e-5)
+    sweep = Simulated(noisy(smooth(-1, 5), 0.5, seed=0), goal=goal)
+    assert "runs scatter more" in sweep.search().reason
+    positions = [proposed.position for proposed in sweep.proposed]
+    assert len(set(positions)) == len(positions) < 40
 
 
 def test_failed_runs_are_spent_but_known_to_nobody() -> None:
-    again = decide(GOAL, [], [], spent=1, slots=2)
-    assert isinstance(again, Propose)
-    assert decide(GOAL, [], [], spent=40, slots=2) == Finish("search.max_runs (40) is spent")
+    assert isinstance(decided([], [], spent=Spent(runs=1)), Propose)
+    assert decided([], [], spent=Spent(runs=40)) == Finish("search.max_runs (40) is spent")
+
+
+def test_a_stopped_run_goes_on_when_a_target_opens_where_it_would_end() -> None:
+    level = smooth(-2, 6)
+    places = (0.2, 0.35, 0.5, 0.65, 0.8)
+    finished = [finished_run(p, level(p), n) for n, p in enumerate(places)]
+    end = level(0.57)
+    resting = unfinished_run(0.57, NINETY, final=end, epochs=20, is_running=False)
+    goal = a_goal(sparsities(level(0.2), level(0.5)))
+    assert decided(finished, [resting], goal) == EVERY
+    opened = Target(sparsity=end)
+    more = a_goal([*goal.targets, opened])
+    resumed = decided(finished, [resting], more)
+    assert resumed == Resume(
+        run_id="run-099", target=opened, reason=f"stopped early, may end at {opened}"
+    )
+    far = a_goal([*goal.targets, Target(sparsity=level(0.72))])
+    assert isinstance(decided(finished, [resting], far), Propose)
+
+
+def test_one_run_can_serve_two_targets_near_each_other() -> None:
+    level = smooth(-2, 6)
+    finished = [finished_run(p, level(p), n) for n, p in enumerate((0.2, 0.4, 0.6, 0.8))]
+    lower, upper = level(0.495), level(0.505)
+    goal = a_goal(sparsities(lower, upper), tolerance=0.02)
+    proposed = decided(finished, [], goal)
+    assert isinstance(proposed, Propose)
+    assert upper - 0.02 < level(proposed.position) < lower + 0.02
