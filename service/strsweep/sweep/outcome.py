@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from strsweep.config import Target
 from strsweep.sweep.search import out_of_reach
 from strsweep.sweep.state import FinishedRun, Goal
+from strsweep.sweep.window import Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +56,12 @@ def _advice(
         reached = closest.pruned(target.quantity)
         end = "raise the upper" if miss < 0 else "lower the lower"
         return f"the ranges end at {reached:.2%}: {end} end of {goal.searched}"
-    return (
-        f"raise search.max_runs above {goal.max_runs} and run the same command again, "
-        f"or accept search.tolerance {_rounded_up(abs(miss))}"
-    )
+    more = f"raise search.max_runs above {goal.max_runs} and run the same command again"
+    wider = _rounded_up(abs(miss))
+    window = Window.around(goal.pruned(target), float(wider))
+    if closest.pruned(target.quantity) not in window:  # landing would have to prune too much
+        return more
+    return f"{more}, or accept search.tolerance {wider}"
 
 
 def _rounded_up(value: float) -> str:

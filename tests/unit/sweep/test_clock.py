@@ -1,4 +1,4 @@
-"""One law of the decay clock orders the paper's models, and foretells settings of other schedules."""
+"""One law of the decay clock orders the paper's models, and tells settings of other schedules."""
 
 from __future__ import annotations
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from strsweep.config import RunSettings
+from strsweep.config import RunSettings, Target
 from strsweep.sweep.outcome import TargetOutcome
-from strsweep.sweep.search import FinishedRun
+from strsweep.sweep.state import FinishedRun
 from strsweep.sweep.status import clock, describe, describe_target, percent
 
 RUN = FinishedRun(run_id="run-004", position=0.5, sparsity=0.89876, accuracy=0.97)
@@ -60,5 +60,7 @@ def test_describe_names_the_settings_there_are() -> None:
     ],
 )
 def test_describe_target(run: FinishedRun | None, closest: FinishedRun | None, text: str) -> None:
-    state = TargetOutcome(target=0.9, run=run, closest=closest, advice="")
+    target = Target(sparsity=0.9)
+    miss = None if closest is None else closest.sparsity - 0.9
+    state = TargetOutcome(target=target, run=run, closest=closest, miss=miss, advice="")
     assert describe_target(state) == text

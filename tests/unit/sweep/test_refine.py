@@ -1,0 +1,114 @@
+"""Once every target is hit, further runs look for accuracy with other threshold inits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from search_simulation import (
+    PATH,
+    PROBLEM,
+    Simulated,
+    a_goal,
+    digits,
+    finished_run,
+    smooth,
+    sparsities,
+    unfinished_run,
+)
+
+from strsweep.config import Target
+from strsweep.sweep.outcome import outcomes
+from strsweep.sweep.path import SearchPath
+from strsweep.sweep.search import decide
+from strsweep.sweep.state import (
+    Decision,
+    Finish,
+    FinishedRun,
+    Goal,
+    Propose,
+    Spent,
+    UnfinishedRun,
+    Wait,
+)
+
+LEVEL = smooth(-2, 6)
+TWO = LEFT, RIGHT = sparsities(0.9, 0.95)
+KNOWN = [finished_run(p, LEVEL(p), n) for n, p in enumerate((0.2, 0.4, 0.6, 0.8), start=1)]
+HITS = [*KNOWN, finished_run(0.525, 0.9, 5), finished_run(0.618, 0.95, 6)]
+
+
+def decided(
+    goal: Goal,
+    finished: list[FinishedRun] = HITS,
+    unfinished: tuple[UnfinishedRun, ...] = (),
+    path: SearchPath = PATH,
+) -> Decision:
+    spent = Spent(runs=len(finished) + len(unfinished))
+    return decide(goal, path, finished, unfinished, spent=spent)
+
+
+def test_the_first_one_starts_four_times_as_low_with_the_same_drive() -> None:
+    proposed = decided(a_goal(TWO, refine=1))
+    assert isinstance(proposed, Propose)
+    assert (proposed.target, proposed.refines) == (None, LEFT)
+    assert proposed.threshold_init == -40.0
+    assert proposed.reason == "more accuracy at 90 %"
+    assert LEVEL(proposed.position) == pytest.approx(0.9, abs=0.005)
+    settings = PATH.off_path(proposed.position, -40.0)
+    assert settings is not None
+    drive = PATH.clock.drive(-40.0, settings.weight_decay)
+    assert drive == pytest.approx(PATH.drives(np.asarray([proposed.position]))[0], abs=1e-3)
+
+
+def test_targets_take_turns_and_no_init_is_tried_twice() -> None:
+    sweep = Simulated(LEVEL, a_goal(TWO, refine=7), slots=1)
+    assert sweep.search() == Finish("every target is hit")
+    tried = [(run.refines, run.threshold_init) for run in sweep.proposed if run.refines]
+    assert [target for target, _ in tried] == [*TWO, *TWO, *TWO, LEFT]
+    assert len(set(tried)) == 7
+    assert all(first is not None and first < 0 for _, first in tried)
+
+
+def test_a_run_under_way_counts_and_is_waited_for() -> None:
+    goal = a_goal(TWO, refine=1)
+    running = unfinished_run(0.525, None, refines=LEFT)
+    assert decided(goal, unfinished=(running,)) == Wait()
+    resting = replace(running, is_running=False)
+    assert decided(goal, unfinished=(resting,)) == Finish("every target is hit")
+
+
+def test_nothing_is_refined_before_every_target_is_hit() -> None:
+    proposed = decided(a_goal(TWO, refine=3), HITS[:5])
+    assert isinstance(proposed, Propose)
+    assert (proposed.target, proposed.refines) == (RIGHT, None)
+
+
+def test_refining_keeps_to_the_limits() -> None:
+    ended = decided(a_goal(TWO, refine=3, max_runs=6))
+    assert ended == Finish("every target is hit; search.max_runs (6) is spent")
+    ended = decided(a_goal(TWO, refine=3, max_epochs=20))
+    assert isinstance(ended, Finish)
+    assert "search.max_epochs (20)" in ended.reason
+
+
+def test_where_no_other_init_is_possible_it_says_so() -> None:
+    apart = SearchPath.of(digits("sparsity.threshold_decay=1e-2"), PROBLEM)
+    ended = decided(a_goal(TWO, refine=3), path=apart)
+    assert ended == Finish("every target is hit; no other threshold init is left to try")
+
+
+def test_the_more_accurate_run_is_delivered() -> None:
+    better = finished_run(0.53, 0.902, 7, accuracy=0.95, is_on_path=False, refines=LEFT)
+    states = outcomes(a_goal(TWO), [*HITS, better])
+    assert states[0].run == better
+    assert states[1].run == HITS[5]
+
+
+def test_a_run_off_the_path_tells_less_of_it_and_nothing_of_its_ends() -> None:
+    goal = a_goal([Target(sparsity=0.9), Target(sparsity=0.999)])
+    off = finished_run(1.0, 0.95, 7, is_on_path=False)
+    assert decided(goal, [*HITS, off]) != Finish("the targets left are out of reach of the ranges")
+    on = replace(off, is_on_path=True)
+    assert decided(goal, [*HITS, on]) == Finish("the targets left are out of reach of the ranges")
