@@ -18,7 +18,7 @@ from strsweep.training.schedule import decay_clock
 
 FloatArray = npt.NDArray[np.float64]
 
-_BITING_SHARE = 0.15
+_BITING_SHARE = 0.25
 """Thresholds prune from about this share of the median weight on."""
 _REFERENCE = (0.67, 165.0, 69_904)
 """Hardness, clock and weights of digits_cnn on digits in 30 epochs, from 60 runs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property, lru_cache, partial
+from itertools import product
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from strsweep.sweep.state import FinishedRun, Goal, Snapshot, UnfinishedRun
 
 _HARDER, _HARDER_SPREAD = np.linspace(-1.8, 1.8, 13), 0.6
 """How wrong the expected hardness may be, as a logarithm; two thirds are within the spread."""
+_LATER, _LATER_SPREAD = np.linspace(-0.3, 0.3, 7), 0.15
+"""By how much more drive thresholds may begin to bite."""
 _RIPPLES = ((0.1, 0.0), (0.3, 0.0))
 _OFF_PATH_SD = 0.3
 """Runs with another threshold init follow the same law to about this, in logit."""
@@ -119,7 +122,7 @@ class Outlook:
     def _shape(self) -> Shape:
         return Shape(
             candidates=partial(_laws, self._path),
-            priors=-0.5 * (_HARDER / _HARDER_SPREAD) ** 2,
+            priors=_PRIORS,
             offset=0.1,
             tilt=0.3,
             ripples=_RIPPLES,
@@ -133,10 +136,16 @@ def _after(epoch: int, trajectory: Sequence[Snapshot]) -> Snapshot | None:
     return next((snapshot for snapshot in trajectory if snapshot.epoch == epoch), None)
 
 
+_ROWS = np.asarray(list(product(_HARDER, _LATER)))
+"""Every way in which the law may be off, one per row."""
+_PRIORS = -0.5 * ((_ROWS / (_HARDER_SPREAD, _LATER_SPREAD)) ** 2).sum(axis=1)
+
+
 def _laws(path: SearchPath, positions: FloatArray) -> FloatArray:
-    """Return the level at every position, shape [n], for every hardness, shape [n, hardnesses]."""
-    drives = _drives(path, positions.tobytes())[:, None]
-    levels = level_at(drives, path.clock.hardness * np.exp(_HARDER))
+    """Return the level at every position, shape [n], by every law, shape [n, laws]."""
+    harder, later = _ROWS.T
+    drives = _drives(path, positions.tobytes())[:, None] - later
+    levels = level_at(drives, path.clock.hardness * np.exp(harder))
     return np.clip(levels, logit(0.0), logit(1.0))
 
 
