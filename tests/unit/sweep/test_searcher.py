@@ -7,15 +7,26 @@ from typing import Any
 
 import pytest
 from ray.tune.search import Searcher
+from search_simulation import PROBLEM, digits, macs_pruned, trajectory
 
-from strsweep.config import Experiment, load_experiment
+from strsweep.config import Experiment, RunSettings, Target
 from strsweep.errors import EveryRunFailedError
-from strsweep.journal import Journal, RunFailed, RunFinished, replay
+from strsweep.journal import (
+    EpochFinished,
+    Journal,
+    RunFailed,
+    RunFinished,
+    RunProposed,
+    RunResumed,
+    RunStopped,
+    SweepRecord,
+    SweepStarted,
+    replay,
+)
 from strsweep.storage import SweepStorage
-from strsweep.sweep.search import Goal
+from strsweep.sweep.early_stop import EarlyStop
 from strsweep.sweep.searcher import TargetSearcher
 
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 GMP = ("sparsity.mode=gmp", "sparsity.budget=uniform", "search.weight_decay=1e-4")
 
 
@@ -27,13 +38,30 @@ class Sweep:
         self.journal = Journal(SweepStorage.of(self.experiment()))
 
     def experiment(self, *overrides: str) -> Experiment:
-        return load_experiment(DIGITS, [f"storage.path={self.folder}", *self.overrides, *overrides])
+        return digits(f"storage.path={self.folder}", *self.overrides, *overrides)
 
-    def job(self, *overrides: str, slots: int = 2) -> TargetSearcher:
-        return TargetSearcher(self.experiment(*overrides), self.journal, slots)
+    @property
+    def record(self) -> SweepRecord:
+        return replay(self.journal.read())
+
+    def job(self, *overrides: str) -> TargetSearcher:
+        experiment = self.experiment(*overrides)
+        dumped = experiment.model_dump(mode="json")
+        self.journal.append(SweepStarted(experiment=dumped, version="0", problem=PROBLEM))
+        return TargetSearcher(experiment, self.journal)
+
+    def train(self, run_id: str, final: float, last: int = 30) -> None:
+        """Write the epochs that are left until ``last``."""
+        done = len(self.record.runs[run_id].epochs)
+        for snapshot in trajectory(final, last)[done:]:
+            macs = (1 - snapshot.macs_pruned) * PROBLEM.dense_macs
+            metrics = {"epoch": snapshot.epoch, "sparsity": snapshot.sparsity, "macs": macs}
+            self.journal.append(EpochFinished(run_id=run_id, metrics=metrics))
 
     def finish(self, searcher: TargetSearcher, trial_id: str, run_id: str, sparsity: float) -> None:
-        metrics = {"sparsity": sparsity, "accuracy": 0.9}
+        self.train(run_id, sparsity)
+        macs = (1 - macs_pruned(sparsity)) * PROBLEM.dense_macs
+        metrics = {"sparsity": sparsity, "accuracy": 0.9, "macs": macs}
         self.journal.append(
             RunFinished(run_id=run_id, metrics=metrics, layers=(), checkpoint="runs/x")
         )
@@ -51,6 +79,7 @@ def suggested(run: int, sparsity: float) -> dict[str, Any]:
         "threshold_init": None,
         "weight_decay": 1e-4,
         "sparsity": sparsity,
+        "macs": None,
     }
 
 
@@ -65,9 +94,9 @@ def test_gmp_takes_one_run_per_target(gmp: Sweep) -> None:
     assert searcher.suggest("t5") == Searcher.FINISHED
     assert searcher.stopped == "every target is hit"
     assert searcher.is_over()
-    runs = replay(gmp.journal.read()).runs.values()
+    runs = gmp.record.runs.values()
     assert [(run.proposed.target, run.proposed.reason) for run in runs] == [
-        (target, "told exactly") for target in (0.8, 0.9, 0.95, 0.98)
+        (Target(sparsity=share), "told exactly") for share in (0.8, 0.9, 0.95, 0.98)
     ]
 
 
@@ -105,7 +134,7 @@ def test_a_run_that_failed_is_repeated_until_three_in_a_row(gmp: Sweep) -> None:
     assert isinstance(searcher.failure, EveryRunFailedError)
     assert "the last 3 runs failed; the last one: it left no result" in str(searcher.failure)
     assert searcher.suggest("t4") == Searcher.FINISHED
-    failures = [run.failed for run in replay(gmp.journal.read()).runs.values()]
+    failures = [run.failed for run in gmp.record.runs.values()]
     assert [
         failed is not None and failed.reason.split(":")[0].split(";")[0] for failed in failures
     ] == [
@@ -150,27 +179,186 @@ def test_after_too_many_failures_runs_under_way_may_end(gmp: Sweep) -> None:
     assert searcher.failure is None
 
 
+def proposed(config: dict[str, Any] | str | None) -> dict[str, Any]:
+    assert isinstance(config, dict)
+    return config
+
+
 def test_str_searches_its_range(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, "search.targets=[0.9]")
     searcher = sweep.job()
-    one, two = searcher.suggest("a"), searcher.suggest("b")
-    assert searcher.suggest("c") is None
-    assert isinstance(one, dict)
-    assert isinstance(two, dict)
-    # A quarter and three quarters of the way from 4e-3 to 2.4e-2, in logarithms.
-    assert one["weight_decay"] == pytest.approx(4e-3 * 6**0.25, rel=1e-5)
-    assert two["weight_decay"] == pytest.approx(4e-3 * 6**0.75, rel=1e-5)
+    one = proposed(searcher.suggest("a"))
+    assert searcher.suggest("b") is None  # one run at a time aims at a target
+    assert 4e-3 <= one["weight_decay"] <= 2.4e-2
     assert (one["threshold_init"], one["sparsity"]) == (-10, None)
     sweep.finish(searcher, "a", one["run_id"], 0.7)
+    two = proposed(searcher.suggest("b"))
+    assert two["weight_decay"] > one["weight_decay"]
     sweep.finish(searcher, "b", two["run_id"], 0.97)
-    aimed = searcher.suggest("c")
-    assert isinstance(aimed, dict)
-    assert one["weight_decay"] < aimed["weight_decay"] < two["weight_decay"]
-    proposed = replay(sweep.journal.read()).runs["run-003"].proposed
-    assert (proposed.target, proposed.reason) == (
-        0.9,
-        "between run-001 (70.00%) and run-002 (97.00%)",
+    three = proposed(searcher.suggest("c"))
+    assert one["weight_decay"] < three["weight_decay"] < two["weight_decay"]
+    found = sweep.record.runs["run-003"].proposed
+    assert found.target == Target(sparsity=0.9)
+    assert found.reason.endswith("expected from 2 runs")
+
+
+def test_a_new_job_decides_as_the_old_one_would(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    searcher = sweep.job()
+    for trial, final in (("a", 0.97), ("b", 0.7), ("c", 0.85)):
+        sweep.finish(searcher, trial, proposed(searcher.suggest(trial))["run_id"], final)
+    again = sweep.job()
+    decisions = [job._decide(sweep.record) for job in (searcher, again)]  # pyright: ignore
+    assert decisions[0] == decisions[1]
+    assert again.suggest("d") == {
+        "run_id": "run-004",
+        **sweep.record.runs["run-004"].proposed.settings.model_dump(),
+    }
+
+
+def stopped_run(sweep: Sweep) -> tuple[TargetSearcher, dict[str, Any]]:
+    """Return a sweep whose fourth run was stopped at epoch 20, on its way to 60 %."""
+    searcher = sweep.job()
+    for trial, final in (("a", 0.97), ("b", 0.7), ("c", 0.9)):
+        sweep.finish(searcher, trial, proposed(searcher.suggest(trial))["run_id"], final)
+    config = proposed(searcher.suggest("d"))
+    sweep.train(config["run_id"], 0.6, last=10)
+    sweep.train(config["run_id"], 0.6, last=20)
+    assert searcher.stops(config["run_id"], 20)
+    searcher.on_trial_complete("d")
+    return searcher, config
+
+
+def test_a_run_without_hope_is_stopped_and_noted(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    searcher, config = stopped_run(sweep)
+    run = sweep.record.runs[config["run_id"]]
+    assert run.stopped is not None
+    assert (run.stopped.epoch, run.failed, run.finished) == (20, None, None)
+    assert "no target is left" in run.stopped.reason
+    assert not run.is_open
+    assert searcher.failure is None
+    # It is not what a new job goes on with, as long as it serves nothing.
+    assert proposed(sweep.job().suggest("e"))["run_id"] == "run-005"
+
+
+def test_a_stopped_run_goes_on_when_its_end_is_asked_for(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    _, config = stopped_run(sweep)
+    more = sweep.job("search.targets=[0.9, 0.6]", "search.tolerance=0.02")
+    assert not more.is_over()
+    assert more.suggest("e") == config
+    run = sweep.record.runs[config["run_id"]]
+    assert (run.stopped, run.is_open, run.target) == (None, True, Target(sparsity=0.6))
+    sweep.finish(more, "e", config["run_id"], 0.6)
+    assert more.is_over()
+    assert more.stopped == "every target is hit"
+
+
+def test_the_last_epoch_is_never_a_stop(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "search.max_hours=1e-9")
+    searcher = sweep.job()
+    sweep.journal.append(
+        RunProposed(
+            run_id="run-001",
+            settings=RunSettings(threshold_init=-10, weight_decay=1e-2),
+            target=None,
+            reason="",
+        )
     )
+    assert searcher.stops("run-001", 29)
+    assert not searcher.stops("run-001", 30)
+
+
+@pytest.mark.parametrize("overrides", [(), GMP])
+def test_a_run_that_ran_out_of_time_is_continued_by_the_next_job(
+    overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    sweep = Sweep(tmp_path, *overrides, "search.targets=[0.9]")
+    searcher = sweep.job("search.max_hours=1")
+    config = proposed(searcher.suggest("a"))
+    sweep.train("run-001", 0.9, last=10)
+    assert not searcher.stops("run-001", 10)
+    searcher._started -= 3600  # pyright: ignore[reportPrivateUsage] - an hour passes
+    assert searcher.stops("run-001", 10)
+    searcher.on_trial_complete("a")
+    assert searcher.suggest("b") == Searcher.FINISHED
+    assert searcher.stopped == "search.max_hours (1) is over"
+
+    following = sweep.job("search.max_hours=1")
+    assert not following.is_over()
+    assert following.suggest("a") == config
+    events = sweep.journal.read()
+    (resumed,) = [event for event in events if isinstance(event, RunResumed)]
+    assert resumed.target == Target(sparsity=0.9)
+    assert sum(isinstance(event, RunStopped) for event in events) == 1
+    sweep.finish(following, "a", "run-001", 0.9)
+    assert following.is_over()
+
+
+def test_epochs_are_counted_over_all_jobs(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "search.targets=[0.9]", "search.max_epochs=75")
+    searcher = sweep.job()
+    sweep.finish(searcher, "a", proposed(searcher.suggest("a"))["run_id"], 0.5)
+    again = sweep.job()
+    sweep.finish(again, "b", proposed(again.suggest("b"))["run_id"], 0.7)
+    assert again.suggest("c") == Searcher.FINISHED
+    assert again.stopped == "search.max_epochs (75) leaves no room for another run"
+
+
+def test_adopted_runs_cost_nothing(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "search.targets=[0.9]", "search.max_runs=1", "search.max_epochs=30")
+    searcher = sweep.job()
+    sweep.journal.append(
+        RunProposed(
+            run_id="run-001",
+            settings=RunSettings(threshold_init=-10, weight_decay=1e-2),
+            target=None,
+            reason="",
+            adopted_from="other/run-001",
+        )
+    )
+    sweep.train("run-001", 0.95)
+    metrics = {"sparsity": 0.95, "accuracy": 0.9, "macs": 1e4}
+    sweep.journal.append(RunFinished(run_id="run-001", metrics=metrics, layers=(), checkpoint="x"))
+    config = proposed(searcher.suggest("a"))
+    assert config["weight_decay"] < 1e-2
+    assert searcher.suggest("b") is None
+    sweep.finish(searcher, "a", "run-002", 0.8)
+    assert searcher.suggest("b") == Searcher.FINISHED
+    assert searcher.stopped == "search.max_runs (1) is spent"
+
+
+def test_refining_starts_other_threshold_inits(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "search.targets=[0.9]", "search.refine=1")
+    searcher = sweep.job()
+    first = proposed(searcher.suggest("a"))
+    sweep.finish(searcher, "a", "run-001", 0.9)
+    second = proposed(searcher.suggest("b"))
+    assert second["threshold_init"] == -40
+    assert second["weight_decay"] > first["weight_decay"]
+    run = sweep.record.runs["run-002"].proposed
+    assert (run.target, run.refines) == (None, Target(sparsity=0.9))
+    sweep.finish(searcher, "b", "run-002", 0.93)
+    assert searcher.suggest("c") == Searcher.FINISHED
+
+
+class Trial:
+    def __init__(self, run_id: str) -> None:
+        self.config = {"run_id": run_id}
+
+
+def test_tune_stops_what_the_searcher_says(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    searcher = sweep.job()
+    for trial, final in (("a", 0.97), ("b", 0.7), ("c", 0.9)):
+        sweep.finish(searcher, trial, proposed(searcher.suggest(trial))["run_id"], final)
+    run_id = proposed(searcher.suggest("d"))["run_id"]
+    scheduler = EarlyStop(searcher)
+    sweep.train(run_id, 0.6, last=5)
+    assert scheduler.on_trial_result(None, Trial(run_id), {"epoch": 5}) == EarlyStop.CONTINUE
+    sweep.train(run_id, 0.6, last=20)
+    assert scheduler.on_trial_result(None, Trial(run_id), {"epoch": 20.0}) == EarlyStop.STOP
 
 
 def test_tune_gets_the_file_it_wants_and_nothing_is_restored_from_it(
@@ -184,19 +372,3 @@ def test_tune_gets_the_file_it_wants_and_nothing_is_restored_from_it(
     again = gmp.job()
     again.restore(str(tmp_path / "searcher"))
     assert again.suggest("b") == suggested(1, 0.8)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "searched"),
-    [
-        ((), "search.weight_decay"),
-        (
-            ("search.weight_decay=1e-3", "search.threshold_init=[-20, -5]"),
-            "search.threshold_init",
-        ),
-    ],
-)
-def test_the_goal_names_what_is_searched(
-    overrides: tuple[str, ...], searched: str, tmp_path: Path
-) -> None:
-    assert Goal.of(Sweep(tmp_path, *overrides).experiment()).searched == searched
