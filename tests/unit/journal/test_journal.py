@@ -11,7 +11,7 @@ from typing import get_args
 
 import pytest
 
-from strsweep.config import RunSettings
+from strsweep.config import Problem, RunSettings, Target
 from strsweep.errors import JournalError
 from strsweep.journal import (
     EpochFinished,
@@ -19,10 +19,13 @@ from strsweep.journal import (
     ImagesUnreadable,
     Journal,
     LayerRow,
+    ModelLanded,
     ModelPublished,
     RunFailed,
     RunFinished,
     RunProposed,
+    RunResumed,
+    RunStopped,
     SweepStarted,
     replay,
 )
@@ -39,18 +42,38 @@ LAYER = LayerRow(
     macs=40,
     threshold=None,
 )
+PROBLEM = Problem(steps_per_epoch=11, weights=69904, dense_macs=452224, weight_scale=0.0245)
+NINETY, FEW_MACS = Target(sparsity=0.9), Target(macs=0.05)
 EVENTS: list[Event] = [
     SweepStarted(time=1.0, experiment={"name": "a\nb", "search": {"targets": [0.9]}}, version="0"),
+    SweepStarted(time=1.5, experiment={}, version="0", problem=PROBLEM),
     RunProposed(time=2.0, run_id="run-001", settings=SETTINGS, target=None, reason="\u00e4 look"),
-    RunProposed(time=2.5, run_id="run-002", settings=SETTINGS, target=0.9, reason="between"),
+    RunProposed(time=2.5, run_id="run-002", settings=SETTINGS, target=NINETY, reason="between"),
+    RunProposed(
+        time=2.6, run_id="run-003", settings=SETTINGS, target=None, reason="", refines=FEW_MACS
+    ),
+    RunProposed(
+        time=2.7, run_id="run-004", settings=SETTINGS, target=None, reason="", adopted_from="a/b"
+    ),
     EpochFinished(time=3.0, run_id="run-001", metrics={"epoch": 1, "train_loss": 1 / 3}),
+    RunStopped(time=3.5, run_id="run-001", epoch=1, reason="would end elsewhere"),
+    RunResumed(time=3.6, run_id="run-001", target=FEW_MACS, reason="may end there"),
     RunFinished(
         time=4.0, run_id="run-001", metrics={"sparsity": 0.1}, layers=(LAYER,), checkpoint="c/1"
     ),
     ImagesUnreadable(time=4.5, run_id="run-002", names=("a/b.jpg",)),
     RunFailed(time=5.0, run_id="run-002", reason="out of memory"),
+    ModelLanded(
+        time=5.5,
+        target=FEW_MACS,
+        run_id="run-001",
+        checkpoint="landed/macs-5/run-001",
+        metrics={"macs": 22611.0},
+        layers=(LAYER,),
+        shift=-0.125,
+    ),
     ModelPublished(
-        time=6.0, target=0.9, run_id="run-001", folder="f", model_uri="models:/m/1", version="1"
+        time=6.0, target=NINETY, run_id="run-001", folder="f", model_uri="models:/m/1", version="1"
     ),
 ]
 
@@ -76,11 +99,40 @@ def test_the_examples_show_every_kind_of_event() -> None:
     assert {type(event) for event in EVENTS} == set(get_args(union))
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.event)
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: f"{event.event}-{event.time}")
 def test_event_is_read_as_it_was_written(storage: SweepStorage, event: Event) -> None:
     Journal(storage).append(event)
     assert Journal(storage).read() == [event]
     assert storage.read("journal/sweep.jsonl").count(b"\n") == 1
+
+
+OLD_LINES = (
+    """{"time":1.0,"event":"sweep_started","experiment":{"name":"a"},"version":"0.1.0"}""",
+    """{"time":2.0,"event":"run_proposed","run_id":"run-001","settings":{"threshold_init":-10.0,"""
+    """"weight_decay":0.01,"sparsity":null},"target":0.9,"reason":"first look"}""",
+    """{"time":3.0,"event":"model_published","target":0.95,"run_id":"run-001","folder":"f","""
+    """"model_uri":"models:/m/1","version":"1"}""",
+    """{"time":4.0,"event":"model_published","target":null,"run_id":"run-001","folder":"f","""
+    """"model_uri":"models:/m/2","version":"2"}""",
+)
+"""As version 0.1 wrote them: targets were numbers, and nobody measured the problem."""
+
+
+def test_a_journal_of_version_0_1_is_read(storage: SweepStorage) -> None:
+    for line in OLD_LINES:
+        storage.append_line("journal/sweep.jsonl", line)
+    record = replay(Journal(storage).read())
+    assert record.problem is None
+    proposed = record.runs["run-001"].proposed
+    assert (proposed.target, proposed.refines, proposed.adopted_from) == (NINETY, None, None)
+    assert set(record.published) == {Target(sparsity=0.95), None}
+
+
+def test_a_sparsity_is_still_written_as_a_number(storage: SweepStorage) -> None:
+    proposed = RunProposed(run_id="run-001", settings=SETTINGS, target=NINETY, reason="")
+    assert '"target":0.9,' in proposed.model_dump_json()
+    multiply_adds = proposed.model_copy(update={"target": FEW_MACS})
+    assert '"target":{"macs":0.05},' in multiply_adds.model_dump_json()
 
 
 def test_a_new_journal_is_empty(storage: SweepStorage) -> None:
@@ -146,6 +198,8 @@ def test_torn_lines_in_the_middle_are_left_out(storage: SweepStorage) -> None:
         '{"event":"run_failed","time":1,"run_id":"run-001"}',
         '{"event":"run_failed","time":1,"run_id":"run-001","reason":"x","more":1}',
         '{"event":"unheard_of","time":1}',
+        '{"event":"run_resumed","time":1,"run_id":"run-001","target":{"zeros":1},"reason":""}',
+        '{"event":"run_stopped","time":1,"run_id":"run-001","epoch":"x","reason":""}',
         '{"event":"epoch_finished","time":1,"run_id":"run-001","metrics":{"epoch":"x"}}',
         "{}",
         "[]",

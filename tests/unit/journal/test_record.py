@@ -7,15 +7,18 @@ import dataclasses
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from strsweep.config import RunSettings
+from strsweep.config import Problem, RunSettings, Target
 from strsweep.journal import (
     EpochFinished,
     Event,
     ImagesUnreadable,
+    ModelLanded,
     ModelPublished,
     RunFailed,
     RunFinished,
     RunProposed,
+    RunResumed,
+    RunStopped,
     SweepRecord,
     SweepStarted,
     replay,
@@ -26,11 +29,13 @@ unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 
 SETTINGS = RunSettings(threshold_init=-10, weight_decay=1e-4)
 RUN_IDS = ("run-001", "run-002", "run-003")
+EIGHTY, NINETY = Target(sparsity=0.8), Target(sparsity=0.9)
+FEW_MACS = Target(macs=0.05)
 STARTED = SweepStarted(time=0.0, experiment={}, version="0")
 
 
 def proposed(run_id: str, time: float = 1.0) -> RunProposed:
-    return RunProposed(time=time, run_id=run_id, settings=SETTINGS, target=0.9, reason="")
+    return RunProposed(time=time, run_id=run_id, settings=SETTINGS, target=NINETY, reason="")
 
 
 def epoch(run_id: str, number: int, time: float = 2.0) -> EpochFinished:
@@ -49,16 +54,36 @@ def unreadable(run_id: str, names: tuple[str, ...], time: float = 2.0) -> Images
     return ImagesUnreadable(time=time, run_id=run_id, names=names)
 
 
-def published(target: float | None, run_id: str, version: str) -> ModelPublished:
+def published(target: Target | None, run_id: str, version: str) -> ModelPublished:
     return ModelPublished(
         time=4.0, target=target, run_id=run_id, folder="f", model_uri="u", version=version
+    )
+
+
+def stopped(run_id: str, epoch: int = 1, time: float = 2.5) -> RunStopped:
+    return RunStopped(time=time, run_id=run_id, epoch=epoch, reason="would miss")
+
+
+def resumed(run_id: str, target: Target | None = FEW_MACS, time: float = 2.7) -> RunResumed:
+    return RunResumed(time=time, run_id=run_id, target=target, reason="may hit")
+
+
+def landed(target: Target, run_id: str, shift: float) -> ModelLanded:
+    return ModelLanded(
+        time=3.5,
+        target=target,
+        run_id=run_id,
+        checkpoint="c",
+        metrics={},
+        layers=(),
+        shift=shift,
     )
 
 
 def costless(record: SweepRecord) -> SweepRecord:
     """Return the record without what the runs cost."""
     runs = {
-        run_id: dataclasses.replace(run, num_epochs_trained=0)
+        run_id: dataclasses.replace(run, num_epochs_written=0)
         for run_id, run in record.runs.items()
     }
     return dataclasses.replace(record, runs=runs)
@@ -70,8 +95,11 @@ any_event = st.one_of(
     st.builds(epoch, ids, st.integers(1, 4)),
     ids.map(finished),
     ids.map(failed),
+    ids.map(stopped),
+    st.builds(resumed, ids, st.sampled_from([None, NINETY, FEW_MACS])),
+    st.builds(landed, st.sampled_from([NINETY, FEW_MACS]), ids, st.sampled_from([0.5, 1.0])),
     st.builds(unreadable, ids, st.lists(st.sampled_from("abc"), max_size=2).map(tuple)),
-    st.builds(published, st.sampled_from([None, 0.8, 0.9]), ids, st.sampled_from("12")),
+    st.builds(published, st.sampled_from([None, NINETY, FEW_MACS]), ids, st.sampled_from("12")),
 )
 histories = st.lists(any_event, max_size=25).map(lambda events: [STARTED, *events])
 
@@ -136,14 +164,16 @@ def test_orphans_are_left_out() -> None:
 
 
 def test_first_proposal_of_a_run_counts() -> None:
-    again = RunProposed(time=5.0, run_id="run-001", settings=SETTINGS, target=0.1, reason="again")
-    assert replay([proposed("run-001"), again]).runs["run-001"].proposed.target == 0.9
+    again = RunProposed(
+        time=5.0, run_id="run-001", settings=SETTINGS, target=EIGHTY, reason="again"
+    )
+    assert replay([proposed("run-001"), again]).runs["run-001"].proposed.target == NINETY
 
 
 def test_newest_publication_of_a_target_counts() -> None:
-    old, new = published(0.9, "run-001", "1"), published(0.9, "run-002", "2")
+    old, new = published(NINETY, "run-001", "1"), published(NINETY, "run-002", "2")
     single = published(None, "run-001", "3")
-    assert replay([old, single, new]).published == {0.9: new, None: single}
+    assert replay([old, single, new]).published == {NINETY: new, None: single}
 
 
 def test_next_run_id_counts_every_proposed_run() -> None:
@@ -160,3 +190,58 @@ def test_an_image_that_cannot_be_read_is_known_once() -> None:
     assert record.runs["run-001"].unreadable == ["a", "b", "c"]
     assert record.runs["run-002"].unreadable == []
     assert record.runs["run-001"].is_open
+
+
+def test_a_stopped_run_rests_until_it_is_resumed() -> None:
+    events: list[Event] = [proposed("run-001"), epoch("run-001", 1), stopped("run-001")]
+    run = replay(events).runs["run-001"]
+    assert not run.is_open
+    assert (run.stopped, run.target) == (events[2], NINETY)
+    assert replay(events).finished_runs == []
+
+    goes_on = [*events, resumed("run-001")]
+    run = replay(goes_on).runs["run-001"]
+    assert run.is_open
+    assert (run.stopped, run.resumed, run.target) == (None, goes_on[3], FEW_MACS)
+
+    again = [*goes_on, epoch("run-001", 2), stopped("run-001", 2)]
+    run = replay(again).runs["run-001"]
+    assert not run.is_open
+    assert run.stopped is not None
+    assert (run.stopped.epoch, run.target) == (2, FEW_MACS)
+
+    ended = replay([*goes_on, finished("run-001")])
+    assert [run.run_id for run in ended.finished_runs] == ["run-001"]
+    assert not ended.runs["run-001"].is_open
+
+
+def test_a_run_resumed_for_no_target_aims_at_none() -> None:
+    events = [proposed("run-001"), stopped("run-001"), resumed("run-001", None)]
+    assert replay(events).runs["run-001"].target is None
+
+
+def test_adopted_epochs_cost_nothing() -> None:
+    adopted = proposed("run-001").model_copy(update={"adopted_from": "other/run-007"})
+    events = [epoch("run-001", 1), epoch("run-001", 2), adopted, proposed("run-002")]
+    record = replay([*events, epoch("run-002", 1), epoch("run-002", 1)])
+    assert [run.num_epochs_trained for run in record.runs.values()] == [0, 2]
+    assert record.runs["run-001"].num_epochs_written == 2
+    assert record.epochs_trained == 2
+
+
+def test_a_model_is_landed_per_target_and_run_and_the_newest_counts() -> None:
+    old, new = landed(NINETY, "run-001", 0.5), landed(NINETY, "run-001", 1.0)
+    others = [landed(NINETY, "run-002", 0.1), landed(FEW_MACS, "run-001", 0.2)]
+    record = replay([*map(proposed, RUN_IDS), old, *others, new])
+    assert record.landed == {
+        (NINETY, "run-001"): new,
+        (NINETY, "run-002"): others[0],
+        (FEW_MACS, "run-001"): others[1],
+    }
+
+
+def test_the_problem_is_that_of_the_newest_start() -> None:
+    assert replay([]).problem is replay([STARTED]).problem is None
+    problem = Problem(steps_per_epoch=11, weights=100, dense_macs=200, weight_scale=0.1)
+    newer = STARTED.model_copy(update={"time": 9.0, "problem": problem})
+    assert replay([STARTED, newer]).problem == problem
