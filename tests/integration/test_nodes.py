@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,5 +76,8 @@ def test_a_half_copied_folder_is_named(
     folders(theirs / tmp_path.name, 2)
     folders(tmp_path / tmp_path.name, 3)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SettingError, match=r"It has \(4, 4, 2\) .* this job \(6, 6, 2\)"):
-        check_data_on_nodes(experiment(f"/proc/self/cwd/{tmp_path.name}"))
+    try:
+        with pytest.raises(SettingError, match=r"It has \(4, 4, 2\) .* this job \(6, 6, 2\)"):
+            check_data_on_nodes(experiment(f"/proc/self/cwd/{tmp_path.name}"))
+    finally:
+        shutil.rmtree(theirs / tmp_path.name)  # Ray's workers stand where the tests were started

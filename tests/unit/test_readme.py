@@ -21,7 +21,7 @@ def test_the_experiment_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
     path.write_text(block)
     experiment = load_experiment(path)
-    assert [target.sparsity for target in experiment.search.targets] == [0.80, 0.90, 0.95, 0.98]
+    assert [str(target) for target in experiment.search.targets] == ["80 %", "95 %", "5 % MACs"]
 
 
 @pytest.mark.parametrize("override", re.findall(r"--set (\S+)", README))

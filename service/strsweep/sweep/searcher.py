@@ -119,7 +119,9 @@ class TargetSearcher(Searcher):
             return False
         record = self._record()
         finished, unfinished = self._runs(record)
-        run = next(run for run in unfinished if run.run_id == run_id)
+        run = next((run for run in unfinished if run.run_id == run_id), None)
+        if run is None:
+            return False  # the report is old: the run has ended since
         spent = self._spent(record)
         stop = judge(self._goal, self._path, finished, unfinished, run, spent=spent)
         if stop is not None:
