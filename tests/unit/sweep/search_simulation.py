@@ -39,8 +39,18 @@ Curve = Callable[[float], float]
 """Maps a position on the search path to a sparsity."""
 
 
+_ASKED = (
+    "search.targets=[0.80, 0.90, 0.95, 0.98]",
+    "search.tolerance=0.005",
+    "search.threshold_init=-10",
+    "search.weight_decay=[4e-3, 2.4e-2]",
+    "search.max_runs=20",
+)
+"""Whatever the example file shows."""
+
+
 def digits(*overrides: str) -> Experiment:
-    return load_experiment(DIGITS, overrides)
+    return load_experiment(DIGITS, [*_ASKED, *overrides])
 
 
 PATH = SearchPath.of(digits(), PROBLEM)

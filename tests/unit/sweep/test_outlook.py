@@ -1,0 +1,150 @@
+"""Curves and forecasts, from simulated runs and from recorded ones of digits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from search_simulation import (
+    PATH,
+    PROBLEM,
+    a_goal,
+    digits,
+    finished_run,
+    smooth,
+    sparsities,
+    unfinished_run,
+)
+
+from strsweep.bench.search_forecast import snapshots
+from strsweep.bench.search_runs import RecordedRun, read_recorded
+from strsweep.config import RunSettings
+from strsweep.sweep.curve import logit
+from strsweep.sweep.outlook import Outlook
+from strsweep.sweep.path import SearchPath
+from strsweep.sweep.state import FinishedRun, UnfinishedRun
+
+LEVEL = smooth(-2, 6)
+KNOWN = [finished_run(p, LEVEL(p), n) for n, p in enumerate((0.2, 0.35, 0.5, 0.65, 0.8), start=1)]
+RECORDED = read_recorded(Path(__file__).parents[1] / "bench/search_recorded.jsonl")
+WIDE = SearchPath.of(digits("search.weight_decay=[4e-3, 3.4e-2]"), PROBLEM)
+(NINETY,) = sparsities(0.9)
+GOAL = a_goal()
+
+
+def outlook(finished: list[FinishedRun], *unfinished: UnfinishedRun) -> Outlook:
+    return Outlook(GOAL, PATH, finished, unfinished)
+
+
+def digits_runs(seed: int) -> list[RecordedRun]:
+    return [run for run in RECORDED["digits", seed] if run.told is None]
+
+
+def known(run: RecordedRun, number: int) -> FinishedRun:
+    seen = snapshots(run, PROBLEM.dense_macs, 30)
+    settings = RunSettings(threshold_init=-10, weight_decay=run.weight_decay)
+    return FinishedRun(
+        run_id=f"run-{number:03d}",
+        position=WIDE.locate(settings),
+        sparsity=run.final,
+        accuracy=run.accuracy[-1],
+        macs_pruned=seen[-1].macs_pruned,
+        trajectory=seen,
+    )
+
+
+def test_before_anything_ran_the_law_of_the_clock_speaks() -> None:
+    curve = outlook([]).curve("sparsity")
+    assert (np.diff(curve.mean) >= 0).all()
+    assert curve.sd.min() > 0.3, "how hard the network is nobody knows"
+    assert curve.mean[0] < logit(0.9) < curve.mean[-1]
+
+
+def test_the_curve_goes_through_what_has_finished() -> None:
+    curve = outlook(KNOWN).curve("sparsity")
+    for run in KNOWN:
+        index = round(run.position * 400)
+        assert curve.mean[index] == pytest.approx(logit(run.sparsity), abs=0.1)
+    assert curve.sd[80:320].max() < 0.3
+
+
+def test_a_run_under_way_tells_of_its_place_but_less_than_one_that_ended() -> None:
+    two = [KNOWN[0], KNOWN[1]]
+    index = round(0.7 * 400)
+    final = LEVEL(0.7)
+    errors = [
+        outlook(two).curve("sparsity").sd[index],
+        outlook(two, unfinished_run(0.7, NINETY, final=final, epochs=15))
+        .curve("sparsity")
+        .sd[index],
+        outlook(two, unfinished_run(0.7, NINETY, final=final, epochs=25))
+        .curve("sparsity")
+        .sd[index],
+        outlook([*two, finished_run(0.7, final, 3)]).curve("sparsity").sd[index],
+    ]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.7 * errors[0]
+
+
+def test_a_run_without_an_epoch_tells_nothing() -> None:
+    fresh = unfinished_run(0.7, NINETY)
+    with_it, without = outlook(KNOWN, fresh), outlook(KNOWN)
+    assert (with_it.curve("sparsity").mean == without.curve("sparsity").mean).all()
+    assert with_it.known == [*without.known, 0.7]
+
+
+def test_weights_and_multiply_adds_have_curves_of_their_own() -> None:
+    both = outlook(KNOWN)
+    index = round(0.5 * 400)
+    levels = [both.curve(quantity).mean[index] for quantity in ("sparsity", "macs")]  # pyright: ignore
+    assert levels == pytest.approx([2.0, 1.5], abs=0.1)  # half a unit behind, as simulated
+
+
+def test_a_run_off_the_path_is_trusted_less() -> None:
+    odd = finished_run(0.5, LEVEL(0.6), 9)
+    index = round(0.5 * 400)
+    few = [KNOWN[0], KNOWN[4]]
+    on, off = (
+        outlook([*few, replace(odd, is_on_path=is_on_path)]).curve("sparsity")
+        for is_on_path in (True, False)
+    )
+    assert abs(off.mean[index] - 2.0) < abs(on.mean[index] - 2.0)
+    assert off.sd[index] > on.sd[index]
+
+
+@pytest.mark.parametrize(("epoch", "within"), [(10, 0.15), (15, 0.12), (20, 0.06), (27, 0.02)])
+def test_recorded_runs_end_where_the_forecast_says(epoch: int, within: float) -> None:
+    hits: list[bool] = []
+    errors: list[float] = []
+    for seed in {seed for problem, seed in RECORDED if problem == "digits"}:
+        runs = digits_runs(seed)
+        for index, run in enumerate(runs):
+            if not 0.7 <= run.final <= 0.995:
+                continue
+            others = [known(o, n) for n, o in enumerate(runs[::6], start=1) if o is not run]
+            now = UnfinishedRun(
+                run_id=f"run-{index + 100}",
+                position=known(run, 0).position,
+                target=NINETY,
+                trajectory=snapshots(run, PROBLEM.dense_macs, epoch),
+            )
+            end = Outlook(GOAL, WIDE, others, [now]).forecast(now, "sparsity")
+            error = abs(float(end.mean[0]) - logit(run.final))
+            hits.append(error <= 2 * float(end.sd[0]))
+            errors.append(error)
+    assert len(hits) >= 20
+    assert np.mean(hits) >= 0.9
+    assert np.sqrt(np.mean(np.square(errors))) <= within
+
+
+def test_a_journal_that_lacks_an_epoch_is_no_harm() -> None:
+    gap = replace(KNOWN[2], trajectory=KNOWN[2].trajectory[:5] + KNOWN[2].trajectory[6:])
+    now = unfinished_run(0.55, NINETY, final=LEVEL(0.55), epochs=20)
+    whole = outlook(KNOWN, now).forecast(now, "sparsity")
+    found = outlook([*KNOWN[:2], gap, *KNOWN[3:]], now).forecast(now, "sparsity")
+    assert found.mean == pytest.approx(whole.mean)
+    lost = [replace(run, trajectory=()) for run in KNOWN]
+    alone = outlook(lost, now).forecast(now, "sparsity")
+    assert alone.mean[0] == pytest.approx(-2 + 8 * 0.55, abs=0.3)
