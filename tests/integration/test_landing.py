@@ -106,7 +106,11 @@ def test_every_target_lands_once(sweep: Sweep, capsys: pytest.CaptureFixture[str
     storage = SweepStorage.of(sweep.experiment)
     for target, event in sweep.landed.items():
         assert event.checkpoint == f"landed/{target.label}/run-001"
-        assert is_on_target(target, event.layers) == (target.macs is None)
+        dense_macs = sum(layer.dense_macs for layer in event.layers)
+        if target.macs is None:
+            assert is_on_target(target, event.layers)
+        else:  # a weight costs several multiply-adds: they can stay below what is wanted
+            assert target.macs * dense_macs - 64 < event.metrics["macs"] <= target.macs * dense_macs
         model = sparse_model(sweep.experiment, SETTINGS, 10, (1, 8, 8))
         model.load_state_dict(load_checkpoint(storage.path(event.checkpoint))["model"])
         assert layer_rows(measure(model, (1, 8, 8))) == event.layers
