@@ -1,15 +1,12 @@
-"""Which runs have exactly what was asked, and which may be shifted there."""
+"""Which runs have exactly what was asked."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from strsweep.config import Target
 from strsweep.journal import LayerRow
 from strsweep.sweep.landing import is_on_target
-from strsweep.sweep.window import Window, largest_cut
 
 
 def layer(*, weights: int, zeros: int, positions: int) -> LayerRow:
@@ -50,21 +47,3 @@ LAYERS = [
 )
 def test_on_target_to_the_weight(target: dict[str, float], expected: bool) -> None:
     assert is_on_target(Target.model_validate(target), LAYERS) is expected
-
-
-def test_the_window_by_hand() -> None:
-    # Of the 10 % that stay, at most 2 % may go: a run must end at 1 - 0.1 / 0.98 or above.
-    window = Window.around(0.9, tolerance=0.005)
-    assert window.low == pytest.approx(1 - 0.1 / 0.98)
-    assert window.high == pytest.approx(0.905)
-    assert Window.around(0.5, tolerance=0.005).low == pytest.approx(0.495)  # the tolerance limits
-
-
-@given(st.floats(0.01, 0.999), st.floats(1e-6, 0.1), st.floats(0, 1))
-def test_no_run_in_the_window_is_cut_by_more_than_is_harmless(
-    pruned: float, tolerance: float, at: float
-) -> None:
-    window = Window.around(pruned, tolerance)
-    assert pruned in window
-    run = window.low + at * (pruned - window.low)
-    assert (pruned - run) / (1 - run) <= largest_cut(1 - pruned) + 1e-9

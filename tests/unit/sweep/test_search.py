@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from search_simulation import DIGITS as EXAMPLE
 from search_simulation import (
     PATH,
+    PROBLEM,
     TARGETS,
     Simulated,
     a_goal,
@@ -20,6 +22,9 @@ from search_simulation import (
     unfinished_run,
 )
 
+from strsweep.bench.search_ours import OneByOne
+from strsweep.bench.search_problems import PROBLEMS
+from strsweep.bench.search_runs import ReplayedRuns, read_recorded
 from strsweep.config import Target
 from strsweep.sweep.curve import expit, logit
 from strsweep.sweep.search import decide, out_of_reach
@@ -36,6 +41,7 @@ from strsweep.sweep.state import (
 )
 
 DIGITS = Path(__file__).with_name("digits_curve.csv")
+RECORDED = Path(__file__).parents[1] / "bench/search_recorded.jsonl"
 EVERY = Finish("every target is hit")
 BEYOND = Finish("the targets left are out of reach of the ranges")
 NINETY, NINETY_FIVE = sparsities(0.9, 0.95)
@@ -72,6 +78,17 @@ def test_recorded_digits_curve_takes_few_runs() -> None:
     sweep = Simulated(lambda p: expit(float(np.interp(low + p * (high - low), decay, level))))
     assert sweep.search() == EVERY
     assert len(sweep.proposed) <= 8
+
+
+@pytest.mark.parametrize(("problem", "seed"), [("digits", 0), ("digits", 1), ("digits-deep", 0)])
+def test_recorded_sweeps_of_five_targets_hit_them_all(problem: str, seed: int) -> None:
+    runs = read_recorded(RECORDED)[problem, seed]
+    experiment = PROBLEMS[problem].experiment(EXAMPLE, seed)
+    sweep = OneByOne(experiment, PROBLEM, ReplayedRuns(runs))
+    sweep.search()
+    assert [delivery.is_hit for delivery in sweep.deliveries()] == [True] * 5
+    full_runs = sweep.epochs / experiment.training.epochs
+    assert full_runs <= (9 if problem == "digits" else 13)
 
 
 def test_the_first_run_goes_where_the_clock_expects_a_target() -> None:
