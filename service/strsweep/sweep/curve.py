@@ -82,6 +82,17 @@ class Prediction:
         return ndtr((high - self.mean) / self.sd) - ndtr((low - self.mean) / self.sd)
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """A covariance: of offset and tilt, and of a ripple with the standard deviation 1."""
+
+    trend: FloatArray
+    matern: FloatArray
+
+    def with_ripple(self, ripple: float) -> FloatArray:
+        return self.trend + ripple**2 * self.matern
+
+
 class SmoothCurve:
     """A Gaussian process that knows its error.
 
@@ -108,6 +119,7 @@ class SmoothCurve:
         self._x, self._y, self._extra = _averaged(*observed)
         self._middle = float(self._x.mean()) if len(self._x) else 0.0
         self._residuals = self._y[:, None] - shape.candidates(self._x)
+        self._parts = self._kernel_parts(self._x)
         self._choices = [(noise, *ripple) for noise, ripple in product(_NOISES, shape.ripples)]
         likelihoods = np.stack([self._likelihoods(*choice) for choice in self._choices])
         weights = np.exp(likelihoods - likelihoods.max())
@@ -115,13 +127,13 @@ class SmoothCurve:
 
     def predict(self, x: FloatArray) -> Prediction:
         """Return the levels at ``x``; the mean rises with ``x``, which must be sorted."""
-        candidates = self._shape.candidates(x)
+        candidates, parts = self._shape.candidates(x), self._kernel_parts(x)
         mean = square = curve = noise_variance = 0.0
         for (noise, ripple, _), weights in zip(self._choices, self._weights, strict=True):
             share = float(weights.sum())
             if share < _NEGLIGIBLE:
                 continue
-            means, variance = self._posterior(x, candidates, noise, ripple)
+            means, variance = self._posterior(x, candidates, parts, noise, ripple)
             mean = mean + means @ weights
             square = square + means**2 @ weights
             curve = curve + variance * share
@@ -137,29 +149,30 @@ class SmoothCurve:
         )
 
     def _posterior(
-        self, x: FloatArray, candidates: FloatArray, noise: float, ripple: float
+        self, x: FloatArray, candidates: FloatArray, parts: _Parts, noise: float, ripple: float
     ) -> tuple[FloatArray, FloatArray]:
         """Return the mean at ``x`` for every candidate, and the variance, which they share."""
         shape = self._shape  # the diagonal of the kernel
         prior = shape.offset**2 + (shape.tilt * (x - self._middle)) ** 2 + ripple**2
         if not len(self._x):
             return candidates, prior
-        cross = self._kernel(x, self._x, ripple)
+        cross = parts.with_ripple(ripple)
         known = np.hstack([self._residuals, cross.T])
         solved = cho_solve(self._factorized(noise, ripple), known, check_finite=False)
         split = self._residuals.shape[1]
         explained = np.einsum("ij,ji->i", cross, solved[:, split:])
         return candidates + cross @ solved[:, :split], np.maximum(prior - explained, 0.0)
 
-    def _kernel(self, x: FloatArray, z: FloatArray, ripple: float) -> FloatArray:
+    def _kernel_parts(self, x: FloatArray) -> _Parts:
+        """Return the covariance of the curve at ``x`` with that where it was observed."""
         shape = self._shape
-        left, right = x[:, None] - self._middle, z[None, :] - self._middle
+        left, right = x[:, None] - self._middle, self._x[None, :] - self._middle
         distance = math.sqrt(5) * np.abs(left - right) / shape.length
         matern = (1 + distance + distance**2 / 3) * np.exp(-distance)  # twice differentiable
-        return shape.offset**2 + shape.tilt**2 * left * right + ripple**2 * matern
+        return _Parts(shape.offset**2 + shape.tilt**2 * left * right, matern)
 
     def _factorized(self, noise: float, ripple: float) -> tuple[FloatArray, bool]:
-        covariance = self._kernel(self._x, self._x, ripple)
+        covariance = self._parts.with_ripple(ripple)
         covariance[np.diag_indices_from(covariance)] += noise**2 + self._extra**2
         return cho_factor(covariance, lower=True, check_finite=False)
 
