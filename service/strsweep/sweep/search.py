@@ -62,8 +62,12 @@ def decide(
     hopeful = [target for target in reachable if not _is_hopeless(goal, target, finished, outlook)]
     free = [target for target in hopeful if target not in covered]
     reason = exhausted(goal, unfinished, spent)
-    if free and reason is None:
-        return _resume(free, goal, unfinished, outlook) or _aim(free, goal, outlook, unfinished)
+    if free:
+        resumed = _resume(free, goal, unfinished, outlook, spent)
+        if resumed is not None:
+            return resumed
+        if reason is None:
+            return _aim(free, goal, outlook, unfinished)
     if running:
         return Wait()
     if free:
@@ -110,12 +114,18 @@ def _is_hopeless(
 
 
 def _resume(
-    targets: list[Target], goal: Goal, unfinished: Sequence[UnfinishedRun], outlook: Outlook
+    targets: list[Target],
+    goal: Goal,
+    unfinished: Sequence[UnfinishedRun],
+    outlook: Outlook,
+    spent: Spent,
 ) -> Resume | None:
     """Return the stopped run that is likely to hit a target, if going on is better than anew."""
     best: tuple[float, UnfinishedRun, Target] | None = None
     for run in unfinished:
-        for target in [] if run.is_running else targets:
+        if run.is_running or exhausted(goal, unfinished, spent, run) is not None:
+            continue
+        for target in targets:
             window = goal.window(target)
             ends = outlook.forecast(run, target.quantity)
             chance = float(ends.probability(logit(window.low), logit(window.high))[0])

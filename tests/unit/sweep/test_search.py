@@ -211,6 +211,22 @@ def test_a_stopped_run_goes_on_when_a_target_opens_where_it_would_end() -> None:
     assert isinstance(decided(finished, [resting], far), Propose)
 
 
+@pytest.mark.parametrize(
+    ("max_runs", "max_epochs", "goes_on"),
+    [(6, None, True), (6, 160, True), (6, 159, False), (7, 170, True)],
+)
+def test_going_on_is_no_new_run_but_costs_its_epochs(
+    max_runs: int, max_epochs: int | None, goes_on: bool
+) -> None:
+    level = smooth(-2, 6)
+    places = (0.2, 0.35, 0.5, 0.65, 0.8)
+    finished = [finished_run(p, level(p), n) for n, p in enumerate(places)]
+    resting = unfinished_run(0.57, NINETY, final=level(0.57), epochs=20, is_running=False)
+    goal = a_goal(sparsities(level(0.57)), max_runs=max_runs, max_epochs=max_epochs)
+    decision = decided(finished, [resting], goal, Spent(runs=6, epochs=150))
+    assert isinstance(decision, Resume if goes_on else Finish)
+
+
 def test_one_run_can_serve_two_targets_near_each_other() -> None:
     level = smooth(-2, 6)
     finished = [finished_run(p, level(p), n) for n, p in enumerate((0.2, 0.4, 0.6, 0.8))]
