@@ -33,8 +33,13 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "jobs/configs/digits.yaml"
-EPOCHS, EVERY = 30, 5
-OVERRIDES = ["search.targets=[0.9, 0.95]", f"training.checkpoint_every={EVERY}"]
+EPOCHS, EVERY = 60, 5
+"""Long enough that the second job is refused before the first one is through."""
+OVERRIDES = [
+    "search.targets=[0.9, 0.95]",
+    f"training.epochs={EPOCHS}",
+    f"training.checkpoint_every={EVERY}",
+]
 COMMAND = [
     *(sys.executable, "jobs/sweep.py", "--config", str(DIGITS)),
     *(argument for override in OVERRIDES for argument in ("--set", override)),
