@@ -86,7 +86,8 @@ def test_a_target_beyond_the_ranges_is_named_with_what_can_be_reached(
     sweep = Simulated(smooth(low, high), slots=slots, pick=random.randrange, on_decision=Rules())
     reason = sweep.search().reason
     assert reason == "the targets left are out of reach of the ranges"
-    assert len(sweep.proposed) <= 12
+    # While the run at the end of the path is under way, the other slots crowd beside it.
+    assert len(sweep.proposed) <= 8 + 4 * slots
     states = {state.target: state for state in outcomes(sweep.goal, sweep.finished)}
     for target in TARGETS[1:]:
         assert out_of_reach(sweep.goal, target, sweep.finished)
