@@ -144,6 +144,11 @@ class _MacCounter(TorchDispatchMode):
         zero = torch.zeros((), dtype=torch.int64, device=values[0][0].device)
         self.remaining = [zero.clone() for _ in values]
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # torch would import its compiler, which takes seconds, to keep it away from this method.
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
         for operand, uses in _operands(func, args, output):
