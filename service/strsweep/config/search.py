@@ -50,7 +50,7 @@ class SearchConfig(Section, frozen=True):
     @model_validator(mode="after")
     def _check(self) -> SearchConfig:
         if len(set(self.targets)) < len(self.targets):
-            shown = [str(target) for target in self.targets]
+            shown = [target.model_dump(mode="json") for target in self.targets]
             raise SettingError("search.targets", shown, "Name each target once.")
         if self.weight_decay != "auto":
             _check_range("search.weight_decay", self.weight_decay)

@@ -122,7 +122,7 @@ def test_override_below_a_plain_value_is_refused() -> None:
         ("search.targets=[0.0]", "search.targets", "0.0", "fraction in (0, 1)"),
         ("search.targets=[-0.5]", "search.targets", "-0.5", "fraction in (0, 1)"),
         ("search.targets=[90]", "search.targets", "90.0", "write 0.9 for 90 %"),
-        ("search.targets=[0.9, 0.90]", "search.targets", "['90 %', '90 %']", "each target once"),
+        ("search.targets=[0.9, 0.90]", "search.targets", "[0.9, 0.9]", "each target once"),
         ("search.weight_decay=[1e-3, 1e-5]", "search.weight_decay", "[0.001, 1e-05]", "empty"),
         ("search.weight_decay=[0.1, 0.1]", "search.weight_decay", "[0.1, 0.1]", "empty"),
         ("search.weight_decay=[0, 1e-3]", "search.weight_decay", "[0.0, 0.001]", "above 0"),
