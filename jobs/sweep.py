@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from strsweep.cli import DELIVERED, FAILED, ConfigOption, SetOption, exit_codes
+from strsweep.cli import ConfigOption, SetOption, exit_codes, train_and_register
 from strsweep.config import load_experiment
 
 
@@ -19,19 +19,7 @@ def main(config: ConfigOption, overrides: SetOption = None) -> None:
     """
     with exit_codes():
         experiment = load_experiment(config, overrides or [])
-        # torch, then Ray and MLflow: each takes seconds to import, so a wrong input is told first.
-        from strsweep import preflight
-
-        experiment, problem = preflight.check_sweep(experiment)
-        from strsweep.registry import Tracking, print_delivery, publish_sweep
-        from strsweep.sweep.cluster import connected
-        from strsweep.sweep.run import run_sweep
-
-        with connected(), Tracking(experiment) as tracking:
-            record = run_sweep(experiment, problem)
-        delivery = publish_sweep(experiment, record, tracking)
-        print_delivery(experiment, delivery)
-        raise typer.Exit(DELIVERED if delivery.is_complete else FAILED)
+        raise typer.Exit(train_and_register(experiment, is_sweep=True))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ def main(config: ConfigOption, overrides: SetOption = None) -> None:
     Exit code 0: the model is registered; 1: it is not; 2: the input is wrong.
     """
     with exit_codes():
-        raise typer.Exit(train_and_register(load_experiment(config, overrides or [])))
+        experiment = load_experiment(config, overrides or [])
+        raise typer.Exit(train_and_register(experiment, is_sweep=False))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def main(
 
         densities = read_budget(budget, uri).densities
         experiment = load_budget_experiment(config, overrides or [], method.value, densities)
-        raise typer.Exit(train_and_register(experiment))
+        raise typer.Exit(train_and_register(experiment, is_sweep=False))
 
 
 if __name__ == "__main__":

@@ -59,22 +59,32 @@ def exit_codes() -> Generator[None]:
         raise typer.Exit(FAILED) from None
 
 
-def train_and_register(experiment: Experiment) -> int:
-    """Train the one run that ``experiment`` describes and register it; returns the exit code.
+def train_and_register(experiment: Experiment, *, is_sweep: bool) -> int:
+    """Train what ``experiment`` describes and register what it gives; returns the exit code.
+
+    Args:
+        experiment: As it was loaded.
+        is_sweep: Search until every target is hit, or else train the one run with fixed settings.
 
     Raises:
-        StrsweepError: The input is wrong, or the run failed.
+        StrsweepError: The input is wrong, or the runs failed.
     """
-    # torch, then Ray and MLflow: each takes seconds to import, so a wrong input is told first.
+    # torch, then Ray, then MLflow: each takes seconds to import, so a wrong input is told first.
     from strsweep import preflight
 
-    experiment, problem = preflight.check_run(experiment)
-    from strsweep.registry import Tracking, print_delivery, publish_single
-    from strsweep.sweep.cluster import connected
-    from strsweep.sweep.run import run_single
+    check = preflight.check_sweep if is_sweep else preflight.check_run
+    experiment, problem = check(experiment)
+    from strsweep.sweep.cluster import connected, slots
 
-    with connected(), Tracking(experiment) as tracking:
-        record = run_single(experiment, problem)
-    delivery = publish_single(experiment, record, tracking)
-    print_delivery(experiment, delivery)
+    with connected():
+        slots(experiment)
+        from strsweep import registry
+        from strsweep.sweep.run import run_single, run_sweep
+
+        train = run_sweep if is_sweep else run_single
+        with registry.Tracking(experiment) as tracking:
+            record = train(experiment, problem)
+    publish = registry.publish_sweep if is_sweep else registry.publish_single
+    delivery = publish(experiment, record, tracking)
+    registry.print_delivery(experiment, delivery)
     return DELIVERED if delivery.is_complete else FAILED

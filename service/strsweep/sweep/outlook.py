@@ -9,7 +9,7 @@ from itertools import product
 
 import numpy as np
 
-from strsweep.config import Quantity
+from strsweep.config import Quantity, Target
 from strsweep.sweep.clock import FloatArray, level_at
 from strsweep.sweep.curve import Prediction, Shape, SmoothCurve, logit
 from strsweep.sweep.path import SearchPath
@@ -70,6 +70,18 @@ class Outlook:
         if quantity not in self._curves:
             self._curves[quantity] = self._fitted(quantity, self._unfinished).predict(_GRID)
         return self._curves[quantity]
+
+    def chances(self, target: Target) -> FloatArray:
+        """Return the probability that a new run at each of ``positions`` hits ``target``."""
+        return self._within(target, self.curve(target.quantity))
+
+    def chance(self, run: UnfinishedRun, target: Target) -> float:
+        """Return the probability that ``run`` hits ``target``."""
+        return float(self._within(target, self.forecast(run, target.quantity))[0])
+
+    def _within(self, target: Target, prediction: Prediction) -> FloatArray:
+        window = self._goal.window(target)
+        return prediction.probability(logit(window.low), logit(window.high))
 
     def forecast(self, run: UnfinishedRun, quantity: Quantity) -> Prediction:
         """Return how ``run`` will end, as one level.

@@ -14,7 +14,7 @@ from strsweep.sweep.auto import FirstGuess, first_guess
 from strsweep.sweep.clock import DecayClock
 
 RUNS_PER_TARGET = (1.0, 2.0)
-"""Epochs per target, in full runs, that a search took on digits: nine of ten sweeps are within."""
+"""Full runs per target: no search takes less than one, and seven of digits took 1.4 to 2.0."""
 _WIDTH = 110
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from strsweep.config import Target
-from strsweep.sweep.curve import logit
 from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.path import SearchPath
 from strsweep.sweep.spending import exhausted
@@ -42,21 +41,16 @@ def refine(
     reason = exhausted(goal, unfinished, spent)
     if reason is None:
         target = min(goal.targets, key=tried.count)
-        proposed = _propose(
-            target, tried.count(target), goal, path, Outlook(goal, path, finished, ())
-        )
+        outlook = Outlook(goal, path, finished, ())
+        proposed = _propose(target, tried.count(target), path, outlook)
         if proposed is not None:
             return proposed
         reason = "no other threshold init is left to try"
     return Wait() if running else Finish(f"{DONE}; {reason}")
 
 
-def _propose(
-    target: Target, number: int, goal: Goal, path: SearchPath, outlook: Outlook
-) -> Propose | None:
-    window = goal.window(target)
-    chances = outlook.curve(target.quantity).probability(logit(window.low), logit(window.high))
-    position = float(outlook.positions[int(chances.argmax())])
+def _propose(target: Target, number: int, path: SearchPath, outlook: Outlook) -> Propose | None:
+    position = float(outlook.positions[int(outlook.chances(target).argmax())])
     first = path.at(position).threshold_init
     assert first is not None
     for factor in _FACTORS[number:]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from strsweep.config import Target
-from strsweep.sweep.clock import FloatArray
 from strsweep.sweep.curve import expit, logit
 from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.path import SearchPath
@@ -59,7 +57,7 @@ def decide(
     covered = {run.target for run in running}
     reachable = [target for target in targets if not out_of_reach(goal, target, finished)]
     outlook = Outlook(goal, path, finished, unfinished)
-    hopeful = [target for target in reachable if not _is_hopeless(goal, target, finished, outlook)]
+    hopeful = [target for target in reachable if not _is_hopeless(target, finished, outlook)]
     free = [target for target in hopeful if target not in covered]
     reason = exhausted(goal, unfinished, spent)
     if free:
@@ -88,29 +86,9 @@ def out_of_reach(goal: Goal, target: Target, finished: Sequence[FinishedRun]) ->
     )
 
 
-@dataclass(frozen=True)
-class _Chances:
-    """Of one target: the probability of a hit at every position of the outlook."""
-
-    target: Target
-    at: FloatArray
-
-    @property
-    def best(self) -> float:
-        return float(self.at.max())
-
-
-def _chances(target: Target, goal: Goal, outlook: Outlook) -> _Chances:
-    window = goal.window(target)
-    curve = outlook.curve(target.quantity)
-    return _Chances(target, curve.probability(logit(window.low), logit(window.high)))
-
-
-def _is_hopeless(
-    goal: Goal, target: Target, finished: Sequence[FinishedRun], outlook: Outlook
-) -> bool:
+def _is_hopeless(target: Target, finished: Sequence[FinishedRun], outlook: Outlook) -> bool:
     tries = sum(run.target == target for run in finished)
-    return tries >= _ENOUGH_TRIES and _chances(target, goal, outlook).best < _HOPELESS
+    return tries >= _ENOUGH_TRIES and outlook.chances(target).max() < _HOPELESS
 
 
 def _resume(
@@ -126,11 +104,9 @@ def _resume(
         if run.is_running or exhausted(goal, unfinished, spent, run) is not None:
             continue
         for target in targets:
-            window = goal.window(target)
-            ends = outlook.forecast(run, target.quantity)
-            chance = float(ends.probability(logit(window.low), logit(window.high))[0])
+            chance = outlook.chance(run, target)
             gain = chance * goal.epochs / max(goal.epochs - run.epochs, 1)
-            is_better = gain > _chances(target, goal, outlook).best
+            is_better = gain > outlook.chances(target).max()
             if chance > _WORTH_RESUMING and is_better and (best is None or gain > best[0]):
                 best = gain, run, target
     if best is None:
@@ -143,8 +119,8 @@ def _aim(
     targets: list[Target], goal: Goal, outlook: Outlook, unfinished: Sequence[UnfinishedRun]
 ) -> Propose:
     """Propose where most targets are likely to be hit."""
-    chances = [_chances(target, goal, outlook) for target in targets]
-    total = np.sum([chance.at for chance in chances], axis=0)
+    chances = {target: outlook.chances(target) for target in targets}
+    total = np.sum(list(chances.values()), axis=0)
     running = [run.position for run in unfinished if run.is_running]
     if not outlook.num_finished:
         for position in running:
@@ -152,7 +128,7 @@ def _aim(
             total = total * (1 - np.exp(-(distance**2)))
     if total.max() > 1e-9:
         index = int(total.argmax())
-        target = max(chances, key=lambda chance: chance.at[index]).target
+        target = max(targets, key=lambda target: chances[target][index])
     else:
         target = targets[0]
         index = _nearest(goal.pruned(target), target, outlook)

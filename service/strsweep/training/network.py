@@ -26,9 +26,7 @@ def sparse_model(
         SettingError: The model cannot be built, takes other images, has no such layers, or the
             checkpoint to start from is of another one.
     """
-    model = build(experiment.model.name, num_classes=num_classes, **experiment.model.options)
-    _check_shapes(model, experiment, num_classes, input_shape)
-    model.train()
+    model = dense_model(experiment, num_classes, input_shape)
     if experiment.model.checkpoint is not None:
         _load(experiment.model.checkpoint, model)
         if experiment.sparsity.mode == "str" and threshold_parameters(model):
@@ -36,6 +34,19 @@ def sparse_model(
             return model  # STR goes on from the thresholds of the file
         bake(model)
     return make_sparse(model, experiment, settings, input_shape)
+
+
+def dense_model(
+    experiment: Experiment, num_classes: int, input_shape: tuple[int, int, int]
+) -> nn.Module:
+    """Build the model of ``experiment`` as it is before pruning, and try it on one image.
+
+    Raises:
+        SettingError: The model cannot be built, or takes other images.
+    """
+    model = build(experiment.model.name, num_classes=num_classes, **experiment.model.options)
+    _check_shapes(model, experiment, num_classes, input_shape)
+    return model.train()
 
 
 def _check_continues(experiment: Experiment) -> None:

@@ -6,15 +6,15 @@ import torch
 
 from strsweep.config import Experiment, Problem
 from strsweep.data import Images, TrainingBatches
-from strsweep.models import build
 from strsweep.sparsity import measure, weight_tensors
+from strsweep.training.network import dense_model
 
 
 def measure_problem(experiment: Experiment, images: Images) -> Problem:
     """Count weights, multiply-adds and steps of ``experiment``.
 
     Raises:
-        SettingError: The network cannot be built.
+        SettingError: The network cannot be built, or takes other images.
     """
     training = experiment.training
     batches = TrainingBatches(
@@ -22,9 +22,7 @@ def measure_problem(experiment: Experiment, images: Images) -> Problem:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        model = build(
-            experiment.model.name, num_classes=images.num_classes, **experiment.model.options
-        )
+        model = dense_model(experiment, images.num_classes, images.input_shape)
     report = measure(model, images.input_shape)
     assert report.dense_macs is not None
     magnitudes = torch.cat([w.original.detach().abs().flatten() for w in weight_tensors(model)])
