@@ -44,7 +44,7 @@ def cases_of(
 
 def compare_trained(case: Case) -> Comparison:
     """Compare on runs that are trained as they are asked for."""
-    experiment, runs = _trained(case)
+    experiment, runs = trained_runs(case)
     return compare_searches(experiment, runs, with_peers=case.with_peers)
 
 
@@ -62,7 +62,7 @@ def compare_recorded(recorded: Path, config: Path) -> Iterator[Comparison]:
 
 def record(case: Case, count: int) -> list[str]:
     """Train ``count`` log-spaced weight decays and the steered runs; return the lines of a file."""
-    experiment, runs = _trained(case)
+    experiment, runs = trained_runs(case)
     first, limits = experiment.search.threshold_init, experiment.search.weight_decay
     assert isinstance(first, float | int)
     assert isinstance(limits, tuple)
@@ -74,7 +74,8 @@ def record(case: Case, count: int) -> list[str]:
     return list(recorded_lines(case.problem, case.seed, map(runs.at, wanted)))
 
 
-def _trained(case: Case) -> tuple[Experiment, TrainedRuns]:
+def trained_runs(case: Case) -> tuple[Experiment, TrainedRuns]:
+    """Return the sweep of ``case``, and its runs, which are trained as they are asked for."""
     torch.set_num_threads(1)
     experiment = PROBLEMS[case.problem].experiment(case.config, case.seed)
     return experiment, TrainedRuns(experiment, case.memo, train_and_land)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from strsweep.bench.search_cost import Delivery
@@ -55,11 +55,21 @@ class OneByOne:
         self._runs, self._rules = runs, rules or Rules()
         self._resting: dict[str, UnfinishedRun] = {}
         self._whole: dict[str, RecordedRun] = {}
+        self._aims: list[Target | None] = []
 
     @property
     def num_runs(self) -> int:
         """Runs that were begun."""
         return len(self._whole)
+
+    @property
+    def begun(self) -> list[tuple[Target | None, RecordedRun]]:
+        """Every run with what it aimed at first, in the order of their beginning."""
+        return list(zip(self._aims, self._whole.values(), strict=True))
+
+    def ask(self, targets: Sequence[Target]) -> None:
+        """Take other targets, as a later job of the same sweep does; all runs are kept."""
+        self.goal = replace(self.goal, targets=tuple(targets))
 
     def search(self) -> None:
         """Train until the search is over."""
@@ -99,6 +109,7 @@ class OneByOne:
         )
         whole = self._runs.at(self._path.at(decision.position))
         self._whole[run.run_id] = whole
+        self._aims.append(decision.target)
         self.checks += check_forecasts(self.goal, self._path, self.finished, run, whole)
         return run
 

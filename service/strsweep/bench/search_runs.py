@@ -117,7 +117,8 @@ class TrainedRuns(Runs):
     ) -> None:
         super().__init__()
         self._experiment, self._memo, self._train = experiment, memo, train
-        self._recipe = f"{experiment.recipe_id}-{code_id()}"
+        first = experiment.search.threshold_init
+        self._recipe = f"{experiment.recipe_id}-{first}-{code_id()}"
         lines = [line for line in _lines(memo) if line["recipe"] == self._recipe]
         self._known = {run.key: run for run in map(RecordedRun.of, lines)}
 
