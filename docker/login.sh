@@ -1,0 +1,2 @@
+# shellcheck shell=sh
+export PATH=/opt/strsweep/venv/bin:"$PATH"
