@@ -1,15 +1,16 @@
-"""Print what a project depends on, pinned: ``requirements.py pyproject.toml constraints.txt``."""
+"""Print what a project depends on, pinned: ``requirements.py PYPROJECT CONSTRAINTS [MORE...]``."""
 
 from __future__ import annotations
 
 import re
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def pinned(project: Path, constraints: Path) -> list[str]:
-    """Return the dependencies of ``project`` with the versions of ``constraints``.
+def pinned(project: Path, constraints: Path, more: Sequence[str] = ()) -> list[str]:
+    """Return the dependencies of ``project``, and ``more``, with the versions of ``constraints``.
 
     Raises:
         SystemExit: A dependency has no version there, so the image would not be reproducible.
@@ -17,8 +18,11 @@ def pinned(project: Path, constraints: Path) -> list[str]:
     versions = dict(line.split("==") for line in constraints.read_text().split() if "==" in line)
     canonical = {_canonical(name): version for name, version in versions.items()}
     lines: list[str] = []
-    for dependency in tomllib.loads(project.read_text())["project"]["dependencies"]:
-        name, extras = re.match(r"([\w.-]+)(\[[^]]*\])?", dependency).groups(default="")
+    needed: list[str] = tomllib.loads(project.read_text())["project"]["dependencies"]
+    for dependency in [*needed, *more]:
+        found = re.match(r"([\w.-]+)(\[[^]]*\])?", dependency)
+        assert found is not None, dependency
+        name, extras = found.groups(default="")
         if _canonical(name) not in canonical:
             raise SystemExit(f"{name}: {constraints} has no version of it; add one")
         lines.append(f"{name}{extras}=={canonical[_canonical(name)]}")
@@ -30,4 +34,4 @@ def _canonical(name: str) -> str:
 
 
 if __name__ == "__main__":
-    print("\n".join(pinned(Path(sys.argv[1]), Path(sys.argv[2]))))
+    print("\n".join(pinned(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])))

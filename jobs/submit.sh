@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Submit a job to a Ray cluster and follow it; submit it again to go on where it stopped.
+#
+#   jobs/submit.sh JOB --config FILE [--set SECTION.KEY=VALUE]...        JOB: sweep, train, plan, ...
+#
+# A sweep has one submission id, JOB-<sweep id>. If that job runs already, it is followed; if it has
+# ended, it is submitted anew under the same id and continues from its storage. Ctrl-C ends the
+# following, not the job. With the id, and the same environment:
+#
+#   ray job status ID    ray job logs --follow ID    ray job stop ID    ray job list
+#
+# RAY_API_SERVER_ADDRESS  the cluster (default http://127.0.0.1:8265: a tunnel to its dashboard)
+# RAY_AUTH_TOKEN_PATH     its token (default ~/.ray/auth_token)
+# STRSWEEP_RESULTS        where results go on the cluster, unless storage.path and tracking.uri are set
+# STRSWEEP_UPLOAD         no: run the code in the cluster's image (default yes: run this code)
+# STRSWEEP_FOLLOW         no: return when the job is submitted (default yes)
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+stage=$(mktemp -d)
+trap 'rm -rf "$stage"' EXIT
+
+refuse() { echo "submit: $1" >&2; exit 2; }
+
+read_arguments() { # JOB --config FILE rest... -> job, config, rest
+    job=${1:-} config='' rest=()
+    case "$job" in
+    '' | -h | --help) sed -n '2,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+    esac
+    [[ $job =~ ^[a-z_]+$ && -f $here/$job.py ]] || refuse "$job: there is no such job in jobs/"
+    shift
+    while [ $# -gt 0 ]; do
+        case "$1" in
+        --config) config=${2:-} && shift ;;
+        --config=*) config=${1#*=} ;;
+        *) rest+=("$1") ;;
+        esac
+        [ $# -eq 0 ] || shift
+    done
+    [ -f "$config" ] || refuse "--config=$config: name a YAML file such as jobs/configs/digits.yaml"
+}
+
+check_environment() {
+    export RAY_AUTH_MODE=token
+    export RAY_API_SERVER_ADDRESS=${RAY_API_SERVER_ADDRESS:-http://127.0.0.1:8265}
+    export RAY_AUTH_TOKEN_PATH=${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}
+    [ -s "$RAY_AUTH_TOKEN_PATH" ] ||
+        refuse "RAY_AUTH_TOKEN_PATH=$RAY_AUTH_TOKEN_PATH: no token there; copy that of the cluster"
+    command -v ray >/dev/null || [ ! -x "$here/../.venv/bin/ray" ] || PATH=$here/../.venv/bin:$PATH
+    command -v ray >/dev/null || refuse "PATH: there is no ray; make install puts one into .venv/bin"
+    [[ ! ${STRSWEEP_RESULTS:-} =~ [\"\\] ]] ||
+        refuse "STRSWEEP_RESULTS=$STRSWEEP_RESULTS: use a path without quotes and backslashes"
+}
+
+submission_id() { # what is wrong with the experiment is told here, before anything is uploaded
+    local sweep_id
+    sweep_id=$(PYTHONPATH=$here/../service${PYTHONPATH:+:$PYTHONPATH} \
+        python - "$config" "${rest[@]}" <<'PYTHON'
+import pathlib
+import sys
+
+from strsweep.cli import exit_codes
+from strsweep.config import load_experiment
+
+config, *rest = sys.argv[1:]
+pairs = [value for flag, value in zip(rest, rest[1:], strict=False) if flag == "--set"]
+pairs += [argument.removeprefix("--set=") for argument in rest if argument.startswith("--set=")]
+try:
+    with exit_codes():
+        print(load_experiment(pathlib.Path(config), pairs).sweep_id)
+except Exception as error:
+    sys.exit(getattr(error, "exit_code", str(error)))
+PYTHON
+    ) || exit 2
+    case "$job" in
+    sweep | train) echo "$job-$sweep_id" ;;
+    *) echo "$job-$sweep_id-$(printf '%s\n' "${rest[@]}" | cksum | cut -d' ' -f1)" ;;
+    esac
+}
+
+stage_files() { # the little that a job needs: its page, the experiment, and this code
+    mkdir -p "$stage/work/jobs"
+    cp "$here"/*.py "$stage/work/jobs/"
+    cp "$config" "$stage/work/experiment.yaml"
+    modules='' variables=''
+    if [ "${STRSWEEP_UPLOAD:-yes}" != no ]; then
+        cp -R "$here/../service/strsweep" "$stage/strsweep"
+        find "$stage/strsweep" -name __pycache__ -prune -exec rm -rf {} +
+        modules="\"$stage/strsweep\""
+    fi
+    [ -z "${STRSWEEP_RESULTS:-}" ] || variables="\"STRSWEEP_RESULTS\": \"$STRSWEEP_RESULTS\""
+}
+
+forget_ended_job() { # so that its id is free again; fails if the job has not ended
+    local answer
+    if ! answer=$(ray job delete "$id" 2>&1); then
+        case "$answer" in
+        *'does not exist'*) ;;
+        *'non-terminal state'*) return 1 ;;
+        *) refuse "RAY_API_SERVER_ADDRESS=$RAY_API_SERVER_ADDRESS: ${answer##*$'\n'}" ;;
+        esac
+    fi
+}
+
+read_arguments "$@"
+check_environment
+id=$(submission_id)
+echo "submission id: $id    (ray job stop $id)"
+if forget_ended_job; then
+    stage_files
+    wait=()
+    [ "${STRSWEEP_FOLLOW:-yes}" != no ] || wait=(--no-wait)
+    ray job submit "${wait[@]}" --submission-id "$id" --working-dir "$stage/work" \
+        --runtime-env-json "{\"py_modules\": [$modules], \"env_vars\": {$variables}}" \
+        -- python "jobs/$job.py" --config experiment.yaml "${rest[@]}"
+else
+    echo "it runs already"
+    [ "${STRSWEEP_FOLLOW:-yes}" = no ] || ray job logs --follow "$id"
+fi
