@@ -48,6 +48,10 @@ class JournalError(StrsweepError):
     """A journal line in the middle of a file cannot be read: the file was edited or damaged."""
 
 
+class StorageError(StrsweepError):
+    """The storage refuses, is full, or stayed away too long. Trying again later may help."""
+
+
 class CheckpointError(StrsweepError):
     """A checkpoint cannot be used: it is damaged or belongs to another model."""
 

@@ -6,7 +6,7 @@ from strsweep.config import Experiment, Problem, RunSettings
 from strsweep.data import check_batch_size, check_data, load_images
 from strsweep.errors import SettingError
 from strsweep.models import check_options
-from strsweep.storage import check_writable
+from strsweep.storage import check_storage
 from strsweep.sweep.auto import resolve
 from strsweep.sweep.one_each import told_settings
 from strsweep.sweep.path import SearchPath
@@ -71,7 +71,7 @@ def _check_parts(experiment: Experiment) -> tuple[Experiment, Problem]:
     """Check that model, data and storage are what the experiment says, the cheap things first."""
     check_options(experiment.model.name, experiment.model.options)
     check_data(experiment.data)
-    check_writable(experiment.storage.path)
+    check_storage(experiment.storage)
     images = load_images(experiment.data)
     check_batch_size(experiment, images)
     problem = measure_problem(experiment, images)

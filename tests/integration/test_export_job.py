@@ -60,7 +60,7 @@ def finished(experiment: Experiment, storage: SweepStorage) -> RunFinished:
     """Train a few epochs in this process and write what the worker of a job writes."""
     run = TrainingRun(experiment, SETTINGS, device=torch.device("cpu"))
     metrics = [vars(epoch) for epoch in run.epochs()][-1]
-    save_checkpoint(storage.path("runs/run-001/last"), run.state())
+    save_checkpoint(storage, "runs/run-001/last", run.state())
     return RunFinished(
         run_id="run-001",
         metrics=metrics,
@@ -95,7 +95,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         experiment = load_experiment(DIGITS, OVERRIDES)
         storage = SweepStorage.of(experiment)
         publish(experiment, storage)
-    package = storage.path("models/sparsity-50/run-001")
+    package = Path(storage.uri("models/sparsity-50/run-001"))
     return Trained(results=results, package=package, zeros=read_receipt(package).zeros)
 
 

@@ -82,7 +82,7 @@ def sweep(tmp_path: Path) -> Sweep:
     storage = SweepStorage.of(experiment)
     model = sparse_model(experiment, SETTINGS, 10, (1, 8, 8))
     report = measure(model, (1, 8, 8))
-    save_checkpoint(storage.path("runs/run-001/last"), {"model": model.state_dict()})
+    save_checkpoint(storage, "runs/run-001/last", {"model": model.state_dict()})
     journal = Journal(storage)
     journal.append(
         RunProposed(run_id="run-001", settings=SETTINGS, target=TARGETS[0], reason="a test")
@@ -112,7 +112,7 @@ def test_every_target_lands_once(sweep: Sweep, capsys: pytest.CaptureFixture[str
         else:  # a weight costs several multiply-adds: they can stay below what is wanted
             assert target.macs * dense_macs - 64 < event.metrics["macs"] <= target.macs * dense_macs
         model = sparse_model(sweep.experiment, SETTINGS, 10, (1, 8, 8))
-        model.load_state_dict(load_checkpoint(storage.path(event.checkpoint))["model"])
+        model.load_state_dict(load_checkpoint(storage, event.checkpoint)["model"])
         assert layer_rows(measure(model, (1, 8, 8))) == event.layers
         assert set(event.metrics) == {"sparsity", "macs", "accuracy", "val_loss"}
     events = len(sweep.journal.read())

@@ -198,7 +198,7 @@ def test_mlflow_has_every_step_once_and_as_the_journal(killed: Killed) -> None:
 @pytest.mark.parametrize("target", [0.9, 0.95])
 def test_the_receipt_is_what_the_file_holds(killed: Killed, target: float) -> None:
     storage = SweepStorage.of(killed.experiment)
-    folder = storage.path(killed.record.published[Target(sparsity=target)].folder)
+    folder = Path(storage.uri(killed.record.published[Target(sparsity=target)].folder))
     receipt = json.loads((folder / "receipt.json").read_text())
     budget = json.loads((folder / "budget.json").read_text())
     weights = load_file(folder / "weights.safetensors")
@@ -234,8 +234,10 @@ def test_a_registered_model_loads_without_this_library_and_without_pickle(
     # Only the folder: path files inside it, which make strsweep importable, are not followed.
     packages = Path(json.__file__).parents[1].name, Path(pytest.__file__).parents[1]
     (tmp_path / "other/lib" / packages[0] / "site-packages/all.pth").write_text(str(packages[1]))
-    folder = SweepStorage.of(killed.experiment).path(
-        killed.record.published[Target(sparsity=0.95)].folder
+    folder = Path(
+        SweepStorage.of(killed.experiment).uri(
+            killed.record.published[Target(sparsity=0.95)].folder
+        )
     )
     environment = {k: v for k, v in killed.environment.items() if k != "PYTHONPATH"}
     done = subprocess.run(
@@ -268,8 +270,8 @@ def evaluate(killed: Killed, reference: str) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.parametrize("kind", ["registered", "folder"])
 def test_evaluate_gives_what_the_receipt_says(killed: Killed, kind: str) -> None:
-    folder = SweepStorage.of(killed.experiment).path(
-        killed.record.published[Target(sparsity=0.9)].folder
+    folder = Path(
+        SweepStorage.of(killed.experiment).uri(killed.record.published[Target(sparsity=0.9)].folder)
     )
     reference = "models:/digits@sparsity-90" if kind == "registered" else str(folder)
     done = evaluate(killed, reference)

@@ -33,7 +33,7 @@ LAYERS = [
 ONLY_IN = {
     "ray": ("strsweep.training.worker", "strsweep.sweep"),
     "mlflow": ("strsweep.registry",),
-    "boto3": (),
+    "boto3": ("strsweep.storage",),
     "onnx": ("strsweep.export",),
     "onnxruntime": ("strsweep.export",),
 }
@@ -146,7 +146,7 @@ def test_module_keeps_the_rules(path: Path) -> None:
         ("strsweep.training.run", "import ray"),
         ("strsweep.training.run", "if True:\n    from ray import train"),
         ("strsweep.sweep.run", "import mlflow.pytorch"),
-        ("strsweep.storage", "import boto3"),
+        ("strsweep.journal", "import boto3"),
         ("strsweep.registry.server", "import os, boto3"),
         ("strsweep.registry.export", "import onnxruntime"),
         ("strsweep.export.dense", "from strsweep.data import load_images"),

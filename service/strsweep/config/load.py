@@ -190,9 +190,9 @@ def _refuse_relative_paths_in_uploaded_copy(experiment: Experiment, settings: Se
     # would put days of results into it.
     if "_ray_pkg_" not in str(Path.cwd()):
         return
-    uri = experiment.tracking.uri
+    uri, folder = experiment.tracking.uri, experiment.storage.path
     for key, path in (
-        ("storage.path", experiment.storage.path),
+        ("storage.path", None if "://" in folder else Path(folder)),
         ("data.path", experiment.data.path),
         (
             "tracking.uri",

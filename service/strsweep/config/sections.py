@@ -20,6 +20,19 @@ Count = Annotated[int, Field(ge=1)]
 Folder = Annotated[Path, AfterValidator(Path.absolute)]  # workers stand elsewhere
 
 
+def _location(value: str) -> str:
+    if "://" not in value:
+        return str(Path(value).absolute())
+    address = urlparse(value)
+    if address.scheme != "s3" or not address.netloc:
+        remedy = "Use a folder, or s3://BUCKET/PREFIX of any S3-compatible service."
+        raise SettingError("storage.path", value, remedy)
+    if "@" in address.netloc:
+        remedy = "Leave credentials out of it: they come from the AWS chain."
+        raise SettingError("storage.path", f"s3://...@{address.hostname}", remedy)
+    return value.rstrip("/")
+
+
 class RunSettings(Section, frozen=True):
     """The settings that differ between the runs of one sweep."""
 
@@ -176,8 +189,29 @@ class WorkersConfig(Section, frozen=True):
 class StorageConfig(Section, frozen=True):
     """Where journals, checkpoints and models are written."""
 
-    path: Folder = Field(default_factory=lambda: results_folder())
-    """A folder that every node sees under the same path."""
+    path: Annotated[str, AfterValidator(_location)] = Field(
+        default_factory=lambda: str(results_folder())
+    )
+    """A folder that every node sees under the same path, or ``s3://BUCKET/PREFIX``."""
+    endpoint: str | None = None
+    """Address of an S3-compatible service; by default the AWS environment's, or AWS itself."""
+    region: str | None = None
+    """Region of the bucket; by default the AWS environment's."""
+    path_style: bool | None = None
+    """True if the service wants the bucket in the path instead of the host name."""
+    patience: Positive = 30
+    """Minutes to go on without the object store when it does not answer."""
+    checkpoints_kept: Count = 2
+    """Newest checkpoints to keep of every run; what a registered model needs is always kept."""
+
+    @model_validator(mode="after")
+    def _check(self) -> StorageConfig:
+        if self.endpoint is not None:
+            address = urlparse(self.endpoint)
+            if address.scheme not in {"http", "https"} or not address.hostname or address.username:
+                remedy = "Use http://HOST:PORT, without credentials: the AWS chain has them."
+                raise SettingError("storage.endpoint", address.hostname, remedy)
+        return self
 
 
 class TrackingConfig(Section, frozen=True):

@@ -39,11 +39,11 @@ class Journal:
         Raises:
             JournalError: A line in the middle of a file is damaged.
         """
-        events = [event for name in self._storage.names("journal") for event in self._lines(name)]
+        sizes = self._storage.sizes("journal")
+        events = [event for name, size in sizes.items() for event in self._lines(name, size)]
         return sorted(events, key=lambda event: event.time)
 
-    def _lines(self, name: str) -> list[Event]:
-        size = self._storage.size(name)
+    def _lines(self, name: str, size: int) -> list[Event]:
         known = self._parsed.get(name)
         if known is None or known[0] != size:
             content = self._storage.read(name)

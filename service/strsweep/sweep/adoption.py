@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import ValidationError
 
 from strsweep.config import Experiment
 from strsweep.errors import InvalidExperimentError, JournalError, SettingError
 from strsweep.journal import Journal, RunProposed, RunRecord, SweepRecord, replay
-from strsweep.storage import SweepStorage
+from strsweep.storage import SweepStorage, other_sweeps
 
 _RAISED_BY_OLD_JOURNALS = (ValidationError, SettingError, InvalidExperimentError, JournalError)
 
@@ -24,13 +22,12 @@ def adopt_runs(experiment: Experiment, journal: Journal) -> int:
         experiment: An STR sweep.
         journal: Of the sweep, which was started.
     """
-    own = SweepStorage.of(experiment).root
     record = replay(journal.read())
     known = {run.proposed.adopted_from for run in record.runs.values()}
     number = len(record.runs)
-    for root in sorted(path for path in own.parent.iterdir() if path != own and path.is_dir()):
-        for run in _finished_runs(root, experiment):
-            source = f"{root.name}/{run.run_id}"
+    for sweep_id, storage in other_sweeps(experiment).items():
+        for run in _finished_runs(storage, experiment):
+            source = f"{sweep_id}/{run.run_id}"
             if source in known or run.proposed.adopted_from is not None:
                 continue
             number += 1
@@ -38,12 +35,12 @@ def adopt_runs(experiment: Experiment, journal: Journal) -> int:
     return number - len(record.runs)
 
 
-def _finished_runs(root: Path, experiment: Experiment) -> list[RunRecord]:
+def _finished_runs(storage: SweepStorage, experiment: Experiment) -> list[RunRecord]:
     try:
-        record = replay(Journal(SweepStorage(root)).read())
+        record = replay(Journal(storage).read())
         same = _recipe_of(record) == experiment.recipe_id
     except _RAISED_BY_OLD_JOURNALS as error:
-        print(f"{root} is not used: {str(error).splitlines()[0]:.200}", flush=True)
+        print(f"{storage.location} is not used: {str(error).splitlines()[0]:.200}", flush=True)
         return []
     return record.finished_runs if same else []
 

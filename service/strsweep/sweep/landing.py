@@ -63,12 +63,12 @@ def land_one(experiment: Experiment, run: RunRecord, target: Target) -> ModelLan
     landed = land_run(
         experiment,
         run.proposed.settings,
-        load_checkpoint(storage.path(run.finished.checkpoint)),
+        load_checkpoint(storage, run.finished.checkpoint),
         target,
         torch.device("cuda" if experiment.workers.gpus else "cpu"),
     )
     checkpoint = f"landed/{target.label}/{run.run_id}"
-    save_checkpoint(storage.path(checkpoint), landed.state)
+    save_checkpoint(storage, checkpoint, landed.state)
     return ModelLanded(
         target=target,
         run_id=run.run_id,

@@ -25,7 +25,7 @@ from strsweep.sweep.record_view import finished_runs, goal_of
 from strsweep.sweep.searcher import TargetSearcher
 from strsweep.sweep.status import StatusLines
 from strsweep.sweep.trial import trial
-from strsweep.training.worker import trainer
+from strsweep.training.worker import notes_folder, trainer
 
 _DRIVER = {"memory": 1.0}
 """Resources of a trial's driver, in bytes. It only waits: a CPU of its own would starve the workers
@@ -144,9 +144,9 @@ def _tuner(
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            # Tune's own records are thrown-away scaffolding of one job: the journal is the truth.
-            name=f"tune/{time.strftime('%Y%m%d-%H%M%S')}",
-            storage_path=str(SweepStorage.of(experiment).root),
+            # Tune's own records are scaffolding of one job that nobody reads again.
+            name=f"{experiment.sweep_id}-{time.strftime('%Y%m%d-%H%M%S')}",
+            storage_path=notes_folder(),
             failure_config=tune.FailureConfig(max_failures=_MAX_DRIVER_FAILURES),
             callbacks=[status],
             verbose=0,
@@ -162,7 +162,7 @@ def _announce(experiment: Experiment, places: int) -> None:
         f"each within {search.tolerance * 100:g} points; "
         f"at most {search.max_runs} runs, {places} at a time\n"
         f"{_describe_search(experiment)}"
-        f"journal, checkpoints and models: {SweepStorage.of(experiment).root}",
+        f"journal, checkpoints and models: {SweepStorage.of(experiment).location}",
         flush=True,
     )
 

@@ -1,40 +1,36 @@
-"""The Ray Train worker: runs a training run, reports to Ray, writes the journal."""
+"""The Ray Train worker: runs a training run, stores what it gives, reports to Ray."""
 
 from __future__ import annotations
 
+import os
+import secrets
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypedDict
 
 import ray.train
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 from ray.train.v2.api.callback import UserCallback
 
 from strsweep.config import Experiment, RunSettings
-from strsweep.errors import ImagesUnreadableError, StrsweepError
-from strsweep.journal import (
-    EpochFinished,
-    ImagesUnreadable,
-    Journal,
-    RunFailed,
-    RunFinished,
-)
+from strsweep.errors import ImagesUnreadableError, StorageError, StrsweepError
+from strsweep.journal import Journal, RunFailed
 from strsweep.storage import SweepStorage
-from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
-from strsweep.training.layer_rows import layer_rows
-from strsweep.training.run import EpochMetrics, TrainingRun
+from strsweep.training.checkpoints import RunCheckpoints, resume
+from strsweep.training.run import TrainingRun
+from strsweep.training.writer import RunWriter
 
 _MAX_WORKER_FAILURES = 3
 _MAX_CONTROLLER_FAILURES = 10
 """Ray's default is to try for ever, which turns a missing worker into a hang."""
-_CHECKPOINTS_KEPT = 2
 
 
 class WorkerTask(TypedDict):
     """What a worker is told, as plain values that Ray can ship."""
 
-    folder: str
+    location: str
     """Of the sweep: computed once, so that all processes of a sweep write into the same one."""
     experiment: dict[str, Any]
     run_id: str
@@ -44,7 +40,7 @@ class WorkerTask(TypedDict):
 def task(experiment: Experiment, run_id: str, settings: RunSettings) -> WorkerTask:
     """Return the task of one run."""
     return WorkerTask(
-        folder=str(SweepStorage.of(experiment).root),
+        location=SweepStorage.of(experiment).location,
         experiment=experiment.model_dump(mode="json"),
         run_id=run_id,
         settings=settings.model_dump(),
@@ -59,11 +55,10 @@ def trainer(
 ) -> TorchTrainer:
     """Return the Ray trainer of one run; its ``fit()`` continues where an earlier one ended.
 
-    The name of the Train run is the run id inside the sweep's folder: Ray finds the checkpoints of
-    an interrupted run by it.
+    Workers keep their checkpoints on the sweep's storage themselves: Ray Train ends a run when its
+    own storage is away for a few seconds, so it gets a folder on the node for its notes.
     """
     workers = experiment.workers
-    storage = SweepStorage.of(experiment)
     return TorchTrainer(
         train_worker,
         train_loop_config=dict(task(experiment, run_id, settings)),
@@ -73,16 +68,20 @@ def trainer(
             resources_per_worker=worker_resources(experiment),
         ),
         run_config=RunConfig(
-            name=run_id,
-            storage_path=str(storage.path("runs")),
+            name=f"{experiment.sweep_id}-{run_id}-{secrets.token_hex(4)}",
+            storage_path=notes_folder(),
             failure_config=FailureConfig(
                 max_failures=_MAX_WORKER_FAILURES,
                 controller_failure_limit=_MAX_CONTROLLER_FAILURES,
             ),
-            checkpoint_config=CheckpointConfig(num_to_keep=_CHECKPOINTS_KEPT),
             callbacks=list(callbacks or []),
         ),
     )
+
+
+def notes_folder() -> str:
+    """Return a folder of this node for what Ray writes down and nobody reads again."""
+    return str(Path(tempfile.gettempdir()) / f"strsweep-ray-{os.getuid()}")
 
 
 def worker_resources(experiment: Experiment) -> dict[str, float]:
@@ -102,7 +101,7 @@ def train_worker(config: dict[str, Any]) -> None:
     experiment = Experiment.model_validate(config["experiment"])
     run_id: str = config["run_id"]
     context = ray.train.get_context()
-    journal = Journal(SweepStorage(Path(config["folder"])), writer=run_id)
+    storage = SweepStorage.at(config["location"], experiment.storage)
     rank, world_size = context.get_world_rank() or 0, context.get_world_size() or 1
     try:
         run = TrainingRun(
@@ -112,60 +111,26 @@ def train_worker(config: dict[str, Any]) -> None:
             rank=rank,
             world_size=world_size,
         )
-        _train(run, experiment, run_id, journal if rank == 0 else None)
-    except ImagesUnreadableError:
+        resume(run, RunCheckpoints(storage, run_id, experiment.storage.checkpoints_kept), rank)
+        _train(run, RunWriter(storage, experiment, run_id) if rank == 0 else None, experiment)
+    except (ImagesUnreadableError, StorageError):
         raise  # the storage may come back: Ray tries again from the last checkpoint
     except StrsweepError as error:
         if rank == 0:
-            journal.append(RunFailed(run_id=run_id, reason=f"{type(error).__name__}: {error}"))
+            reason = f"{type(error).__name__}: {error}"
+            Journal(storage, writer=run_id).append(RunFailed(run_id=run_id, reason=reason))
 
 
-def _train(run: TrainingRun, experiment: Experiment, run_id: str, journal: Journal | None) -> None:
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is not None:
-        with checkpoint.as_directory() as folder:
-            run.load_state(load_checkpoint(Path(folder)))
-    named: set[str] = set()
+def _train(run: TrainingRun, writer: RunWriter | None, experiment: Experiment) -> None:
     num_epochs, every = experiment.training.epochs, experiment.training.checkpoint_every
-    for metrics in run.epochs():
-        if journal is not None:
-            # Before the checkpoint: a crash in between repeats an epoch instead of losing its row.
-            journal.append(EpochFinished(run_id=run_id, metrics=_row(metrics)))
-            if new := tuple(name for name in run.unreadable if name not in named):
-                journal.append(ImagesUnreadable(run_id=run_id, names=new))
-                named.update(new)
-        if metrics.epoch % every == 0 or metrics.epoch == num_epochs:
-            _report(run, metrics, has_checkpoint=journal is not None)
-    if journal is not None:
-        journal.append(_finished(run, run_id))
-
-
-def _report(run: TrainingRun, metrics: EpochMetrics, *, has_checkpoint: bool) -> None:
-    """Hand metrics, and from the first worker the state, to Ray; returns when both are stored."""
-    name = _checkpoint_name(metrics.epoch)
-    if not has_checkpoint:
-        ray.train.report(_row(metrics), checkpoint_dir_name=name)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(Path(folder), run.state())
-        ray.train.report(
-            _row(metrics), checkpoint=Checkpoint.from_directory(folder), checkpoint_dir_name=name
-        )
-
-
-def _finished(run: TrainingRun, run_id: str) -> RunFinished:
-    metrics = run.history[-1]
-    return RunFinished(
-        run_id=run_id,
-        metrics=_row(metrics),
-        layers=layer_rows(run.report()),
-        checkpoint=f"runs/{run_id}/{_checkpoint_name(metrics.epoch)}",
-    )
-
-
-def _row(metrics: EpochMetrics) -> dict[str, float]:
-    return dict(vars(metrics))
-
-
-def _checkpoint_name(epoch: int) -> str:
-    return f"epoch_{epoch:05d}"
+    with writer or nullcontext():
+        for metrics in run.epochs():
+            if writer is not None:
+                writer.epoch(run, metrics)
+            if metrics.epoch % every and metrics.epoch != num_epochs:
+                continue
+            if writer is not None:
+                writer.checkpoint(run, metrics.epoch)
+            ray.train.report(dict(vars(metrics)))
+    if writer is not None:
+        writer.finish(run)

@@ -80,7 +80,7 @@ EVENTS: list[Event] = [
 
 @pytest.fixture
 def storage(tmp_path: Path) -> SweepStorage:
-    return SweepStorage(tmp_path)
+    return SweepStorage.at(str(tmp_path))
 
 
 def epoch(number: int, time: float, run_id: str = "run-001") -> EpochFinished:
@@ -90,7 +90,7 @@ def epoch(number: int, time: float, run_id: str = "run-001") -> EpochFinished:
 def tear(storage: SweepStorage, event: Event, name: str = "journal/sweep.jsonl") -> None:
     """Append the first half of a line, as a writer does that is killed in the middle."""
     line = event.model_dump_json().encode()
-    with storage.path(name).open("ab") as file:
+    with Path(storage.uri(name)).open("ab") as file:
         file.write(line[: len(line) // 2])
 
 
@@ -149,7 +149,7 @@ def test_writers_are_merged_by_time(storage: SweepStorage) -> None:
     writers = ("sweep", "run-001", "run-002")
     for index, event in enumerate(EVENTS):
         Journal(storage, writers[index % 3]).append(event)
-    assert storage.names("journal") == [f"journal/{name}.jsonl" for name in sorted(writers)]
+    assert list(storage.sizes("journal")) == [f"journal/{name}.jsonl" for name in sorted(writers)]
     for writer in writers:
         assert Journal(storage, writer).read() == EVENTS
 
@@ -167,7 +167,7 @@ def test_torn_last_line_is_left_out_and_told(
 ) -> None:
     Journal(storage).append(EVENTS[0])
     Journal(storage).append(EVENTS[1])
-    path = storage.path("journal/sweep.jsonl")
+    path = Path(storage.uri("journal/sweep.jsonl"))
     whole = path.read_bytes()
     path.write_bytes(whole[: -1 - cut])
     with caplog.at_level(logging.WARNING):
@@ -177,7 +177,7 @@ def test_torn_last_line_is_left_out_and_told(
 
 def test_line_that_lacks_only_its_end_is_read(storage: SweepStorage) -> None:
     Journal(storage).append(EVENTS[0])
-    path = storage.path("journal/sweep.jsonl")
+    path = Path(storage.uri("journal/sweep.jsonl"))
     path.write_bytes(path.read_bytes().rstrip(b"\n"))
     assert Journal(storage).read() == EVENTS[:1]
     Journal(storage).append(EVENTS[1])
@@ -219,7 +219,7 @@ import sys
 from pathlib import Path
 from strsweep.journal import EpochFinished, Journal
 from strsweep.storage import SweepStorage
-journal = Journal(SweepStorage(Path(sys.argv[1])))
+journal = Journal(SweepStorage.at(sys.argv[1]))
 for number in range(int(sys.argv[2]), 10**9):
     journal.append(EpochFinished(time=number, run_id="run-001", metrics={"epoch": number}))
     print(number, flush=True)
@@ -230,7 +230,7 @@ def test_kill_9_of_a_writer_leaves_a_readable_journal(storage: SweepStorage) -> 
     confirmed = 0
     for _ in range(2):
         with subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(storage.root), str(confirmed + 1)],
+            [sys.executable, "-c", WRITER, storage.location, str(confirmed + 1)],
             stdout=subprocess.PIPE,
             text=True,
         ) as writer:

@@ -9,15 +9,24 @@ import pytest
 import torch
 
 from strsweep.errors import CheckpointError
-from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
+from strsweep.storage import SweepStorage
+from strsweep.training.checkpoint import State, load_checkpoint, save_checkpoint
 
 WEIGHTS = torch.arange(30.0) + 100
 
 
+def save(path: Path, state: State) -> None:
+    save_checkpoint(SweepStorage.at(str(path.parents[1])), path.parent.name, state)
+
+
+def load(path: Path) -> State:
+    return load_checkpoint(SweepStorage.at(str(path.parents[1])), path.parent.name)
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    save_checkpoint(tmp_path, {"model": {"w": WEIGHTS}})
-    return tmp_path / "state.pt"
+    save_checkpoint(SweepStorage.at(str(tmp_path)), "last", {"model": {"w": WEIGHTS}})
+    return tmp_path / "last/state.pt"
 
 
 def test_cut_off_anywhere_is_refused(saved: Path) -> None:
@@ -25,7 +34,7 @@ def test_cut_off_anywhere_is_refused(saved: Path) -> None:
     for length in range(0, len(whole), 41):
         saved.write_bytes(whole[:length])
         with pytest.raises(CheckpointError, match=r"state\.pt cannot be read"):
-            load_checkpoint(saved.parent)
+            load(saved)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -37,7 +46,7 @@ def test_a_flipped_byte_never_escapes_as_another_error(saved: Path) -> None:
         damaged[position] ^= 0xFF
         saved.write_bytes(damaged)
         try:
-            load_checkpoint(saved.parent)
+            load(saved)
         except CheckpointError:
             continue
         except Exception as error:
@@ -50,7 +59,7 @@ def test_a_flipped_byte_in_the_weights_is_noticed(saved: Path) -> None:
     damaged[damaged.index(WEIGHTS.numpy().tobytes()) + 40] ^= 0xFF
     saved.write_bytes(damaged)
     with pytest.raises(CheckpointError):
-        load_checkpoint(saved.parent)
+        load(saved)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -60,26 +69,26 @@ def test_a_flipped_byte_in_the_weights_is_noticed(saved: Path) -> None:
 def test_bytes_that_are_no_checkpoint_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "state.pt").write_bytes(content)
     with pytest.raises(CheckpointError):
-        load_checkpoint(tmp_path)
+        load(tmp_path / "last/state.pt")
 
 
 def test_a_readable_file_that_holds_no_state_is_refused(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "state.pt")
     with pytest.raises(CheckpointError):
-        load_checkpoint(tmp_path)
+        load(tmp_path / "last/state.pt")
 
 
 def test_a_write_that_fails_leaves_the_old_state(saved: Path) -> None:
     old = saved.read_bytes()
     with pytest.raises((AttributeError, pickle.PicklingError), match="local object"):
-        save_checkpoint(saved.parent, {"model": lambda: None})
+        save(saved, {"model": lambda: None})
     assert saved.read_bytes() == old
-    assert torch.equal(load_checkpoint(saved.parent)["model"]["w"], WEIGHTS)
+    assert torch.equal(load(saved)["model"]["w"], WEIGHTS)
 
 
 def test_what_a_killed_writer_left_does_not_disturb(saved: Path) -> None:
     (saved.parent / "state.pt.partial").write_bytes(b"half a file")
-    assert torch.equal(load_checkpoint(saved.parent)["model"]["w"], WEIGHTS)
-    save_checkpoint(saved.parent, {"model": {"w": WEIGHTS + 1}})
-    assert torch.equal(load_checkpoint(saved.parent)["model"]["w"], WEIGHTS + 1)
+    assert torch.equal(load(saved)["model"]["w"], WEIGHTS)
+    save(saved, {"model": {"w": WEIGHTS + 1}})
+    assert torch.equal(load(saved)["model"]["w"], WEIGHTS + 1)
     assert list(saved.parent.iterdir()) == [saved]

@@ -15,6 +15,7 @@ from torch import nn
 from strsweep.config import TrainingConfig
 from strsweep.errors import CheckpointError
 from strsweep.sparsity import sparsify
+from strsweep.storage import SweepStorage
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.optimizer import sgd
 from strsweep.training.schedule import learning_rate
@@ -70,8 +71,8 @@ def test_a_bad_checkpoint_is_refused(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STRSWEEP_ATTACK", str(tmp_path / "attacked"))
-    path = tmp_path / "state.pt"
-    save_checkpoint(tmp_path, {"model": {"w": torch.ones(100)}})
+    path = tmp_path / "last/state.pt"
+    save_checkpoint(SweepStorage.at(str(tmp_path)), "last", {"model": {"w": torch.ones(100)}})
     if damage == "missing":
         path.unlink()
     elif damage == "truncated":
@@ -81,11 +82,11 @@ def test_a_bad_checkpoint_is_refused(
     else:
         path.write_bytes(pickle.dumps(Attack(), protocol=2))
     with pytest.raises(CheckpointError, match=r"state\.pt cannot be read"):
-        load_checkpoint(tmp_path)
+        load_checkpoint(SweepStorage.at(str(tmp_path)), "last")
     assert not (tmp_path / "attacked").exists()
 
 
 def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, {"format": 99})
+    save_checkpoint(SweepStorage.at(str(tmp_path)), "last", {"format": 99})
     with pytest.raises(CheckpointError, match="format 99"):
-        load_checkpoint(tmp_path)
+        load_checkpoint(SweepStorage.at(str(tmp_path)), "last")

@@ -10,17 +10,17 @@ from strsweep.config import load_experiment
 from strsweep.errors import SettingError
 from strsweep.storage import SweepStorage, check_writable
 
-DIGITS = Path(__file__).parents[2] / "jobs" / "configs" / "digits.yaml"
+DIGITS = Path(__file__).parents[3] / "jobs" / "configs" / "digits.yaml"
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> SweepStorage:
-    return SweepStorage(tmp_path / "not" / "yet" / "there")
+    return SweepStorage.at(str(tmp_path / "not" / "yet" / "there"))
 
 
 def test_folder_is_named_by_the_sweep_id(tmp_path: Path) -> None:
     experiment = load_experiment(DIGITS, [f"storage.path={tmp_path}"])
-    assert SweepStorage.of(experiment).root == tmp_path / "sweeps" / experiment.sweep_id
+    assert SweepStorage.of(experiment).location == str(tmp_path / "sweeps" / experiment.sweep_id)
 
 
 def test_appended_lines_are_read_in_order(storage: SweepStorage) -> None:
@@ -31,7 +31,7 @@ def test_appended_lines_are_read_in_order(storage: SweepStorage) -> None:
 
 def test_torn_last_line_is_closed_by_the_next_append(storage: SweepStorage) -> None:
     storage.append_line("a.txt", "whole")
-    with storage.path("a.txt").open("ab") as file:
+    with Path(storage.uri("a.txt")).open("ab") as file:
         file.write(b"to")
     storage.append_line("a.txt", "next")
     assert storage.read("a.txt") == b"whole\nto\nnext\n"
@@ -47,12 +47,12 @@ def test_write_replaces_the_whole_content(storage: SweepStorage) -> None:
     storage.write("deep/a.bin", b"a long first content")
     storage.write("deep/a.bin", b"\x00\xff")
     assert storage.read("deep/a.bin") == b"\x00\xff"
-    assert storage.names("deep") == ["deep/a.bin"]
+    assert list(storage.sizes("deep")) == ["deep/a.bin"]
 
 
 def test_reader_of_the_old_content_is_not_disturbed_by_a_write(storage: SweepStorage) -> None:
     storage.write("a.bin", b"old")
-    with storage.path("a.bin").open("rb") as reader:
+    with Path(storage.uri("a.bin")).open("rb") as reader:
         storage.write("a.bin", b"new")
         assert reader.read() == b"old"
     assert storage.read("a.bin") == b"new"
@@ -69,18 +69,19 @@ def test_write_goes_over_what_a_killed_write_left(storage: SweepStorage) -> None
     storage.write("a.bin.partial", b"a long half-written content")
     storage.write("a.bin", b"new")
     assert storage.read("a.bin") == b"new"
-    assert not storage.path("a.bin.partial").exists()
+    assert not Path(storage.uri("a.bin.partial")).exists()
 
 
-def test_names_are_sorted_files_without_folders(storage: SweepStorage) -> None:
+def test_sizes_are_of_all_files_below(storage: SweepStorage) -> None:
     for name in ("f/b", "f/a", "f/inner/c"):
         storage.write(name, b"")
-    assert storage.names("f") == ["f/a", "f/b"]
+    assert list(storage.sizes("f")) == ["f/a", "f/b", "f/inner/c"]
+    assert storage.folders("f") == ["inner"]
 
 
-def test_names_of_a_missing_folder_are_none(storage: SweepStorage) -> None:
-    assert storage.names("nowhere") == []
-    assert not storage.root.exists()
+def test_sizes_of_a_missing_folder_are_none(storage: SweepStorage) -> None:
+    assert storage.sizes("nowhere") == {}
+    assert not Path(storage.location).exists()
 
 
 def test_reading_a_missing_file_raises(storage: SweepStorage) -> None:

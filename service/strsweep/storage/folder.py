@@ -1,0 +1,129 @@
+"""A store in a folder that every node sees under the same path."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from strsweep.errors import StorageError
+
+_REMEDIES = {
+    errno.ENOSPC: "The disk is full: free some space, or name another storage.path.",
+    errno.EDQUOT: "The quota is used up: free some space, or name another storage.path.",
+    errno.EACCES: "It may not be written to: mend its permissions, or name another storage.path.",
+    errno.EROFS: "It can only be read: mend how it is mounted, or name another storage.path.",
+}
+
+_PARTIAL = ".partial"
+"""Ends the name of a file that is being written."""
+
+
+class FolderStore:
+    """Files below ``root``, which is made when something is written.
+
+    Args:
+        root: An absolute folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @property
+    def location(self) -> str:
+        """The folder."""
+        return str(self._root)
+
+    def uri(self, name: str) -> str:
+        """Return the path of ``name``."""
+        return str(self._root / name)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of ``name``.
+
+        Raises:
+            FileNotFoundError: It does not exist.
+        """
+        return (self._root / name).read_bytes()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write ``name`` whole: a reader sees the old content or the new one.
+
+        Raises:
+            StorageError: The disk is full or refuses.
+        """
+        path = self._root / name
+        partial = path.with_name(f"{path.name}{_PARTIAL}")
+        with _told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+
+    def append_line(self, name: str, line: str) -> None:
+        """Append ``line`` and flush it to disk. A torn last line is closed first.
+
+        Raises:
+            StorageError: The disk is full or refuses.
+        """
+        path = self._root / name
+        with _told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab+") as file:
+                file.write((b"" if _ends_cleanly(path) else b"\n") + line.encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return name -> bytes of all files below ``folder``."""
+        paths = (self._root / folder).rglob("*")
+        files = (path for path in paths if path.is_file() and path.suffix != _PARTIAL)
+        found = {path.relative_to(self._root).as_posix(): _size(path) for path in files}
+        return {name: size for name, size in sorted(found.items()) if size is not None}
+
+    def folders(self, folder: str) -> list[str]:
+        """Return the names of the folders directly in ``folder``."""
+        path = self._root / folder
+        if not path.is_dir():
+            return []
+        return sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+
+    def delete(self, folder: str) -> None:
+        """Remove ``folder`` with all that is in it."""
+        shutil.rmtree(self._root / folder, ignore_errors=True)
+
+    @contextmanager
+    def local(self, folder: str) -> Generator[Path]:
+        """Yield the folder itself."""
+        yield self._root / folder
+
+
+@contextmanager
+def _told(path: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0)
+        if remedy is None:
+            raise
+        raise StorageError(f"{path} cannot be written ({error.strerror}). {remedy}") from error
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # another process has removed it just now
+        return None
+
+
+def _ends_cleanly(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"

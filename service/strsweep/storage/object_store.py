@@ -1,0 +1,190 @@
+"""A store in a bucket of any S3-compatible service."""
+
+from __future__ import annotations
+
+import posixpath
+import secrets
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from strsweep.config import StorageConfig
+from strsweep.storage.location import below, bucket_of
+from strsweep.storage.outage import Outage
+from strsweep.storage.s3_client import s3_client
+
+_SEGMENT_BYTES = 256 * 1024
+"""A log object is put anew with every line, so it is not allowed to grow much."""
+_DELETED_AT_ONCE = 1000
+"""S3's limit for one call."""
+
+
+class ObjectStore:
+    """Objects below ``s3://BUCKET/PREFIX``; every call rides out an outage of the service.
+
+    Objects cannot be appended to. Every instance has log objects of its own and puts the newest
+    one again with each line, so that two processes never overwrite each other.
+
+    Args:
+        location: ``s3://BUCKET/PREFIX``.
+        config: Endpoint, region and patience. Credentials come from the AWS chain alone.
+    """
+
+    def __init__(self, location: str, config: StorageConfig) -> None:
+        self._bucket, self._prefix = bucket_of(location)
+        self._location = location.rstrip("/")
+        self._client = s3_client(config)
+        self._outage = Outage(self._location, self._bucket, patience_s=config.patience * 60)
+        self._logs: dict[str, tuple[str, bytes]] = {}
+        """Log name -> the object that this instance writes, and what is in it."""
+
+    @property
+    def location(self) -> str:
+        """``s3://BUCKET/PREFIX``."""
+        return self._location
+
+    def uri(self, name: str) -> str:
+        """Return the URI of ``name``."""
+        return below(self._location, name)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of the object.
+
+        Raises:
+            FileNotFoundError: It does not exist.
+            StorageError: The service refuses, or stayed away too long.
+        """
+        return self._outage.ride_out(self._read, name)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put the object; large ones in parts, whose rests a killed process may leave behind.
+
+        Raises:
+            StorageError: The service refuses, or stayed away too long.
+        """
+        self._outage.ride_out(self._write, name, content)
+
+    def append_line(self, name: str, line: str) -> None:
+        """Put the log object of this instance with one more line.
+
+        Raises:
+            StorageError: The service refuses, or stayed away too long.
+        """
+        segment, content = self._logs.get(name) or (_segment(name), b"")
+        if len(content) > _SEGMENT_BYTES:
+            segment, content = _segment(name), b""
+        content += line.encode() + b"\n"
+        self.write(segment, content)
+        self._logs[name] = segment, content
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return name -> bytes of all objects below ``folder``.
+
+        Raises:
+            StorageError: The service refuses, or stayed away too long.
+        """
+        return self._outage.ride_out(self._sizes, folder)
+
+    def folders(self, folder: str) -> list[str]:
+        """Return the next parts of the names below ``folder``.
+
+        Raises:
+            StorageError: The service refuses, or stayed away too long.
+        """
+        return self._outage.ride_out(self._folders, folder)
+
+    def delete(self, folder: str) -> None:
+        """Delete all objects below ``folder``.
+
+        Raises:
+            StorageError: The service refuses, or stayed away too long.
+        """
+        keys = [{"Key": self._key(name)} for name in self.sizes(folder)]
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            part = {"Objects": keys[start : start + _DELETED_AT_ONCE], "Quiet": True}
+            self._outage.ride_out(self._client.delete_objects, Bucket=self._bucket, Delete=part)
+
+    @contextmanager
+    def local(self, folder: str) -> Generator[Path]:
+        """Yield a temporary copy of the objects below ``folder``.
+
+        Raises:
+            StorageError: The service refuses, or stayed away too long.
+        """
+        with tempfile.TemporaryDirectory(prefix="strsweep-") as copy:
+            for name in self.sizes(folder):
+                path = Path(copy) / PurePosixPath(name).relative_to(folder)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(self.read(name))
+            yield Path(copy)
+
+    def abort_uploads(self, older_than: timedelta) -> int:
+        """Remove the rests of uploads that were begun before then and never ended.
+
+        Args:
+            older_than: Younger ones may be under way.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            StorageError: The service refuses, or stayed away too long.
+        """
+        before = datetime.now(timezone.utc) - older_than
+        uploads = self._outage.ride_out(self._uploads)
+        old = [upload for upload in uploads if upload["Initiated"] <= before]
+        for upload in old:
+            self._outage.ride_out(
+                self._client.abort_multipart_upload,
+                Bucket=self._bucket,
+                Key=upload["Key"],
+                UploadId=upload["UploadId"],
+            )
+        return len(old)
+
+    def _key(self, name: str) -> str:
+        return posixpath.normpath(self._prefix + name)  # a sweep may name a file of another one
+
+    def _read(self, name: str) -> bytes:
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
+        except ClientError as error:
+            if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
+                raise FileNotFoundError(f"{self.uri(name)} does not exist") from None
+            raise
+        content: bytes = answer["Body"].read()
+        return content
+
+    def _write(self, name: str, content: bytes) -> None:
+        self._client.upload_fileobj(BytesIO(content), self._bucket, self._key(name))
+
+    def _sizes(self, folder: str) -> dict[str, int]:
+        found = self._pages("list_objects_v2", "Contents", Prefix=f"{self._prefix}{folder}/")
+        start = len(self._prefix)
+        return dict(sorted((entry["Key"][start:], entry["Size"]) for entry in found))
+
+    def _folders(self, folder: str) -> list[str]:
+        prefix = f"{self._prefix}{folder}/"
+        found = self._pages("list_objects_v2", "CommonPrefixes", Prefix=prefix, Delimiter="/")
+        return sorted(entry["Prefix"][len(prefix) : -1] for entry in found)
+
+    def _uploads(self) -> list[dict[str, Any]]:
+        return list(self._pages("list_multipart_uploads", "Uploads", Prefix=self._prefix))
+
+    def _pages(self, operation: str, field: str, **arguments: str) -> Iterator[dict[str, Any]]:
+        pages = self._client.get_paginator(operation).paginate(Bucket=self._bucket, **arguments)
+        return (entry for page in pages for entry in page.get(field, ()))
+
+
+def _segment(name: str) -> str:
+    """Return a new name beside ``name`` that sorts by time and that nobody else has."""
+    path = PurePosixPath(name)
+    unique = f"{time.time_ns():016x}-{secrets.token_hex(4)}"
+    return str(path.with_name(f"{path.stem}.{unique}{path.suffix}"))

@@ -1,0 +1,121 @@
+"""Ride out an outage of an object store, and tell people what is wrong with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import tenacity
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+)
+
+from strsweep.errors import StorageError
+
+Result = TypeVar("Result")
+
+_LONGEST_WAIT_S = 15.0
+_CREDENTIALS = (
+    "Credentials come from the AWS chain: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+    "AWS_PROFILE, or an instance profile, on every node."
+)
+_REMEDIES = {
+    "NoSuchBucket": "There is no such bucket: make it, or mend storage.path.",
+    "AccessDenied": f"The credentials do not allow this. {_CREDENTIALS}",
+    "InvalidAccessKeyId": f"The service does not know the access key. {_CREDENTIALS}",
+    "SignatureDoesNotMatch": f"The secret does not belong to the access key. {_CREDENTIALS}",
+    "ExpiredToken": f"The credentials have expired. {_CREDENTIALS}",
+    "InsufficientStorage": "The store is full: free some space.",
+    "QuotaExceeded": "The quota is used up: free some space.",
+}
+_AWAY_CODES = {"SlowDown", "RequestTimeout", "ServiceUnavailable", "InternalError"}
+_NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
+_FIRST_SERVER_ERROR = 500
+
+
+class Outage:
+    """Repeats calls while the service is away, and says when it goes and comes back.
+
+    Args:
+        location: Of the store, for messages.
+        bucket: Its bucket, for messages.
+        patience_s: How long to go on, in seconds.
+    """
+
+    def __init__(self, location: str, bucket: str, *, patience_s: float) -> None:
+        self._location, self._bucket = location, bucket
+        self._patience_s = patience_s
+
+    def ride_out(self, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+        """Return what ``call`` returns, which is repeated until the service answers.
+
+        Raises:
+            StorageError: The service refuses, or stayed away for longer than the patience.
+        """
+        started = time.monotonic()
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(is_away),
+            wait=tenacity.wait_exponential_jitter(initial=0.5, max=_LONGEST_WAIT_S),
+            stop=tenacity.stop_after_delay(self._patience_s),
+            before_sleep=self._tell,
+            reraise=True,
+        )
+        try:
+            result = retrying(call, *args, **kwargs)
+        except (ClientError, BotoCoreError, Boto3Error) as error:
+            raise self._error(error) from None  # its own text may hold what is secret
+        if retrying.statistics.get("attempt_number", 1) > 1:
+            seconds = time.monotonic() - started
+            print(f"{self._location} answers again after {seconds:.0f} s", flush=True)
+        return result
+
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        if state.attempt_number == 1 and state.outcome is not None:
+            print(
+                f"{self._location} does not answer ({_name(state.outcome.exception())}); it is "
+                f"tried again for {self._patience_s / 60:g} minutes (storage.patience)",
+                flush=True,
+            )
+
+    def _error(self, error: Exception) -> StorageError:
+        if isinstance(error, _NO_CREDENTIALS):
+            return StorageError(f"{self._location}: there are no credentials. {_CREDENTIALS}")
+        if isinstance(error, NoRegionError):
+            remedy = "Set storage.region, or AWS_DEFAULT_REGION."
+            return StorageError(f"{self._location}: no region is known. {remedy}")
+        if is_away(error):
+            return StorageError(
+                f"{self._location} did not answer for {self._patience_s / 60:g} minutes "
+                f"({_name(error)}): look after the service, or mend storage.endpoint; the same "
+                "command continues then."
+            )
+        name = _name(error)
+        remedy = _REMEDIES.get(name, "Look at storage.path and storage.endpoint.")
+        return StorageError(f"{self._location}: the service refuses ({name}). {remedy}")
+
+
+def is_away(error: BaseException) -> bool:
+    """Tell a service that is away for a while from one that refuses."""
+    source = error.__cause__ or error.__context__ if isinstance(error, Boto3Error) else error
+    if isinstance(source, ClientError):
+        status = int(source.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        return status >= _FIRST_SERVER_ERROR or _code(source) in _AWAY_CODES
+    if isinstance(source, (*_NO_CREDENTIALS, NoRegionError)):
+        return False
+    return isinstance(source, (BotoCoreError, ConnectionError, TimeoutError))
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "unknown"))
+
+
+def _name(error: BaseException | None) -> str:
+    source = (error.__cause__ or error.__context__) if isinstance(error, Boto3Error) else error
+    return _code(source) if isinstance(source, ClientError) else type(source).__name__
