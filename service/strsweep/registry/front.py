@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from strsweep.config import Target
-from strsweep.registry.package import Receipt
+from strsweep.registry.receipt import Receipt
+from strsweep.registry.report.share_axis import LEAST, share_axis
 from strsweep.sweep.state import FinishedRun
 
 _GREY, _BLUE, _ORANGE = "#8a8f98", "#1f6feb", "#d9730d"
-_ROUND = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
-"""Sparsities for the axis where no target names any."""
 
 
 def draw_front(
@@ -21,7 +21,15 @@ def draw_front(
     delivered: Sequence[Receipt],
     targets: Sequence[Target],
 ) -> None:
-    """Write a PNG: every finished run, a line per target, and the delivered models by accuracy.
+    """Write ``front_png`` to ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(front_png(finished, delivered, targets))
+
+
+def front_png(
+    finished: Sequence[FinishedRun], delivered: Sequence[Receipt], targets: Sequence[Target]
+) -> bytes:
+    """Return a PNG: every finished run, a line per target, and the delivered models by accuracy.
 
     The sparsity axis is logarithmic in the density, as 98 and 99 % differ as much as 80 and 90 %.
     A target in multiply-adds has no line: it has no place on this axis.
@@ -45,15 +53,16 @@ def draw_front(
     _scatter(axes, landed, color=_ORANGE, label="delivered, landed", size=70)
     for receipt in delivered:
         _annotate(axes, receipt)
-    _label(axes, sparsities)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    _label(axes, [*others, *delivered], sparsities)
+    content = io.BytesIO()
+    figure.savefig(content)  # matplotlib writes a PNG unless told otherwise
+    return content.getvalue()
 
 
 def _annotate(axes: Any, receipt: Receipt) -> None:
     axes.annotate(
         f"{receipt.accuracy * 100:.2f} %",
-        (1 - receipt.sparsity, receipt.accuracy),
+        (max(1 - receipt.sparsity, LEAST), receipt.accuracy),
         textcoords="offset points",
         xytext=(0, 9),
         ha="center",
@@ -67,7 +76,7 @@ def _scatter(
     if not runs:
         return  # nor a line in the legend
     axes.scatter(
-        [max(1 - run.sparsity, 1e-4) for run in runs],
+        [max(1 - run.sparsity, LEAST) for run in runs],
         [run.accuracy for run in runs],
         color=color,
         label=label,
@@ -76,17 +85,17 @@ def _scatter(
     )
 
 
-def _label(axes: Any, sparsities: Sequence[float]) -> None:
+def _label(axes: Any, drawn: Sequence[FinishedRun | Receipt], sparsities: Sequence[float]) -> None:
+    axis = share_axis([1 - run.sparsity for run in drawn], [1 - s for s in sparsities])
     axes.set_xscale("log")
-    axes.invert_xaxis()
-    axes.margins(x=0.08, y=0.18)
-    densest, sparsest = axes.get_xlim()
-    shown = sparsities or [s for s in _ROUND if sparsest <= 1 - s <= densest]
-    axes.set_xticks([1 - s for s in shown], [f"{s * 100:g} %" for s in shown])
+    axes.set_xlim(axis.most, axis.least)
+    axes.margins(y=0.18)
+    axes.set_xticks(axis.ticks, [f"{(1 - share) * 100:.6g} %" for share in axis.ticks])
     axes.minorticks_off()
     axes.yaxis.set_major_formatter(lambda value, _: f"{value * 100:.4g} %")
     axes.set_xlabel("sparsity (dotted: targets)" if sparsities else "sparsity")
     axes.set_ylabel("validation accuracy")
     axes.grid(axis="y", linewidth=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower left")
+    if drawn:
+        axes.legend(frameon=False, loc="lower left")

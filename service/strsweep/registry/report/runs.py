@@ -1,0 +1,159 @@
+"""What was tried, in order: one row per run."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from strsweep.config import Quantity, Target
+from strsweep.journal import RunRecord
+from strsweep.registry.receipt import Receipt
+
+Link = Callable[[str], str]
+"""Maps a run id to the address of its page."""
+State = Literal["finished", "stopped", "failed", "under way"]
+_FORECAST = re.compile(r"([\d.]+)% to ([\d.]+)% expected")
+"""How ``sweep/search.py`` words what it expects of a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """One run, as its last epoch left it. Shares are fractions; None is what is not known."""
+
+    run_id: str
+    state: State
+    aim: str
+    """Target as a person reads it; empty if it aimed at none."""
+    quantity: Quantity
+    """What ``forecast_low``, ``forecast_high`` and ``pruned`` are shares of."""
+    aimed_at: float | None
+    """Share to prune."""
+    forecast_low: float | None
+    forecast_high: float | None
+    pruned: float | None
+    """Share that its last epoch had pruned."""
+    weight_decay: float
+    threshold_init: float | None
+    sparsity: float | None
+    accuracy: float | None
+    macs: int | None
+    macs_share: float | None
+    """Of the dense network's."""
+    last_epoch: int
+    epochs_paid: int
+    """By this sweep, repeated ones included; none for an adopted run."""
+    hours_paid: float
+    reason: str
+    """Why it was tried."""
+    ended: str
+    """Why it is not finished; empty for a finished run."""
+    refines: str
+    adopted_from: str
+    delivered_for: str
+    """Targets that its model was delivered for."""
+    link: str
+
+
+def run_rows(
+    runs: Iterable[RunRecord],
+    receipts: Iterable[Receipt],
+    *,
+    dense_macs: int,
+    link: Link | None,
+) -> tuple[RunRow, ...]:
+    """Return one row per run, in the order of proposal.
+
+    Args:
+        runs: Of the journal's record.
+        receipts: Of the models that were delivered.
+        dense_macs: Multiply-adds of the dense network for one input.
+        link: Where the page of a run is; None for no links.
+    """
+    delivered: Mapping[str, list[str]] = defaultdict(list)
+    for receipt in receipts:
+        delivered[receipt.run_id].append(shown(receipt.target))
+    return tuple(
+        _row(run, ", ".join(delivered[run.run_id]), dense_macs, link(run.run_id) if link else "")
+        for run in runs
+    )
+
+
+def state_of(run: RunRecord) -> State:
+    """Return how far a run came."""
+    if run.finished is not None:
+        return "finished"
+    if run.failed is not None:
+        return "failed"
+    return "under way" if run.stopped is None else "stopped"
+
+
+def shown(target: Target | None) -> str:
+    """Return a target as a person reads it; empty for none."""
+    return "" if target is None else str(target)
+
+
+def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunRow:
+    aim = run.target or run.proposed.refines
+    quantity: Quantity = "sparsity" if aim is None else aim.quantity
+    last = run.epochs[max(run.epochs)].metrics if run.epochs else {}
+    last = run.finished.metrics if run.finished is not None else last
+    macs = int(last["macs"]) if "macs" in last else None
+    macs_share = None if macs is None else macs / dense_macs
+    low, high = forecast(run.proposed.reason)
+    pruned = {
+        "sparsity": last.get("sparsity"),
+        "macs": None if macs is None else 1 - macs / dense_macs,
+    }
+    return RunRow(
+        run_id=run.run_id,
+        state=state_of(run),
+        aim=shown(aim),
+        quantity=quantity,
+        aimed_at=None if aim is None else aim.pruned(dense_macs),
+        forecast_low=low,
+        forecast_high=high,
+        pruned=pruned[quantity],
+        weight_decay=run.proposed.settings.weight_decay,
+        threshold_init=run.proposed.settings.threshold_init,
+        sparsity=last.get("sparsity"),
+        accuracy=last.get("accuracy"),
+        macs=macs,
+        macs_share=macs_share,
+        last_epoch=max(run.epochs, default=0),
+        epochs_paid=run.num_epochs_trained,
+        hours_paid=_hours(run),
+        reason=run.proposed.reason,
+        ended=_why_ended(run),
+        refines=shown(run.proposed.refines),
+        adopted_from=run.proposed.adopted_from or "",
+        delivered_for=delivered_for,
+        link=link,
+    )
+
+
+def forecast(reason: str) -> tuple[float | None, float | None]:
+    """Return what the search expected of a run when it proposed it, as shares to prune."""
+    found = _FORECAST.search(reason)
+    if found is None:
+        return None, None
+    low, high = (float(percent) / 100 for percent in found.groups())
+    return low, high
+
+
+def _hours(run: RunRecord) -> float:
+    """Return the hours of the epochs that were paid for; a repeated one counts as the mean."""
+    if not run.epochs:
+        return 0.0
+    seconds = sum(event.metrics.get("seconds", 0.0) for event in run.epochs.values())
+    return seconds / len(run.epochs) * run.num_epochs_trained / 3600
+
+
+def _why_ended(run: RunRecord) -> str:
+    if run.finished is not None:
+        return ""
+    if run.failed is not None:
+        return run.failed.reason
+    return "" if run.stopped is None else run.stopped.reason

@@ -1,0 +1,140 @@
+"""The search: what was tried in which order, what was expected of it, and what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from strsweep.registry.report.contents import SweepContents
+from strsweep.registry.report.fronts import target_line
+from strsweep.registry.report.runs import RunRow
+from strsweep.registry.report.share_axis import UP, left_of, share_axis
+from strsweep.registry.report.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    STATE_SYMBOLS,
+    chart_layout,
+    color,
+    markers,
+    run_hover,
+)
+from strsweep.sweep.status import percent
+
+_Point = tuple[float, float, str, str]
+
+
+def forecast_and_outcome(contents: SweepContents) -> dict[str, Any]:
+    """Return run by run the aim, what was expected when it was proposed, and how it ended."""
+    numbered = list(enumerate(contents.runs, start=1))
+    aims = [_at(number, run.aimed_at, run) for number, run in numbered if run.aimed_at is not None]
+    bars = [(number, run) for number, run in numbered if run.forecast_low is not None]
+    traces = [
+        _intervals(bars),
+        markers("aim", aims, symbol="line-ew-open", size=18, color=ORANGE, line={"width": 3}),
+        _outcomes("outcome", numbered, "finished", BLUE),
+        _outcomes("stopped at", numbered, "stopped", GREY),
+        _outcomes("failed at", numbered, "failed", "#e5484d"),
+        _outcomes("under way", numbered, "under way", GREY),
+    ]
+    traces = [trace for trace in traces if trace["x"]]
+    drawn = [value for trace in traces[1:] for value in trace["y"]]
+    lows = [left_of(low) for _, run in bars if (low := run.forecast_low) is not None]
+    highs = [left_of(high) for _, run in bars if (high := run.forecast_high) is not None]
+    axis = share_axis([*drawn, *lows, *highs], [aim[1] for aim in aims], UP)
+    return {
+        "data": traces,
+        "layout": chart_layout(
+            xaxis=_run_axis(contents.runs),
+            yaxis=axis.layout("pruned share of weights or MACs", is_pruned_shown=True),
+        ),
+    }
+
+
+def settings_and_outcome(contents: SweepContents) -> dict[str, Any] | None:
+    """Return final sparsity over the setting that was searched; None if nothing was."""
+    ended = [run for run in contents.runs if run.state == "finished" and run.sparsity is not None]
+    setting, values = _searched(ended)
+    if len(set(values)) < 2:
+        return None
+    points = [
+        (value, left_of(run.sparsity or 0.0), run_hover(run), run.link)
+        for run, value in zip(ended, values, strict=True)
+    ]
+    trace = markers("finished run", points, symbol="circle", size=9, color=color(0))
+    targets = [left_of(t.pruned) for t in contents.targets if t.quantity == "sparsity"]
+    axis = share_axis([point[1] for point in points], targets, UP)
+    return {
+        "data": [trace],
+        "layout": chart_layout(
+            xaxis=_setting_axis(setting, values),
+            yaxis=axis.layout("sparsity (dotted: targets)", is_pruned_shown=True),
+            shapes=[target_line("y", target) for target in targets],
+            showlegend=False,
+        ),
+    }
+
+
+def _setting_axis(setting: str, values: list[float]) -> dict[str, Any]:
+    axis = {"title": {"text": setting}, "type": "log", "tickformat": "~g"}
+    # Over less than a decade plotly's own ticks are better.
+    return axis | ({"dtick": "D2"} if max(values) >= 8 * min(values) else {})
+
+
+def _searched(runs: list[RunRow]) -> tuple[str, list[float]]:
+    decays = [run.weight_decay for run in runs]
+    if len(set(decays)) > 1:
+        return "weight decay", decays
+    return "-threshold init", [-(run.threshold_init or 0.0) for run in runs]
+
+
+def _at(number: int, pruned: float, run: RunRow) -> _Point:
+    return float(number), left_of(pruned), run_hover(run), run.link
+
+
+def _outcomes(
+    name: str, numbered: list[tuple[int, RunRow]], state: str, shade: str
+) -> dict[str, Any]:
+    points = [
+        _at(number, run.pruned, run)
+        for number, run in numbered
+        if run.state == state and run.pruned is not None
+    ]
+    return markers(name, points, symbol=STATE_SYMBOLS[state], size=9, color=shade)
+
+
+def _intervals(bars: list[tuple[int, RunRow]]) -> dict[str, Any]:
+    """Return a thick line per forecast: one trace, with gaps between the lines."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    texts: list[str] = []
+    for number, run in bars:
+        assert run.forecast_low is not None
+        assert run.forecast_high is not None
+        x += [number, number, None]
+        y += [left_of(run.forecast_low), left_of(run.forecast_high), None]
+        text = (
+            f"<b>{run.run_id}</b> expected {percent(run.forecast_low, 1)} "
+            f"to {percent(run.forecast_high, 1)}"
+        )
+        texts += [text, text, ""]
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "expected",
+        "x": x,
+        "y": y,
+        "hovertext": texts,
+        "hoverinfo": "text",
+        "opacity": 0.45,
+        "line": {"color": BLUE, "width": 9},
+    }
+
+
+def _run_axis(runs: tuple[RunRow, ...]) -> dict[str, Any]:
+    step = max(1, len(runs) // 12)
+    return {
+        "title": {"text": "run, in the order they were tried"},
+        "range": [0.4, len(runs) + 0.6],
+        "tickvals": list(range(1, len(runs) + 1, step)),
+        "showgrid": False,
+    }
