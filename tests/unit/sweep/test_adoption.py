@@ -105,8 +105,8 @@ def test_checkpoints_stay_where_they_are(sweeps: Sweeps) -> None:
     adopt_runs(mine, journal)
     finished = record_of(journal).runs["run-001"].finished
     assert finished is not None
-    there = SweepStorage.of(mine).path(finished.checkpoint).resolve()
-    assert there == SweepStorage.of(other).path("runs/run-001/30").resolve()
+    SweepStorage.of(other).write("runs/run-001/30/file", b"of the other sweep")
+    assert SweepStorage.of(mine).read(f"{finished.checkpoint}/file") == b"of the other sweep"
 
 
 def test_nothing_is_adopted_twice_and_nothing_second_hand(sweeps: Sweeps) -> None:
@@ -184,7 +184,7 @@ def test_a_kill_between_two_lines_leaves_nothing_half_adopted(sweeps: Sweeps) ->
     mine, journal = sweeps.started("name=second")
     before = len(journal.read())
     adopt_runs(mine, journal)
-    path = SweepStorage.of(mine).path("journal/sweep.jsonl")
+    path = Path(SweepStorage.of(mine).uri("journal/sweep.jsonl"))
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-1]))  # all but the proposal
     again = Journal(SweepStorage.of(mine))
