@@ -1,8 +1,9 @@
 """Results that last: MLflow as a view of the journal, published models, picture and table."""
 
+from strsweep.registry.delivery import Delivered, Delivery
 from strsweep.registry.evaluate import EvaluatedModel, evaluate_model
 from strsweep.registry.export import Exports, export_model, print_exports
-from strsweep.registry.publish import Delivered, Delivery, publish_single, publish_sweep
+from strsweep.registry.publish import publish_journal, publish_single, publish_sweep
 from strsweep.registry.receipt_table import print_delivery
 from strsweep.registry.tracking import Tracking
 
@@ -16,6 +17,7 @@ __all__ = [
     "export_model",
     "print_delivery",
     "print_exports",
+    "publish_journal",
     "publish_single",
     "publish_sweep",
 ]

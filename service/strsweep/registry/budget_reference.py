@@ -6,7 +6,7 @@ from pathlib import Path
 
 from strsweep.errors import SettingError
 from strsweep.registry.finished_model import finished_model
-from strsweep.registry.package import BUDGET_JSON
+from strsweep.registry.receipt import BUDGET_JSON
 from strsweep.sparsity import Budget
 
 _OPTION = "--budget"

@@ -13,7 +13,7 @@ from torch import nn
 
 from strsweep.data import ValidationBatches, load_images, validation_loader
 from strsweep.registry.finished_model import finished_model, our_network
-from strsweep.registry.package import BUDGET_JSON, Receipt, read_receipt
+from strsweep.registry.receipt import BUDGET_JSON, Receipt, read_receipt
 from strsweep.training.loop import Evaluation, Stepper
 
 

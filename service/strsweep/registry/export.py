@@ -15,7 +15,7 @@ from rich.table import Table
 from strsweep.data import load_images
 from strsweep.export import FORMATS, ExportedFile, check_formats
 from strsweep.registry.finished_model import finished_model, our_network
-from strsweep.registry.package import WEIGHTS
+from strsweep.registry.receipt import WEIGHTS
 from strsweep.storage import check_writable
 from strsweep.sweep.status import percent
 

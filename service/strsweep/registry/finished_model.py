@@ -21,7 +21,7 @@ from strsweep.config import Experiment
 from strsweep.data import Images
 from strsweep.errors import CheckpointError, SettingError
 from strsweep.models import build
-from strsweep.registry.package import EXPERIMENT, PACKAGE_FILES, WEIGHTS
+from strsweep.registry.receipt import EXPERIMENT, PACKAGE_FILES, WEIGHTS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,67 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from strsweep.config import Experiment, RunSettings, Target
 from strsweep.data import Images
-from strsweep.errors import CheckpointError, StrsweepError
+from strsweep.errors import StrsweepError
 from strsweep.journal import LayerRow, ModelLanded, RunFinished, RunRecord
+from strsweep.models import build
 from strsweep.registry.layer_table import layer_csv, layer_json
+from strsweep.registry.receipt import (
+    BUDGET_CSV,
+    BUDGET_JSON,
+    EXAMPLE,
+    EXPERIMENT,
+    RECEIPT,
+    WEIGHTS,
+    LandedFrom,
+    Receipt,
+    label,
+)
+from strsweep.registry.recount import recount
 from strsweep.sparsity import bake
 from strsweep.storage import SweepStorage
 from strsweep.training.checkpoint import load_checkpoint
 from strsweep.training.network import sparse_model
 
-WEIGHTS, RECEIPT, EXPERIMENT = "weights.safetensors", "receipt.json", "experiment.json"
-BUDGET_CSV, BUDGET_JSON = "budget.csv", "budget.json"
-PACKAGE_FILES = (WEIGHTS, BUDGET_CSV, BUDGET_JSON, EXPERIMENT, RECEIPT)
-
 _Source = RunFinished | ModelLanded
 """Both have a checkpoint, and the layers and metrics of what it holds."""
-
-
-class LandedFrom(BaseModel):
-    """What a model was as its run trained it, before its thresholds were shifted to the target."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    shift: float
-    """Added to the argument of every threshold function."""
-    sparsity_before: float
-    macs_before: int
-    accuracy_before: float
-
-
-class Receipt(BaseModel):
-    """What is in the weights file, counted from the file itself, and where it comes from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    target: Target | None
-    """What was asked for; None for a single run."""
-    sparsity: float
-    """Share of exact zeros among convolution and linear weights."""
-    zeros: int
-    weights: int
-    macs: int
-    """Multiply-adds of one input that are left."""
-    dense_macs: int
-    accuracy: float
-    """On the validation images, of what is in the file."""
-    landed: LandedFrom | None = None
-    """None if the file holds what training ended with."""
-    mode: str
-    """How it became sparse: the ``sparsity.mode`` of the experiment."""
-    settings: RunSettings
-    sweep_id: str
-    run_id: str
-    weights_sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +49,16 @@ class Package:
     model: nn.Module
     """Plain and dense: the pruned weights are zeros."""
     receipt: Receipt
+    example: Tensor
+    """Two validation images. Shape ``(2, channels, height, width)``."""
+    logits: Tensor
+    """Of the example. Shape ``(2, classes)``."""
 
 
 def package(
     experiment: Experiment,
     storage: SweepStorage,
-    images: Images,
+    images: Callable[[], Images],
     run: RunRecord,
     *,
     target: Target | None,
@@ -88,54 +66,109 @@ def package(
 ) -> Package:
     """Bake a finished run, write its files, and count again from what was written.
 
+    A whole package of the same run is used as it is, without the data and without a checkpoint.
+
     Args:
         experiment: How the run was trained.
         storage: Of the sweep.
-        images: The data of the experiment, opened once for all packages.
+        images: Opens the data of the experiment.
         run: A finished run.
         target: What it is delivered for; None for a single run.
         landed: The run after landing; None to package what training ended with.
 
     Raises:
         CheckpointError: The checkpoint cannot be read.
+        SettingError: The data is not there.
+        StorageError: The storage refuses, or stayed away too long.
         StrsweepError: The file does not hold what was measured.
     """
     assert run.finished is not None
     source = landed or run.finished
-    folder = f"models/{label(target)}/{run.run_id}"
+    found = _found(experiment, storage, _folder(run, target), source)
+    return found or _made(experiment, storage, images(), run, source, target)
+
+
+def _folder(run: RunRecord, target: Target | None) -> str:
+    return f"models/{label(target)}/{run.run_id}"
+
+
+def _made(
+    experiment: Experiment,
+    storage: SweepStorage,
+    images: Images,
+    run: RunRecord,
+    source: _Source,
+    target: Target | None,
+) -> Package:
+    folder = _folder(run, target)
     model = _baked(experiment, storage, images, run.proposed.settings, source)
     storage.write(f"{folder}/{WEIGHTS}", save(_contiguous(model.state_dict())))
     content = storage.read(f"{folder}/{WEIGHTS}")
     layers = recount(load(content), source.layers)
     receipt = _receipt(experiment, run, source, layers, content, target=target)
     _check_receipt(receipt, source)
-    storage.write(f"{folder}/{BUDGET_CSV}", layer_csv(layers).encode())
-    storage.write(f"{folder}/{BUDGET_JSON}", layer_json(layers).encode())
-    storage.write(f"{folder}/{EXPERIMENT}", experiment.model_dump_json(indent=2).encode())
-    storage.write(f"{folder}/{RECEIPT}", receipt.model_dump_json(indent=2).encode())
-    return Package(folder=folder, model=model, receipt=receipt)
+    example = _example(images)
+    with torch.no_grad():
+        logits = model(example)
+    files = {
+        BUDGET_CSV: layer_csv(layers).encode(),
+        BUDGET_JSON: layer_json(layers).encode(),
+        EXPERIMENT: experiment.model_dump_json(indent=2).encode(),
+        EXAMPLE: save({"images": example.contiguous(), "logits": logits.contiguous()}),
+        RECEIPT: receipt.model_dump_json(indent=2).encode(),  # the last one: it says that all are
+    }
+    for name, text in files.items():
+        storage.write(f"{folder}/{name}", text)
+    return Package(folder=folder, model=model, receipt=receipt, example=example, logits=logits)
 
 
-def recount(weights: dict[str, Tensor], layers: tuple[LayerRow, ...]) -> tuple[LayerRow, ...]:
-    """Return ``layers`` with zeros and MACs counted anew from ``weights``."""
-    return tuple(_recounted(weights[layer.parameter], layer) for layer in layers)
-
-
-def label(target: Target | None) -> str:
-    """Return the name of a target in folders and aliases; ``single`` for a run without one."""
-    return "single" if target is None else target.label
-
-
-def read_receipt(folder: Path) -> Receipt:
-    """Read the receipt of a package.
-
-    Raises:
-        CheckpointError: It is damaged.
-    """
+def _found(
+    experiment: Experiment, storage: SweepStorage, folder: str, source: _Source
+) -> Package | None:
+    """Return the package that an earlier job wrote of the same run; None if there is none."""
     try:
-        return Receipt.model_validate_json((folder / RECEIPT).read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise CheckpointError(f"{folder / RECEIPT} is damaged: {error}") from error
+        receipt = Receipt.model_validate_json(storage.read(f"{folder}/{RECEIPT}"))
+        content, example = (storage.read(f"{folder}/{name}") for name in (WEIGHTS, EXAMPLE))
+    except (FileNotFoundError, ValidationError):
+        return None
+    if not _is_of(receipt, source):
+        return None
+    try:
+        if hashlib.sha256(content).hexdigest() != receipt.weights_sha256:
+            raise SafetensorError("its checksum is not that of the receipt")
+        shown = load(example)
+        model = _rebuilt(experiment, load(content), shown["logits"].shape[1])
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        print(f"{storage.uri(folder)} is damaged and is written again: {error}", flush=True)
+        return None
+    return Package(
+        folder=folder,
+        model=model,
+        receipt=receipt,
+        example=shown["images"],
+        logits=shown["logits"],
+    )
+
+
+def _is_of(receipt: Receipt, source: _Source) -> bool:
+    shift = None if isinstance(source, RunFinished) else source.shift
+    return (
+        receipt.accuracy == source.metrics["accuracy"]
+        and receipt.zeros == _sum(source.layers, "zeros")
+        and (None if receipt.landed is None else receipt.landed.shift) == shift
+    )
+
+
+def _rebuilt(experiment: Experiment, weights: dict[str, Tensor], num_classes: int) -> nn.Module:
+    model = build(experiment.model.name, num_classes=num_classes, **experiment.model.options)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _example(images: Images) -> Tensor:
+    # Two images: torch.export would freeze a batch of one into the program.
+    dataset: Any = images.val
+    return torch.stack([dataset[index][0] for index in (0, 1)])
 
 
 def _baked(
@@ -147,7 +180,7 @@ def _baked(
 ) -> nn.Module:
     """Return the model with plain dense weights, on the CPU, for evaluation."""
     model = sparse_model(experiment, settings, images.num_classes, images.input_shape)
-    model.load_state_dict(load_checkpoint(storage.path(source.checkpoint))["model"])
+    model.load_state_dict(load_checkpoint(storage, source.checkpoint)["model"])
     return bake(model).eval()
 
 
@@ -186,19 +219,6 @@ def _landed_from(run: RunRecord, source: _Source) -> LandedFrom | None:
         sparsity_before=run.finished.metrics["sparsity"],
         macs_before=int(run.finished.metrics["macs"]),
         accuracy_before=run.finished.metrics["accuracy"],
-    )
-
-
-def _recounted(weight: Tensor, layer: LayerRow) -> LayerRow:
-    zeros = int((weight == 0).sum())
-    positions = layer.dense_macs // layer.weights
-    return layer.model_copy(
-        update={
-            "zeros": zeros,
-            "weights": weight.numel(),
-            "sparsity": zeros / weight.numel(),
-            "macs": (weight.numel() - zeros) * positions,
-        }
     )
 
 

@@ -1,215 +1,208 @@
-"""Register one model per target in MLflow, in a form that loads without this library."""
+"""Deliver what a sweep has: packages first, which need no server, then MLflow as far as it goes."""
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
-import mlflow
-import numpy as np
-import torch
-from mlflow import pytorch as mlflow_pytorch
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import infer_signature
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from strsweep.config import Experiment, Target
-from strsweep.data import Images, load_images
-from strsweep.journal import Journal, ModelLanded, ModelPublished, RunRecord, SweepRecord
-from strsweep.registry.front import draw_front
-from strsweep.registry.package import (
-    PACKAGE_FILES,
-    Package,
-    Receipt,
-    label,
-    package,
+from strsweep.data import load_images
+from strsweep.errors import SettingError
+from strsweep.journal import Journal, ModelPublished, SweepRecord, replay
+from strsweep.registry.card import model_card
+from strsweep.registry.delivery import Delivered, Delivery
+from strsweep.registry.logged_model import logged_model
+from strsweep.registry.package import Package, package
+from strsweep.registry.registered_model import (
+    Alias,
+    ensure_registered_model,
+    make_version,
+    move_alias,
+    version_of,
 )
-from strsweep.registry.shown import chosen
+from strsweep.registry.report import runs_page
+from strsweep.registry.server import first_line, refusals
+from strsweep.registry.summary import delivered_note, show_summary, summary_files
 from strsweep.registry.tracking import Tracking
 from strsweep.storage import SweepStorage
+from strsweep.sweep.auto import resolve
 from strsweep.sweep.outcome import TargetOutcome, outcomes
 from strsweep.sweep.record_view import finished_runs, goal_of
 from strsweep.sweep.state import FinishedRun
 
-
-@dataclass(frozen=True, kw_only=True)
-class Delivered:
-    """One target, and what was registered for it."""
-
-    outcome: TargetOutcome | None
-    """None for a single run, which nobody aimed."""
-    receipt: Receipt | None
-    version: str | None
-    """Of the registered model; None if MLflow could not be reached."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """What a sweep handed over."""
-
-    models: tuple[Delivered, ...]
-    is_behind: bool
-    """True if MLflow still lacks something that the journal has."""
-
-    @property
-    def is_complete(self) -> bool:
-        """True if everything asked for was registered."""
-        return not self.is_behind and all(model.version is not None for model in self.models)
+_Result = TypeVar("_Result")
+_PATIENCE_S = 30.0
+"""How long a publication waits for a server that does not answer; then the rest is for later."""
+_WRITER = "publish"
 
 
 def publish_sweep(experiment: Experiment, record: SweepRecord, tracking: Tracking) -> Delivery:
-    """Package and register the most accurate run of every target that was hit, as it landed."""
+    """Package and register the most accurate run of every target that was hit, as it landed.
+
+    What was published before, wholly or in part, is found and used: publishing again, or after a
+    crash at any step, doubles nothing. Two publishers at once come to the same result.
+
+    Args:
+        experiment: Without ``auto``.
+        record: Of its journal.
+        tracking: Delivers the runs.
+
+    Raises:
+        StrsweepError: A package cannot be written.
+    """
     finished = finished_runs(record, experiment)
     states = outcomes(goal_of(record, experiment), finished)
-    publisher = _Publisher(experiment, tracking)
-    models: list[Delivered] = []
-    for state in states:
-        if state.run is None:
-            models.append(Delivered(outcome=state, receipt=None, version=None))
-        else:
-            landed = record.landed.get((state.target, state.run.run_id))
-            models.append(publisher.publish(record.runs[state.run.run_id], state, landed))
-    publisher.finish(finished, models)
-    return Delivery(models=tuple(models), is_behind=tracking.is_behind or publisher.is_behind)
+    publisher = _Publisher(experiment, record, tracking)
+    wanted = [
+        (state, publisher.packaged(state.run.run_id, state.target) if state.run else None)
+        for state in states
+    ]
+    return publisher.delivered(wanted, finished)
 
 
 def publish_single(experiment: Experiment, record: SweepRecord, tracking: Tracking) -> Delivery:
     """Package and register the finished run of ``jobs/train.py``; it gets no alias."""
-    publisher = _Publisher(experiment, tracking)
-    models = [publisher.publish(run, None, None) for run in record.finished_runs[:1]]
-    publisher.finish([], models)
-    return Delivery(
-        models=tuple(models) or (Delivered(outcome=None, receipt=None, version=None),),
-        is_behind=tracking.is_behind or publisher.is_behind,
-    )
+    publisher = _Publisher(experiment, record, tracking)
+    made = [publisher.packaged(run.run_id, None) for run in record.finished_runs[:1]]
+    return publisher.delivered([(None, made[0] if made else None)], [])
+
+
+def publish_journal(experiment: Experiment) -> Delivery:
+    """Deliver what the journal of an earlier job has and MLflow lacks; trains nothing.
+
+    Raises:
+        SettingError: There is no such sweep, or the server refuses us.
+        StrsweepError: A package cannot be written.
+    """
+    storage = SweepStorage.of(experiment)
+    record = replay(Journal(storage).read())
+    if record.problem is None:
+        raise SettingError(
+            "storage.path",
+            experiment.storage.path,
+            f"It holds no journal of the sweep {experiment.sweep_id}: name the storage and the "
+            "settings that the sweep was started with.",
+        )
+    settled = resolve(experiment, record.problem)
+    with Tracking(settled) as tracking:
+        pass
+    publish = publish_single if settled.is_single else publish_sweep
+    return publish(settled, record, tracking)
 
 
 class _Publisher:
-    def __init__(self, experiment: Experiment, tracking: Tracking) -> None:
+    def __init__(self, experiment: Experiment, record: SweepRecord, tracking: Tracking) -> None:
         self._experiment = experiment
+        self._record = record
         self._tracking = tracking
-        self._client = tracking.client
         self._storage = SweepStorage.of(experiment)
-        self._journal = Journal(self._storage)
-        self._images = load_images(experiment.data)
-        self.is_behind = False
-
-    def publish(
-        self, run: RunRecord, state: TargetOutcome | None, landed: ModelLanded | None
-    ) -> Delivered:
-        """Write the files, which needs no server, and register them if MLflow answers."""
-        target = None if state is None else state.target
-        made = package(
-            self._experiment, self._storage, self._images, run, target=target, landed=landed
+        self._images = functools.cache(lambda: load_images(experiment.data))
+        self._patience = Retrying(
+            retry=retry_if_exception_type(MlflowException),
+            # A server that was away until now is not waited for again.
+            stop=stop_after_delay(0 if tracking.is_behind else _PATIENCE_S),
+            wait=wait_fixed(2),
+            before=lambda state: tracking.doubt() if state.attempt_number > 1 else None,
+            reraise=True,
         )
-        version: str | None = None
+        self._is_behind = False
+
+    def packaged(self, run_id: str, target: Target | None) -> Package:
+        """Write the files of a run."""
+        return package(
+            self._experiment,
+            self._storage,
+            self._images,
+            self._record.runs[run_id],
+            target=target,
+            landed=None if target is None else self._record.landed.get((target, run_id)),
+        )
+
+    def delivered(
+        self,
+        wanted: Sequence[tuple[TargetOutcome | None, Package | None]],
+        finished: Sequence[FinishedRun],
+    ) -> Delivery:
+        """Register what was packaged, and close the page of the sweep."""
+        models = [self._delivered(outcome, made) for outcome, made in wanted]
+        receipts = [model.receipt for model in models if model.receipt is not None]
+        files = summary_files(self._experiment, self._record, receipts, finished, self._tracking)
+        for name, content in files.items():
+            self._storage.write(name, content)
+        page = self._try(lambda: self._close(models, files))
+        return Delivery(models=tuple(models), is_behind=self._is_behind, page=page)
+
+    def _delivered(self, outcome: TargetOutcome | None, made: Package | None) -> Delivered:
+        if made is None:
+            return Delivered(outcome=outcome, receipt=None, version=None)
+        known = self._try(lambda: self._registered(made))
+        if known is None:
+            print(f"{made.folder} is not registered yet", flush=True)
+            return Delivered(outcome=outcome, receipt=made.receipt, version=None)
+        version, alias = known
+        return Delivered(outcome=outcome, receipt=made.receipt, version=version, alias=alias)
+
+    def _try(self, step: Callable[[], _Result]) -> _Result | None:
+        """Do what needs the server, with some patience; once that is spent, nothing more."""
+        if self._is_behind:
+            return None
         try:
-            version = self._registered(made) or self._register(made, target)
+            with refusals(self._experiment):
+                return self._patience(step)
         except MlflowException as error:
-            self.is_behind = True
-            print(f"{made.folder} is not registered yet: {str(error).splitlines()[0]:.200}")
-        return Delivered(outcome=state, receipt=made.receipt, version=version)
+            print(f"MLflow does not take it: {first_line(error)}", flush=True)
+        except SettingError as error:
+            print(f"MLflow does not take it: {error}", flush=True)
+        self._is_behind = True
+        return None
 
-    def finish(self, finished: Sequence[FinishedRun], models: Sequence[Delivered]) -> None:
-        """Draw the front and close the sweep's MLflow run."""
-        if finished:
-            receipts = [model.receipt for model in models if model.receipt is not None]
-            targets = self._experiment.search.targets
-            draw_front(self._storage.path("front.png"), finished, receipts, targets)
-        try:
-            if finished:
-                self._client.log_artifact(
-                    self._tracking.mlflow_id(None), str(self._storage.path("front.png"))
-                )
-            self._tracking.close_sweep()
-        except (MlflowException, KeyError):
-            self.is_behind = True
+    def _registered(self, made: Package) -> tuple[str, Alias | None]:
+        """Register a package. A step that was done before is found, so any may be the last."""
+        client, experiment, receipt = self._tracking.client, self._experiment, made.receipt
+        ensure_registered_model(client, experiment)
+        version = version_of(client, experiment, receipt) or self._registered_anew(made)
+        target = receipt.target
+        alias = None if target is None else move_alias(client, experiment, target, version)
+        self._note(made, version)
+        return str(version.version), alias
 
-    def _registered(self, made: Package) -> str | None:
-        """Return the version that holds this very file for this very target, if there is one."""
-        receipt = made.receipt
-        query = (
-            f"name = '{self._experiment.model_name}' "
-            f"and tags.weights_sha256 = '{receipt.weights_sha256}' "
-            f"and tags.label = '{label(receipt.target)}'"
+    def _registered_anew(self, made: Package) -> ModelVersion:
+        client, experiment, receipt = self._tracking.client, self._experiment, made.receipt
+        self._tracking.deliver()
+        mlflow_id, place = self._tracking.mlflow_id(receipt.run_id), self._tracking.runs.place
+        model_id = logged_model(client, experiment, place, made, mlflow_id)
+        run = self._record.runs[receipt.run_id]
+        card = model_card(receipt, run, self._record, experiment)
+        return make_version(
+            client, experiment, receipt, model_id=model_id, mlflow_id=mlflow_id, card=card
         )
-        found = self._client.search_model_versions(query, max_results=1)
-        return None if not found else str(found[0].version)
 
-    def _register(self, made: Package, target: Target | None) -> str:
-        name = self._experiment.model_name
-        run_id = self._tracking.mlflow_id(made.receipt.run_id)
-        uri = _log_model(self._experiment, made, self._storage, self._images, run_id)
-        self._ensure_registered_model(name)
-        version = self._client.create_model_version(
-            name, uri, run_id=run_id, tags=_version_tags(made.receipt), model_id=uri.split("/")[-1]
-        ).version
-        if target is not None:
-            self._client.set_registered_model_alias(name, label(target), str(version))
-        self._journal.append(
-            ModelPublished(
-                target=target,
-                run_id=made.receipt.run_id,
-                folder=made.folder,
-                model_uri=uri,
-                version=str(version),
-            )
+    def _note(self, made: Package, version: ModelVersion) -> None:
+        receipt, number = made.receipt, str(version.version)
+        known = self._record.published.get(receipt.target)
+        if known is not None and (known.run_id, known.version) == (receipt.run_id, number):
+            return
+        event = ModelPublished(
+            target=receipt.target,
+            run_id=receipt.run_id,
+            folder=made.folder,
+            model_uri=str(version.source),
+            version=number,
         )
-        return str(version)
+        # A file of its own: this may run beside the job that searches.
+        Journal(self._storage, _WRITER).append(event)
+        self._record.published[receipt.target] = event
 
-    def _ensure_registered_model(self, name: str) -> None:
-        if not self._client.search_registered_models(f"name = '{name}'"):
-            self._client.create_registered_model(name)
-
-
-def _log_model(
-    experiment: Experiment, made: Package, storage: SweepStorage, images: Images, run_id: str
-) -> str:
-    """Log the model as an exported program (pt2): no pickle, no code of ours; returns its URI."""
-    dataset: Any = images.val
-    # Two images: torch.export would freeze a batch of one into the program.
-    example = torch.stack([dataset[index][0] for index in (0, 1)])
-    with torch.no_grad():
-        signature = infer_signature(example.numpy(), made.model(example).numpy())
-    mlflow.set_tracking_uri(experiment.tracking.uri)
-    mlflow.set_registry_uri(experiment.tracking.uri)
-    with warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
-        warnings.simplefilter("ignore")  # torch.export and MLflow note things nobody can act on
-        logging.getLogger("torch.export").setLevel(logging.ERROR)
-        info = mlflow_pytorch.log_model(
-            made.model,
-            name=label(made.receipt.target),
-            serialization_format="pt2",
-            input_example=np.asarray(example),
-            signature=signature,
-            extra_files=[str(storage.path(f"{made.folder}/{file}")) for file in PACKAGE_FILES],
-            pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
-        )
-    return f"models:/{info.model_id}"
-
-
-def _version_tags(receipt: Receipt) -> dict[str, str]:
-    return {
-        "label": label(receipt.target),
-        "mode": receipt.mode,
-        "sparsity": f"{receipt.sparsity:.6f}",
-        "accuracy": f"{receipt.accuracy:.6f}",
-        "macs": str(receipt.macs),
-        **{key: f"{value:g}" for key, value in chosen(receipt.settings).items()},
-        "sweep_id": receipt.sweep_id,
-        "run_id": receipt.run_id,
-        **_landed_tags(receipt),
-        "weights_sha256": receipt.weights_sha256,
-    }
-
-
-def _landed_tags(receipt: Receipt) -> dict[str, str]:
-    if receipt.landed is None:
-        return {}
-    return {
-        "landed_shift": f"{receipt.landed.shift:g}",
-        "sparsity_before_landing": f"{receipt.landed.sparsity_before:.6f}",
-        "accuracy_before_landing": f"{receipt.landed.accuracy_before:.6f}",
-    }
+    def _close(self, models: Sequence[Delivered], files: Mapping[str, bytes]) -> str | None:
+        tracking, experiment = self._tracking, self._experiment
+        tracking.deliver()
+        text = delivered_note(experiment, self._record, models, tracking, files)
+        show_summary(tracking.client, tracking.mlflow_id(None), text, files)
+        tracking.close_sweep(self._record)
+        uri = experiment.tracking.uri
+        return runs_page(uri, tracking.runs.place) if uri.startswith("http") else None

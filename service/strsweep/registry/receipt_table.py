@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from strsweep.config import Experiment
-from strsweep.registry.package import Receipt
-from strsweep.registry.publish import Delivered, Delivery
+from strsweep.registry.delivery import Delivered, Delivery
+from strsweep.registry.receipt import Receipt
+from strsweep.registry.server import shown_uri
 from strsweep.storage import SweepStorage
 from strsweep.sweep.status import percent
 
@@ -73,20 +74,30 @@ def _registered_as(experiment: Experiment, model: Delivered) -> str:
     if model.version is None:
         return "not yet"
     name = f"{experiment.model_name} v{model.version}"
-    return name if model.outcome is None else f"{name} @{model.outcome.target.label}"
+    has_alias = model.outcome is not None and not _stays(model)
+    return f"{name} @{model.outcome.target.label}" if has_alias and model.outcome else name
+
+
+def _stays(model: Delivered) -> bool:
+    """Tell whether the alias of the target is with another version."""
+    return model.alias is not None and bool(model.alias.reason)
 
 
 def _notes(experiment: Experiment, delivery: Delivery) -> Iterator[str]:
     for model in delivery.models:
         if model.receipt is None:
             yield _missed(model)
+        elif model.alias is not None and model.alias.reason and model.receipt.target is not None:
+            label, alias = model.receipt.target.label, model.alias
+            yield f"@{label} stays at {experiment.model_name} v{alias.version}: {alias.reason}"
     if delivery.is_behind:
         yield (
-            f"MLflow at {experiment.tracking.uri} lacks results that are safe in the sweep's "
-            "folder: run the same command again when it answers."
+            f"MLflow at {shown_uri(experiment.tracking.uri)} lacks results that are safe in the "
+            "sweep's storage: run jobs/publish.py with the same settings when it answers."
         )
-    yield f"models, budgets and receipts: {SweepStorage.of(experiment).path('models')}"
-    yield f"MLflow experiment '{experiment.tracking_experiment}': {_how_to_look(experiment)}"
+    yield f"models, budgets and receipts: {SweepStorage.of(experiment).uri('models')}"
+    look = delivery.page or _how_to_look(experiment)
+    yield f"MLflow experiment '{experiment.tracking_experiment}': {look}"
 
 
 def _missed(model: Delivered) -> str:
@@ -99,7 +110,7 @@ def _missed(model: Delivered) -> str:
 
 
 def _how_to_look(experiment: Experiment) -> str:
-    uri = experiment.tracking.uri
+    uri = shown_uri(experiment.tracking.uri)
     if uri.startswith("http"):
         return uri
     return f"mlflow ui --backend-store-uri {uri}  (in a clone: make ui)"

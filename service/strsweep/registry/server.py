@@ -1,30 +1,51 @@
-"""The connection to MLflow: client, experiment and the errors that mean "try later"."""
+"""The connection to MLflow: client, experiment, and the errors that a person must mend."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlparse
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.protos.databricks_pb2 import (
+    PERMISSION_DENIED,
+    RESOURCE_ALREADY_EXISTS,
+    UNAUTHENTICATED,
+    ErrorCode,
+)
 
 from strsweep.config import Experiment
 from strsweep.errors import SettingError
 
 _ALREADY_EXISTS = ErrorCode.Name(RESOURCE_ALREADY_EXISTS)
+_REFUSED = {ErrorCode.Name(UNAUTHENTICATED), ErrorCode.Name(PERMISSION_DENIED)}
 
 
 def connect(experiment: Experiment) -> MlflowClient:
-    """Return a client; asks the server nothing yet, so it works while the server is away."""
+    """Return a client; asks the server nothing yet, so it works while the server is away.
+
+    Raises:
+        SettingError: The address holds a password, which journal and pages would show.
+    """
+    uri = experiment.tracking.uri
+    if urlparse(uri).password:
+        raise SettingError(
+            "tracking.uri",
+            shown_uri(uri),
+            "Leave the password out: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in "
+            "the environment of the job, or PGPASSFILE for a database.",
+        )
     # MLflow would hold a call for minutes; the journal keeps what could not be delivered.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name in ("mlflow", "alembic"):  # their notes would bury the status lines
         logging.getLogger(name).setLevel(logging.ERROR)
-    uri = experiment.tracking.uri
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -32,19 +53,21 @@ def experiment_id(client: MlflowClient, experiment: Experiment) -> str:
     """Return the MLflow experiment, which is made if need be.
 
     Raises:
-        SettingError: It was deleted in MLflow.
+        SettingError: It was deleted in MLflow, or the server refuses us.
         MlflowException: The server does not answer.
     """
     name = experiment.tracking_experiment
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return client.create_experiment(name, artifact_location=_artifact_location(experiment))
-        except MlflowException as error:
-            if error.error_code != _ALREADY_EXISTS:
-                raise
-            found = client.get_experiment_by_name(name)  # another job made it just now
-            assert found is not None
+    with refusals(experiment):
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                place = _artifact_location(experiment)
+                return client.create_experiment(name, artifact_location=place)
+            except MlflowException as error:
+                if error.error_code != _ALREADY_EXISTS:
+                    raise
+                found = client.get_experiment_by_name(name)  # another job made it just now
+                assert found is not None
     if found.lifecycle_stage == "deleted":
         raise SettingError(
             "tracking.experiment",
@@ -54,8 +77,49 @@ def experiment_id(client: MlflowClient, experiment: Experiment) -> str:
     return found.experiment_id
 
 
+@contextmanager
+def refusals(experiment: Experiment) -> Generator[None]:
+    """Turn "who are you?" and "you may not" of the server into an error with a remedy."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in _REFUSED:
+            raise
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+        raise SettingError(
+            "tracking.uri",
+            shown_uri(experiment.tracking.uri),
+            f"The MLflow server refuses {f'the user {user}' if user else 'a job without a user'}: "
+            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment of the "
+            "job to a user who may write there.",
+        ) from None
+
+
+@contextmanager
+def artifact_errors() -> Generator[None]:
+    """Turn what a store of artifacts raises into MLflow's error: each kind of store has its own."""
+    try:
+        yield
+    except MlflowException:
+        raise
+    except Exception as error:
+        raise MlflowException(f"an artifact cannot be stored: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, short enough for a status line."""
+    return f"{(str(error).splitlines() or [type(error).__name__])[0]:.200}"
+
+
+def shown_uri(uri: str) -> str:
+    """Return an address without the user and password it may hold."""
+    address = urlparse(uri)
+    return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
+
+
 def _artifact_location(experiment: Experiment) -> str | None:
     # A server decides itself; without one, artifacts lie beside the sweeps.
     if urlparse(experiment.tracking.uri).scheme in {"http", "https"}:
         return None
-    return (experiment.storage.path / "artifacts" / experiment.tracking_experiment).as_uri()
+    place = f"{experiment.storage.path}/artifacts/{experiment.tracking_experiment}"
+    return place if "://" in place else Path(place).as_uri()

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from mlflow.entities import Metric, RunTag
 
 from strsweep.config import Experiment, RunSettings
 from strsweep.journal import EpochFinished, ModelLanded, RunRecord
+from strsweep.registry.layer_table import layer_csv
+from strsweep.registry.sweep_runs import EPOCH
 from strsweep.sweep.status import percent
 
-METRICS = ("sparsity", "accuracy", "train_loss", "val_loss", "learning_rate", "macs")
+METRICS = (EPOCH, "sparsity", "accuracy", "train_loss", "val_loss", "learning_rate", "macs")
 """Of every epoch."""
 LANDED_TAG = "strsweep.landed."
+NOTE_TAG = "mlflow.note.content"
+"""What MLflow shows as the description of a run."""
+_LONGEST = 5000
+"""Characters of a tag."""
+_ALWAYS = {
+    "model": {"name"},
+    "data": {"name"},
+    "training": {"epochs", "batch_size", "learning_rate", "seed"},
+    "sparsity": {"mode"},
+}
+"""Settings to show though they are defaults."""
+_NO_RESULT_DEPENDS_ON_IT = {"training": {"checkpoint_every"}, "data": {"loader_processes"}}
 
 
 def chosen(settings: RunSettings) -> dict[str, float]:
@@ -51,31 +62,63 @@ def status(run: RunRecord) -> str:
     return "RUNNING" if run.stopped is None else "KILLED"
 
 
+def end_time(run: RunRecord) -> float:
+    """Return when a run ended, or did something last; seconds since 1970."""
+    ends = [event.time for event in (run.finished, run.failed, run.stopped) if event is not None]
+    return max([run.proposed.time, *ends, *(event.time for event in run.epochs.values())])
+
+
 def run_name(run: RunRecord) -> str:
     """Return what the page of the experiment lists: aim, run and weight decay."""
     aim = "" if run.proposed.target is None else f"target {run.proposed.target} · "
     return f"{aim}{run.run_id} · decay {run.proposed.settings.weight_decay:.2e}"
 
 
-def end_tags(run: RunRecord) -> Sequence[RunTag]:
+def end_tags(run: RunRecord) -> list[RunTag]:
     """Return why a run is not, or no longer, under way; empty where a reason holds no more."""
-    tags: list[RunTag] = []
+    tags = [RunTag(NOTE_TAG, note(run))]
     if run.failed is not None:
-        tags.append(RunTag("strsweep.failure", run.failed.reason))
+        tags.append(RunTag("strsweep.failure", run.failed.reason[:_LONGEST]))
     if run.stopped is not None or run.resumed is not None:
-        tags.append(RunTag("strsweep.stopped", run.stopped.reason if run.stopped else ""))
+        reason = run.stopped.reason if run.stopped else ""
+        tags.append(RunTag("strsweep.stopped", reason[:_LONGEST]))
     return tags
 
 
+def end_files(run: RunRecord) -> dict[str, str]:
+    """Return the files of a run that is not under way: its layers, and images it could not read."""
+    files: dict[str, str] = {}
+    if run.finished is not None:
+        files["layers.csv"] = layer_csv(run.finished.layers)
+    if run.unreadable and not run.is_open:
+        files["unreadable_images.txt"] = "\n".join(run.unreadable) + "\n"
+    return files
+
+
+def note(run: RunRecord) -> str:
+    """Return why a run was tried and how it ended, in two sentences."""
+    aim = "It explores" if run.proposed.target is None else f"It aims at {run.proposed.target}"
+    sentences = [f"{aim}: {run.proposed.reason}."]
+    if run.failed is not None:
+        sentences.append(f"It failed: {run.failed.reason[: _LONGEST // 2]}")
+    elif run.stopped is not None:
+        sentences.append(f"It was stopped after epoch {run.stopped.epoch}: {run.stopped.reason}.")
+    return " ".join(sentences)
+
+
 def recipe(experiment: Experiment) -> dict[str, str]:
-    """Return what cannot change in the life of a sweep: MLflow's parameters cannot either."""
-    sections: dict[str, Any] = experiment.model_dump(
-        mode="json", exclude={"name", "search", "storage", "tracking", "workers"}
-    )
+    """Return what cannot change in the life of a sweep: MLflow's parameters cannot either.
+
+    Settings with their default are left out, but for the few that everybody asks for.
+    """
+    own = experiment.model_dump(mode="json", exclude_defaults=True)
+    full = experiment.model_dump(mode="json")
     flat = {
         f"{section}.{key}": _short(value)
-        for section, values in sections.items()
-        for key, value in values.items()
+        for section, always in _ALWAYS.items()
+        for key, value in full[section].items()
+        if key in always or key in own.get(section, {})
+        if key not in _NO_RESULT_DEPENDS_ON_IT.get(section, set())
     }
     search = experiment.search
     searched = {

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from types import TracebackType
 
-from mlflow.entities import Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from strsweep import __version__
-from strsweep.config import Experiment, Target
+from strsweep.config import Experiment
+from strsweep.errors import StrsweepError
 from strsweep.journal import Journal, ModelLanded, RunRecord, SweepRecord, replay
-from strsweep.registry.layer_table import layer_csv
-from strsweep.registry.server import connect, experiment_id
-from strsweep.registry.shown import (
-    LANDED_TAG,
-    METRICS,
-    chosen,
-    end_tags,
-    epoch_metrics,
-    landed_metrics,
-    landed_tag,
-    recipe,
-    run_name,
-    status,
+from strsweep.registry.registered_model import check_registered_model
+from strsweep.registry.run_values import send_values
+from strsweep.registry.server import (
+    artifact_errors,
+    connect,
+    experiment_id,
+    first_line,
+    refusals,
+    shown_uri,
 )
+from strsweep.registry.shown import end_files, end_time, run_name, status
+from strsweep.registry.sweep_page import show_as, sweep_run, totals
+from strsweep.registry.sweep_runs import ShownRun, SweepRuns
+from strsweep.registry.system_metrics import SystemMetrics
 from strsweep.storage import SweepStorage
 
 _INTERVAL_S = 10.0
-_METRICS_PER_BATCH = 1000
-"""MLflow's limit for one call."""
-
-SWEEP_TAG, RUN_TAG = "strsweep.sweep_id", "strsweep.run_id"
 
 
 class Tracking:
@@ -40,29 +35,38 @@ class Tracking:
 
     As a context manager it delivers every few seconds and once more at the end. While the server is
     away nothing is lost and nothing waits; ``is_behind`` tells that something is still to deliver.
+    What is still to deliver stays in the journal: this holds a few numbers per run.
 
     Args:
         experiment: Names server, MLflow experiment and sweep.
+
+    Raises:
+        SettingError: The address of the server holds a password.
     """
 
     def __init__(self, experiment: Experiment) -> None:
-        self._experiment = experiment
-        self._sweep_id = experiment.sweep_id
+        self.experiment = experiment
         self._journal = Journal(SweepStorage.of(experiment))
         self.client = connect(experiment)
-        self._logged: dict[str, set[int]] = {}
-        """MLflow run id -> epochs it has."""
-        self._states: dict[str, str] = {}
-        """Our run id -> the state that MLflow was told; a stopped run can go on."""
-        self._landed: set[tuple[Target, str]] = set()
-        self._mlflow_ids: dict[str | None, str] = {}
-        """Our run id -> MLflow's; None stands for the sweep."""
+        self._runs: SweepRuns | None = None
+        """None: nothing is known of what the server has, or it is in doubt."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="mlflow-tracking", daemon=True)
+        self._told: str | None = None
         self.is_behind = False
 
     def __enter__(self) -> Tracking:
-        """Start delivering in the background."""
+        """Look whether the server takes us, and start delivering in the background.
+
+        Raises:
+            SettingError: It refuses us, the experiment was deleted, or the registered model is
+                somebody else's.
+        """
+        try:
+            experiment_id(self.client, self.experiment)
+            check_registered_model(self.client, self.experiment)
+        except MlflowException as error:
+            self._say(self._away(error))
         self._thread.start()
         return self
 
@@ -75,163 +79,131 @@ class Tracking:
         """Deliver what is left."""
         self._stop.set()
         self._thread.join()
-        self._try_deliver()
+        self.try_deliver()
+
+    @property
+    def runs(self) -> SweepRuns:
+        """What MLflow has; only after a delivery."""
+        assert self._runs is not None
+        return self._runs
 
     def mlflow_id(self, run_id: str | None) -> str:
         """Return MLflow's id of a run, or of the sweep for None, once it was delivered."""
-        return self._mlflow_ids[run_id]
+        shown = self.runs.get(run_id or "")
+        assert shown is not None
+        return shown.mlflow_id
 
-    def deliver(self) -> None:
+    def deliver(self) -> SweepRecord:
         """Bring MLflow up to the journal.
 
+        Returns:
+            What was delivered.
+
         Raises:
+            SettingError: The server refuses us, or the experiment was deleted.
             MlflowException: The server does not answer; a later call delivers the rest.
         """
-        record = replay(self._journal.read())
+        events = self._journal.read()
+        record = replay(events)
         if not record.started:
-            return
-        place = experiment_id(self.client, self._experiment)
-        self._find_or_create(place, None, self._sweep_tags(), self._create_sweep)
-        for run in record.runs.values():
-            self._deliver_run(place, run)
-        for event in record.landed.values():
-            self._deliver_landed(record, event)
-        self._deliver_totals(record)
+            return record
+        try:
+            with refusals(self.experiment):
+                self._deliver(record, len(events))
+        except (MlflowException, StrsweepError):
+            self._runs = None  # a call may have been carried out all the same: look again
+            raise
+        return record
+
+    def try_deliver(self, machine: SystemMetrics | None = None) -> bool:
+        """Deliver if that is possible, and say once if it is not; returns True if it was."""
+        try:
+            record = self.deliver()
+            if machine and record.started:
+                sample = machine.sample(record.started[0].time)
+                if sample:
+                    self.client.log_batch(self.mlflow_id(None), metrics=sample)
+        except MlflowException as error:
+            self._say(self._away(error))
+        except StrsweepError as error:
+            self._say(f"MLflow lacks results that the journal keeps: {error}")
+        else:
+            self.is_behind, self._told = False, None
+            return True
+        self.is_behind = True
+        return False
+
+    def doubt(self) -> None:
+        """Forget what MLflow has: the next delivery looks."""
+        self._runs = None
+
+    def close_sweep(self, record: SweepRecord) -> None:
+        """Mark the sweep's own MLflow run as finished.
+
+        Raises:
+            MlflowException: The server does not answer.
+        """
+        shown = self.runs.get("")
+        assert shown is not None
+        last = max(end_time(run) for run in record.runs.values()) if record.runs else None
+        show_as(self.client, shown, "FINISHED", last or record.started[-1].time)
 
     def _loop(self) -> None:
+        machine = SystemMetrics()
         while not self._stop.is_set():
-            self._try_deliver()
+            self.try_deliver(machine)
             self._stop.wait(_INTERVAL_S)
 
-    def _try_deliver(self) -> None:
-        try:
-            self.deliver()
-        except MlflowException as error:
-            if not self.is_behind:
-                reason = str(error).splitlines()[0]
-                print(
-                    f"MLflow at {self._experiment.tracking.uri} cannot be reached; the journal "
-                    f"keeps everything until it can. ({reason:.200})",
-                    flush=True,
-                )
-            self.is_behind = True
-        else:
-            self.is_behind = False
-
-    def _deliver_run(self, place: str, run: RunRecord) -> None:
-        state = status(run)
-        if state != "RUNNING" and self._states.get(run.run_id) == state:
-            return
-        self._find_or_create(
-            place,
-            run.run_id,
-            self._run_tags(run),
-            lambda mlflow_id: self._create_run(run, mlflow_id),
+    def _away(self, error: MlflowException) -> str:
+        return (
+            f"MLflow at {shown_uri(self.experiment.tracking.uri)} cannot be reached; the journal "
+            f"keeps everything until it can. ({first_line(error)})"
         )
-        mlflow_id = self.mlflow_id(run.run_id)
-        self._deliver_epochs(mlflow_id, run)
-        if self._states.get(run.run_id) != state:
-            self._deliver_state(mlflow_id, run, state)
-            self._states[run.run_id] = state
 
-    def _deliver_state(self, mlflow_id: str, run: RunRecord, state: str) -> None:
-        if run.finished is not None:
-            self.client.log_text(mlflow_id, layer_csv(run.finished.layers), "layers.csv")
-        if run.unreadable and not run.is_open:
-            names = "\n".join(run.unreadable) + "\n"
-            self.client.log_text(mlflow_id, names, "unreadable_images.txt")
-        self.client.log_batch(mlflow_id, tags=end_tags(run))
-        if state == "RUNNING":
-            self.client.update_run(mlflow_id, status=state)  # it may be killed there: it goes on
-        else:
-            self.client.set_terminated(mlflow_id, state)
+    def _say(self, text: str) -> None:
+        if self._told is None:
+            print(text, flush=True)
+        self._told = text
 
-    def _deliver_landed(self, record: SweepRecord, event: ModelLanded) -> None:
-        key = (event.target, event.run_id)
-        if key in self._landed or event.run_id not in record.runs:
-            return
-        mlflow_id, tag = self.mlflow_id(event.run_id), landed_tag(event)
-        known = self.client.get_run(mlflow_id).data.tags
-        if known.get(tag.key) != tag.value:
-            step = sum(name.startswith(LANDED_TAG) for name in known)
-            self.client.log_batch(mlflow_id, metrics=landed_metrics(event, step), tags=[tag])
-        self._landed.add(key)
+    def _deliver(self, record: SweepRecord, num_events: int) -> None:
+        is_new = self._runs is None
+        if self._runs is None:
+            place = experiment_id(self.client, self.experiment)
+            self._runs = SweepRuns(self.client, place, self.experiment.sweep_id)
+        runs = self._runs
+        sweep = runs.get("")
+        if sweep is None or is_new:
+            sweep = sweep_run(self.client, runs, self.experiment, record)
+            show_as(self.client, sweep, "RUNNING")
+        for run in record.runs.values():
+            landed = [event for event in record.landed.values() if event.run_id == run.run_id]
+            self._deliver_run(runs, sweep, run, landed)
+        if news := totals(record, sweep, num_events):
+            self.client.log_batch(sweep.mlflow_id, metrics=news)
+        if not runs.settle():
+            self._runs = None
+            self._deliver(record, num_events)  # another writer was first: its run gets our values
 
-    def _deliver_epochs(self, mlflow_id: str, run: RunRecord) -> None:
-        # MLflow keeps every value it is sent, so an epoch must be sent once. A batch is written
-        # whole or not at all: an epoch is never split over two.
-        if mlflow_id not in self._logged:
-            history = self.client.get_metric_history(mlflow_id, "sparsity")
-            self._logged[mlflow_id] = {metric.step for metric in history}
-        logged = self._logged[mlflow_id]
-        new = [run.epochs[epoch] for epoch in sorted(run.epochs) if epoch not in logged]
-        size = _METRICS_PER_BATCH // len(METRICS)
-        for start in range(0, len(new), size):
-            epochs = new[start : start + size]
-            metrics = [metric for event in epochs for metric in epoch_metrics(event)]
-            self.client.log_batch(mlflow_id, metrics=metrics)
-            logged.update(int(event.metrics["epoch"]) for event in epochs)
-
-    def _deliver_totals(self, record: SweepRecord) -> None:
-        sweep = self.mlflow_id(None)
-        totals = {
-            "runs": len(record.runs),
-            "epochs_trained": record.epochs_trained,
-            "models_published": len(record.published),
-        }
-        known = self.client.get_run(sweep).data.metrics
-        for key, value in totals.items():
-            if known.get(key) != value:
-                self.client.log_metric(sweep, key, value)
-
-    def close_sweep(self) -> None:
-        """Mark the sweep's own MLflow run as finished."""
-        self.deliver()
-        self.client.set_terminated(self.mlflow_id(None), "FINISHED")
-
-    def _find_or_create(
-        self, place: str, run_id: str | None, tags: dict[str, str], fill: Callable[[str], None]
+    def _deliver_run(
+        self, runs: SweepRuns, sweep: ShownRun, run: RunRecord, landed: Sequence[ModelLanded]
     ) -> None:
-        if run_id in self._mlflow_ids:
-            return
-        query = f"tags.`{SWEEP_TAG}` = '{self._sweep_id}' and tags.`{RUN_TAG}` = '{run_id or ''}'"
-        found = self.client.search_runs([place], query, max_results=1)
-        if found:
-            mlflow_id = found[0].info.run_id
-        else:
-            created = self.client.create_run(place, tags=tags, run_name=tags["mlflow.runName"])
-            mlflow_id = created.info.run_id
-        fill(mlflow_id)  # also on a found run: a crash may have left it bare
-        self._mlflow_ids[run_id] = mlflow_id
-
-    def _create_sweep(self, mlflow_id: str) -> None:
-        self.client.update_run(mlflow_id, status="RUNNING")
-        self.client.log_batch(
-            mlflow_id,
-            params=[Param(key, value) for key, value in recipe(self._experiment).items()],
-            tags=[RunTag("strsweep.targets", ", ".join(map(str, self._experiment.search.targets)))],
+        shown = runs.get(run.run_id) or runs.make(
+            run.run_id, _tags(run, sweep), start=run.proposed.time
         )
-        self.client.log_dict(mlflow_id, self._experiment.model_dump(mode="json"), "experiment.yaml")
+        send_values(self.client, shown, run, landed)
+        state = status(run)
+        if shown.status == state:
+            return
+        with artifact_errors():
+            for name, text in end_files(run).items():
+                self.client.log_text(shown.mlflow_id, text, name)
+        show_as(self.client, shown, state, None if state == "RUNNING" else end_time(run))
 
-    def _create_run(self, run: RunRecord, mlflow_id: str) -> None:
-        settings = chosen(run.proposed.settings)
-        params = [Param(key, f"{value:g}") for key, value in settings.items()]
-        self.client.log_batch(mlflow_id, params=params)
 
-    def _sweep_tags(self) -> dict[str, str]:
-        return {
-            "mlflow.runName": self._sweep_id,
-            SWEEP_TAG: self._sweep_id,
-            RUN_TAG: "",
-            "strsweep.version": __version__,
-        }
-
-    def _run_tags(self, run: RunRecord) -> dict[str, str]:
-        source = run.proposed.adopted_from
-        return ({} if source is None else {"strsweep.adopted_from": source}) | {
-            "mlflow.runName": run_name(run),
-            "mlflow.parentRunId": self.mlflow_id(None),
-            SWEEP_TAG: self._sweep_id,
-            RUN_TAG: run.run_id,
-            "strsweep.reason": run.proposed.reason,
-        }
+def _tags(run: RunRecord, sweep: ShownRun) -> dict[str, str]:
+    source = run.proposed.adopted_from
+    return ({} if source is None else {"strsweep.adopted_from": source}) | {
+        "mlflow.runName": run_name(run),
+        "mlflow.parentRunId": sweep.mlflow_id,
+        "strsweep.reason": run.proposed.reason,
+    }

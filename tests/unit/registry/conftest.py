@@ -44,7 +44,7 @@ def sweep(tmp_path: Path) -> Sweep:
     report = measure(model, (1, 8, 8))
     assert report.macs is not None
     storage = SweepStorage.of(experiment)
-    save_checkpoint(storage.path("runs/run-001/last"), {"model": model.state_dict()})
+    save_checkpoint(storage, "runs/run-001/last", {"model": model.state_dict()})
     run = RunRecord(
         proposed=RunProposed(
             run_id="run-001", settings=SETTINGS, target=Target(sparsity=0.2), reason="a test"

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from strsweep.config import Target
-from strsweep.data import load_images
+from strsweep.data import Images, load_images
 from strsweep.errors import StrsweepError
 from strsweep.journal import ModelLanded
-from strsweep.registry.package import Package, package, read_receipt
+from strsweep.registry.package import Package, package
+from strsweep.registry.receipt import read_receipt
 from strsweep.training.checkpoint import load_checkpoint
 
 
 def packaged(sweep: Any, target: Target | None, landed: ModelLanded | None = None) -> Package:
-    images = load_images(sweep.experiment.data)
-    return package(sweep.experiment, sweep.storage, images, sweep.run, target=target, landed=landed)
+    return package(
+        sweep.experiment,
+        sweep.storage,
+        lambda: load_images(sweep.experiment.data),
+        sweep.run,
+        target=target,
+        landed=landed,
+    )
 
 
 def test_the_landed_model_is_packaged(sweep: Any) -> None:
     landed = sweep.land(sparsity=0.2)
     made = packaged(sweep, landed.target, landed)
     assert made.folder == "models/sparsity-20/run-001"
-    receipt = read_receipt(sweep.storage.path(made.folder))
+    receipt = read_receipt(Path(sweep.storage.uri(made.folder)))
     assert receipt == made.receipt
     assert receipt.zeros == round(0.2 * receipt.weights)
     assert receipt.accuracy == landed.metrics["accuracy"]
@@ -35,7 +44,7 @@ def test_the_landed_model_is_packaged(sweep: Any) -> None:
     assert receipt.landed.accuracy_before == 0.125
     assert receipt.landed.sparsity_before == sweep.run.finished.metrics["sparsity"]
     assert receipt.landed.macs_before == sweep.run.finished.metrics["macs"]
-    folder = sweep.storage.path(made.folder)
+    folder = Path(sweep.storage.uri(made.folder))
     weights = load_file(folder / "weights.safetensors")
     budget = json.loads((folder / "budget.json").read_text())
     zeros = [int((weights[layer["parameter"]] == 0).sum()) for layer in budget]
@@ -45,7 +54,7 @@ def test_the_landed_model_is_packaged(sweep: Any) -> None:
 def test_without_landing_it_is_what_training_ended_with(sweep: Any) -> None:
     made = packaged(sweep, None)
     assert made.folder == "models/single/run-001"
-    receipt = read_receipt(sweep.storage.path(made.folder))
+    receipt = read_receipt(Path(sweep.storage.uri(made.folder)))
     assert (receipt.target, receipt.landed, receipt.accuracy) == (None, None, 0.125)
     assert receipt.sparsity == sweep.run.finished.metrics["sparsity"]
 
@@ -59,7 +68,7 @@ def test_targets_in_multiply_adds(sweep: Any) -> None:
 
 def test_a_receipt_of_version_0_1_is_read(sweep: Any) -> None:
     made = packaged(sweep, Target(sparsity=0.2))
-    path = sweep.storage.path(made.folder) / "receipt.json"
+    path = Path(sweep.storage.uri(made.folder)) / "receipt.json"
     content = json.loads(path.read_text())
     del content["landed"]
     path.write_text(json.dumps(content | {"target": 0.2}))
@@ -72,8 +81,44 @@ def test_a_changed_checkpoint_is_told(sweep: Any, is_landed: bool) -> None:
     source = landed or sweep.run.finished
     layers = (source.layers[0].model_copy(update={"zeros": 0}), *source.layers[1:])
     changed = source.model_copy(update={"layers": layers})
-    assert load_checkpoint(sweep.storage.path(source.checkpoint))
+    assert load_checkpoint(sweep.storage, source.checkpoint)
     if not is_landed:
         sweep.run.finished = changed
     with pytest.raises(StrsweepError, match=f"the checkpoint {source.checkpoint} was changed"):
         packaged(sweep, Target(sparsity=0.2), changed if is_landed else None)
+
+
+def no_data() -> Images:
+    raise AssertionError("the data is not there")
+
+
+def test_a_package_is_used_again_without_data_and_checkpoint(sweep: Any) -> None:
+    landed = sweep.land(sparsity=0.2)
+    made = packaged(sweep, landed.target, landed)
+    sweep.storage.delete("runs")
+    sweep.storage.delete("landed")
+    again = package(
+        sweep.experiment, sweep.storage, no_data, sweep.run, target=landed.target, landed=landed
+    )
+    assert again.receipt == made.receipt
+    assert torch.equal(again.example, made.example)
+    assert torch.equal(again.model(again.example), again.logits)
+    assert torch.equal(again.logits, made.logits)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "example.safetensors", "receipt.json"])
+def test_a_damaged_package_is_written_again(
+    sweep: Any, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = packaged(sweep, Target(sparsity=0.2))
+    content = sweep.storage.read(f"{made.folder}/{name}")
+    sweep.storage.write(f"{made.folder}/{name}", content[: len(content) // 2])
+    assert packaged(sweep, Target(sparsity=0.2)).receipt == made.receipt
+    assert sweep.storage.read(f"{made.folder}/{name}") == content
+    assert ("is damaged and is written again" in capsys.readouterr().out) == ("receipt" not in name)
+
+
+def test_a_package_of_another_landing_is_not_taken_for_this_one(sweep: Any) -> None:
+    landed = sweep.land(sparsity=0.2)
+    packaged(sweep, landed.target)
+    assert packaged(sweep, landed.target, landed).receipt.landed is not None

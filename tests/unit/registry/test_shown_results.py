@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from strsweep.config import RunSettings, Target, load_experiment
+from strsweep.errors import SettingError
+from strsweep.registry.delivery import Delivered, Delivery
 from strsweep.registry.front import draw_front
-from strsweep.registry.package import LandedFrom, Receipt
-from strsweep.registry.publish import Delivered, Delivery
+from strsweep.registry.receipt import LandedFrom, Receipt
 from strsweep.registry.receipt_table import print_delivery
+from strsweep.registry.registered_model import Alias
+from strsweep.registry.server import connect, shown_uri
 from strsweep.sweep.outcome import TargetOutcome
 from strsweep.sweep.state import FinishedRun
 
@@ -79,7 +83,26 @@ def test_a_missed_target_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     print_delivery(load_experiment(DIGITS), Delivery(models=(missed,), is_behind=True))
     output = capsys.readouterr().out
     assert "5 % MACs missed: do this" in output
-    assert "run the same command again" in output
+    assert "run jobs/publish.py with the same settings" in output
+
+
+def test_an_alias_that_stays_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    alias = Alias(version="2", reason="v2 has 98.50 % accuracy, v3 98.12 %")
+    stays = replace(model(Target(sparsity=0.95), landed=True), alias=alias)
+    print_delivery(load_experiment(DIGITS), Delivery(models=(stays,), is_behind=False))
+    output = capsys.readouterr().out
+    assert "@sparsity-95 stays at digits v2: v2 has 98.50 % accuracy, v3 98.12 %" in output
+    assert "digits v3 @" not in output
+
+
+def test_no_password_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown_uri("http://me:secret@host:5000/a") == "http://host:5000/a"
+    experiment = load_experiment(DIGITS, ["tracking.uri=http://me:secret@host:5000"])
+    print_delivery(experiment, Delivery(models=(), is_behind=True))
+    assert "secret" not in capsys.readouterr().out
+    with pytest.raises(SettingError, match="MLFLOW_TRACKING_PASSWORD") as error:
+        connect(experiment)
+    assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import Any
 
 import pytest
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 
 from strsweep.config import Experiment, RunSettings, Target, load_experiment
+from strsweep.errors import SettingError
 from strsweep.journal import (
     EpochFinished,
     Event,
@@ -41,13 +45,20 @@ class FakeMlflow:
         self.runs: dict[str, SimpleNamespace] = {}
         self.calls: Counter[str] = Counter()
 
-    def search_runs(self, _: list[str], query: str, max_results: int) -> list[Any]:
+    def search_runs(self, _: list[str], query: str, *__: Any, **___: Any) -> PagedList[Any]:
+        self.calls["search_runs"] += 1
         wanted = dict(re.findall(r"tags\.`(\S+)` = '(\S*)'", query))
         found = [run for run in self.runs.values() if wanted.items() <= run.data.tags.items()]
-        return found[:max_results]
+        return PagedList(found, None)
 
-    def create_run(self, _: str, tags: dict[str, str], run_name: str) -> Any:
-        info = SimpleNamespace(run_id=f"m{len(self.runs)}", status="RUNNING", name=run_name)
+    def create_run(self, _: str, start_time: int, tags: dict[str, str], run_name: str) -> Any:
+        info = SimpleNamespace(
+            run_id=f"m{len(self.runs)}",
+            status="RUNNING",
+            name=run_name,
+            start_time=start_time,
+            lifecycle_stage="active",
+        )
         data = SimpleNamespace(tags=dict(tags), metrics={}, params={})
         run = SimpleNamespace(info=info, data=data, history=[], files={})
         self.runs[info.run_id] = run
@@ -60,7 +71,18 @@ class FakeMlflow:
         self.calls["update_run"] += 1
         self.runs[run_id].info.status = status
 
-    set_terminated = update_run
+    def set_terminated(self, run_id: str, status: str, end_time: int) -> None:
+        self.update_run(run_id, status)
+        self.runs[run_id].info.end_time = end_time
+
+    def delete_run(self, run_id: str) -> None:
+        self.runs[run_id].info.lifecycle_stage = "deleted"
+
+    def restore_run(self, run_id: str) -> None:
+        self.runs[run_id].info.lifecycle_stage = "active"
+
+    def log_inputs(self, run_id: str, datasets: Sequence[Any]) -> None:
+        self.runs[run_id].datasets = [each.dataset for each in datasets]
 
     def get_metric_history(self, run_id: str, key: str) -> list[Metric]:
         return [metric for metric in self.runs[run_id].history if metric.key == key]
@@ -73,13 +95,11 @@ class FakeMlflow:
         tags: Sequence[RunTag] = (),
     ) -> None:
         run = self.runs[run_id]
-        run.history += metrics
+        self.calls["log_batch"] += 1
+        run.history += [metric for metric in metrics if metric not in run.history]
         run.data.metrics |= {metric.key: metric.value for metric in metrics}
         run.data.params |= {param.key: param.value for param in params}
         run.data.tags |= {tag.key: tag.value for tag in tags}
-
-    def log_metric(self, run_id: str, key: str, value: float) -> None:
-        self.runs[run_id].data.metrics[key] = value
 
     def log_text(self, run_id: str, text: str, file: str) -> None:
         self.calls[file] += 1
@@ -187,7 +207,7 @@ def test_nothing_is_told_twice(
     )
     calls, history = mlflow.calls.copy(), len(mlflow.of("run-001").history)
     tracking.deliver()
-    assert mlflow.calls == calls
+    assert mlflow.calls == calls  # not even a question
     Tracking(experiment).deliver()
     assert len(mlflow.of("run-001").history) == history == 4
     run = mlflow.of("run-002")
@@ -216,3 +236,145 @@ def test_what_was_chosen_for_auto_is_no_parameter(experiment: Experiment) -> Non
     search = experiment.search.model_copy(update={"resolved": ("weight_decay",)})
     shown = recipe(experiment.model_copy(update={"search": search}))
     assert (shown["search.weight_decay"], shown["search.threshold_init"]) == ("auto", "-10.0")
+
+
+def test_parameters_are_few_and_can_be_sent_again(experiment: Experiment) -> None:
+    shown = recipe(experiment)
+    assert set(shown) == {
+        "model.name",
+        "data.name",
+        "training.epochs",
+        "training.batch_size",
+        "training.learning_rate",
+        "training.momentum",
+        "training.warmup_epochs",
+        "training.schedule_every",
+        "training.seed",
+        "sparsity.mode",
+        "search.threshold_init",
+        "search.weight_decay",
+        "workers.count",
+    }
+    changed = {"training": experiment.training.model_copy(update={"checkpoint_every": 7})}
+    assert recipe(experiment.model_copy(update=changed)) == shown
+
+
+def test_the_page_of_the_sweep(
+    experiment: Experiment, journal: Journal, mlflow: FakeMlflow
+) -> None:
+    told(experiment, journal, finished("run-001"))
+    page = mlflow.of("")
+    assert "Asked for 95 %, 5 % MACs" in page.data.tags["mlflow.note.content"]
+    assert page.data.tags["mlflow.user"]
+    assert [(each.name, len(each.digest)) for each in page.datasets] == [("digits", 12)]
+    assert "experiment.yaml" in page.files
+
+
+def test_times_are_those_of_the_journal(
+    experiment: Experiment, journal: Journal, mlflow: FakeMlflow
+) -> None:
+    first, last = epoch("run-001", 1), finished("run-001")
+    told(experiment, journal, first, last)
+    info = mlflow.of("run-001").info
+    assert info.start_time == int(journal.read()[1].time * 1000)
+    assert info.end_time == int(last.time * 1000)
+
+
+def test_an_epoch_that_was_trained_again_is_told_once(
+    experiment: Experiment, journal: Journal, mlflow: FakeMlflow
+) -> None:
+    told(experiment, journal, epoch("run-001", 1), epoch("run-001", 2))
+    told(experiment, journal, epoch("run-001", 2), epoch("run-001", 3))
+    history = mlflow.get_metric_history(mlflow.of("run-001").info.run_id, "sparsity")
+    assert [metric.step for metric in history] == [1, 2, 3]
+
+
+def test_a_run_takes_few_calls(
+    experiment: Experiment, journal: Journal, mlflow: FakeMlflow
+) -> None:
+    for number in range(2, 12):
+        run_id = f"run-{number:03d}"
+        journal.append(proposed(run_id))
+        for each in range(1, 31):
+            journal.append(epoch(run_id, each))
+        journal.append(finished(run_id))
+    told(experiment, journal)
+    # Two for the page of the sweep, one for each run.
+    assert mlflow.calls["log_batch"] == 2 + 11
+    assert mlflow.calls["search_runs"] == 2
+    assert len(mlflow.runs) == 12
+
+
+def test_of_two_writers_at_once_one_run_is_kept(
+    experiment: Experiment, journal: Journal, mlflow: FakeMlflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.append(epoch("run-001", 1))
+    journal.append(finished("run-001"))
+    create, others = mlflow.create_run, Tracking(experiment)
+
+    def create_after_the_other(*arguments: Any, **named: Any) -> Any:
+        monkeypatch.setattr(mlflow, "create_run", create)
+        others.deliver()
+        return create(*arguments, **named)
+
+    monkeypatch.setattr(mlflow, "create_run", create_after_the_other)
+    told(experiment, journal)
+    active = [run for run in mlflow.runs.values() if run.info.lifecycle_stage == "active"]
+    assert sorted(run.data.tags["strsweep.run_id"] for run in active) == ["", "run-001"]
+    (page,) = [run for run in active if not run.data.tags["strsweep.run_id"]]
+    (child,) = [run for run in active if run is not page]
+    assert child.data.tags["mlflow.parentRunId"] == page.info.run_id
+    assert [metric.step for metric in child.history if metric.key == "sparsity"] == [1]
+    assert child.info.status == "FINISHED"
+
+
+def test_a_deleted_run_comes_back_and_is_not_doubled(
+    experiment: Experiment, journal: Journal, mlflow: FakeMlflow
+) -> None:
+    told(experiment, journal, epoch("run-001", 1))
+    mlflow.delete_run(mlflow.of("run-001").info.run_id)
+    told(experiment, journal, epoch("run-001", 2))
+    run = mlflow.of("run-001")
+    assert run.info.lifecycle_stage == "active"
+    assert [metric.step for metric in run.history if metric.key == "macs"] == [1, 2]
+
+
+def test_the_backlog_is_in_the_journal_not_in_memory(
+    experiment: Experiment, journal: Journal, mlflow: FakeMlflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise MlflowException("away")
+
+    tracking = Tracking(experiment)
+    monkeypatch.setattr(mlflow, "log_batch", away)
+    for number in range(1, 2001):
+        journal.append(epoch("run-001", number))
+    tracking.try_deliver()
+    tracemalloc.start()
+    for _ in range(5):
+        assert not tracking.try_deliver()
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert tracking.is_behind
+    assert held < 100_000
+    assert peak < 8_000_000
+
+
+def test_a_refusal_in_the_background_is_told_once_and_ends_nothing(
+    experiment: Experiment,
+    journal: Journal,
+    mlflow: FakeMlflow,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def deleted(*_: Any) -> str:
+        raise SettingError("tracking.experiment", "digits", "It was deleted in MLflow.")
+
+    tracking = Tracking(experiment)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "experiment_id", deleted)
+        assert not tracking.try_deliver()
+        assert not tracking.try_deliver()
+    assert capsys.readouterr().out.count("It was deleted in MLflow") == 1
+    assert tracking.try_deliver()
+    assert len(mlflow.runs) == 2

@@ -1,0 +1,114 @@
+"""A package as a model in MLflow, in a form that loads without this library; once per weights."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+
+import mlflow
+import torch
+from mlflow import MlflowClient
+from mlflow import pytorch as mlflow_pytorch
+from mlflow.entities import LoggedModel, LoggedModelOutput
+from mlflow.models import Model, infer_signature
+
+from strsweep.config import Experiment
+from strsweep.registry.package import Package
+from strsweep.registry.receipt import PACKAGE_FILES, label
+from strsweep.registry.server import artifact_errors
+from strsweep.storage import SweepStorage
+
+_READY = "READY"
+
+
+def logged_model(
+    client: MlflowClient, experiment: Experiment, place: str, made: Package, mlflow_id: str
+) -> str:
+    """Return MLflow's id of the model that holds these weights; it is logged if need be.
+
+    A model that a killed publisher left half written is found by its weights and finished.
+
+    Args:
+        client: Of the server.
+        experiment: Of the sweep.
+        place: MLflow's id of the experiment.
+        made: The files.
+        mlflow_id: Of the run that trained them.
+
+    Raises:
+        MlflowException: The server does not answer; a later call goes on from there.
+    """
+    found = _found(client, place, made)
+    if found is None:
+        client.create_logged_model(
+            place,
+            name=label(made.receipt.target),
+            source_run_id=mlflow_id,
+            tags=_identity(made),
+            params={key: f"{value:.6g}" for key, value in _results(made).items()},
+        )
+        found = _found(client, place, made)  # another publisher may have made it just before
+        assert found is not None
+    if str(found.status) != _READY:
+        _upload(experiment, made, found.model_id)
+    _link(client, mlflow_id, found.model_id)
+    return found.model_id
+
+
+def _found(client: MlflowClient, place: str, made: Package) -> LoggedModel | None:
+    """Return the oldest model of these weights; younger ones are removed."""
+    wanted = " and ".join(f"tags.{key} = '{text}'" for key, text in _identity(made).items())
+    found: Sequence[LoggedModel] = client.search_logged_models([place], filter_string=wanted)
+    ordered = sorted(found, key=lambda model: (model.creation_timestamp, model.model_id))
+    for extra in ordered[1:]:
+        client.delete_logged_model(extra.model_id)
+    return ordered[0] if ordered else None
+
+
+def _identity(made: Package) -> dict[str, str]:
+    receipt = made.receipt
+    return {
+        "weights_sha256": receipt.weights_sha256,
+        "label": label(receipt.target),
+        "sweep_id": receipt.sweep_id,
+    }
+
+
+def _results(made: Package) -> dict[str, float]:
+    receipt = made.receipt
+    return {"sparsity": receipt.sparsity, "accuracy": receipt.accuracy, "macs": receipt.macs}
+
+
+def _upload(experiment: Experiment, made: Package, model_id: str) -> None:
+    """Write an exported program (pt2): no pickle, no code of ours."""
+    mlflow.set_tracking_uri(experiment.tracking.uri)
+    mlflow.set_registry_uri(experiment.tracking.uri)
+    storage = SweepStorage.of(experiment)
+    # Not within a run: MLflow would set the run that trained it going again.
+    with (
+        warnings.catch_warnings(),
+        storage.local(made.folder) as files,
+        artifact_errors(),
+    ):
+        warnings.simplefilter("ignore")  # torch.export and MLflow note things nobody can act on
+        logging.getLogger("torch.export").setLevel(logging.ERROR)
+        Model.log(
+            artifact_path=None,
+            name=label(made.receipt.target),
+            flavor=mlflow_pytorch,
+            model_id=model_id,
+            pytorch_model=made.model,
+            serialization_format="pt2",
+            input_example=made.example.numpy(),
+            signature=infer_signature(made.example.numpy(), made.logits.numpy()),
+            extra_files=[str(files / name) for name in PACKAGE_FILES],
+            pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
+        )
+
+
+def _link(client: MlflowClient, mlflow_id: str, model_id: str) -> None:
+    outputs = client.get_run(mlflow_id).outputs
+    known = [] if outputs is None else [output.model_id for output in outputs.model_outputs]
+    if model_id not in known:
+        client.log_outputs(mlflow_id, [LoggedModelOutput(model_id, step=0)])

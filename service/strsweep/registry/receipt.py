@@ -1,0 +1,71 @@
+"""What is in a package, and what its receipt says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from strsweep.config import RunSettings, Target
+from strsweep.errors import CheckpointError
+
+WEIGHTS, RECEIPT, EXPERIMENT = "weights.safetensors", "receipt.json", "experiment.json"
+BUDGET_CSV, BUDGET_JSON = "budget.csv", "budget.json"
+PACKAGE_FILES = (WEIGHTS, BUDGET_CSV, BUDGET_JSON, EXPERIMENT, RECEIPT)
+EXAMPLE = "example.safetensors"
+"""Two validation images and the model's logits: it can be registered where there is no data."""
+
+
+class LandedFrom(BaseModel):
+    """What a model was as its run trained it, before its thresholds were shifted to the target."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shift: float
+    """Added to the argument of every threshold function."""
+    sparsity_before: float
+    macs_before: int
+    accuracy_before: float
+
+
+class Receipt(BaseModel):
+    """What is in the weights file, counted from the file itself, and where it comes from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target: Target | None
+    """What was asked for; None for a single run."""
+    sparsity: float
+    """Share of exact zeros among convolution and linear weights."""
+    zeros: int
+    weights: int
+    macs: int
+    """Multiply-adds of one input that are left."""
+    dense_macs: int
+    accuracy: float
+    """On the validation images, of what is in the file."""
+    landed: LandedFrom | None = None
+    """None if the file holds what training ended with."""
+    mode: str
+    """How it became sparse: the ``sparsity.mode`` of the experiment."""
+    settings: RunSettings
+    sweep_id: str
+    run_id: str
+    weights_sha256: str
+
+
+def label(target: Target | None) -> str:
+    """Return the name of a target in folders and aliases; ``single`` for a run without one."""
+    return "single" if target is None else target.label
+
+
+def read_receipt(folder: Path) -> Receipt:
+    """Read the receipt of a package.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    try:
+        return Receipt.model_validate_json((folder / RECEIPT).read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise CheckpointError(f"{folder / RECEIPT} is damaged: {error}") from error

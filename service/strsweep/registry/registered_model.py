@@ -1,0 +1,234 @@
+"""The registered model of a sweep: its versions, once per weights, and its aliases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    RESOURCE_ALREADY_EXISTS,
+    RESOURCE_DOES_NOT_EXIST,
+    ErrorCode,
+)
+
+from strsweep.config import Experiment, Target
+from strsweep.errors import SettingError
+from strsweep.registry.receipt import Receipt, label
+from strsweep.registry.server import refusals
+from strsweep.registry.shown import chosen
+from strsweep.sweep.status import percent
+
+_EXISTS = ErrorCode.Name(RESOURCE_ALREADY_EXISTS)
+_MISSING = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
+_DATA_TAG, _HASH_TAG = "strsweep.data", "weights_sha256"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alias:
+    """Where the alias of a target points after a publication."""
+
+    version: str
+    reason: str
+    """Why it stays at another version than the one published; empty if it does not."""
+
+
+def check_registered_model(client: MlflowClient, experiment: Experiment) -> RegisteredModel | None:
+    """Return the registered model; None if there is none of the name.
+
+    Raises:
+        SettingError: It is not ours or holds models of other data, or the server refuses us.
+        MlflowException: The server does not answer.
+    """
+    name = experiment.model_name
+    with refusals(experiment):
+        try:
+            found = client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code == _MISSING:
+                return None
+            raise
+        data = found.tags.get(_DATA_TAG)
+        if data is None and not _has_only_ours(client, name):
+            raise SettingError(
+                "tracking.model_name",
+                name,
+                "The server has a registered model of this name that strsweep did not make: choose "
+                "another name.",
+            )
+    if data not in {None, experiment.data.name}:
+        raise SettingError(
+            "tracking.model_name",
+            name,
+            f"The registered model of this name holds models of {data}, not of "
+            f"{experiment.data.name}: choose another name.",
+        )
+    return found
+
+
+def ensure_registered_model(client: MlflowClient, experiment: Experiment) -> None:
+    """Make the registered model if there is none.
+
+    Raises:
+        SettingError: There is one that is not ours, or the server refuses us.
+        MlflowException: The server does not answer.
+    """
+    if check_registered_model(client, experiment) is not None:
+        return
+    try:
+        client.create_registered_model(
+            experiment.model_name,
+            tags={_DATA_TAG: experiment.data.name},
+            description=(
+                f"Sparse `{experiment.model.name}` networks, trained on `{experiment.data.name}` "
+                "by strsweep. An alias such as `sparsity-95` is the most accurate model of that "
+                "target; every version says what it is and how to load it."
+            ),
+        )
+    except MlflowException as error:
+        if error.error_code != _EXISTS:
+            raise
+        check_registered_model(client, experiment)  # another job made it just now
+
+
+def version_of(
+    client: MlflowClient, experiment: Experiment, receipt: Receipt
+) -> ModelVersion | None:
+    """Return the version that holds these weights for this target; younger doubles are removed.
+
+    Raises:
+        MlflowException: The server does not answer.
+    """
+    found = [
+        version
+        for version in _versions(client, experiment.model_name, label(receipt.target))
+        if version.tags.get(_HASH_TAG) == receipt.weights_sha256
+    ]
+    for extra in found[1:]:
+        client.delete_model_version(experiment.model_name, str(extra.version))
+    return found[0] if found else None
+
+
+def make_version(
+    client: MlflowClient,
+    experiment: Experiment,
+    receipt: Receipt,
+    *,
+    model_id: str,
+    mlflow_id: str,
+    card: str,
+) -> ModelVersion:
+    """Register a logged model.
+
+    Version numbers are given in order, so of two publishers at once the later one sees the version
+    of the earlier, removes its own and goes on with that.
+
+    Args:
+        client: Of the server.
+        experiment: Of the sweep.
+        receipt: Of the package.
+        model_id: Of the logged model.
+        mlflow_id: Of the run that trained it.
+        card: Description of the version.
+
+    Raises:
+        MlflowException: The server does not answer.
+    """
+    client.create_model_version(
+        experiment.model_name,
+        f"models:/{model_id}",
+        run_id=mlflow_id,
+        tags=version_tags(receipt),
+        description=card,
+        model_id=model_id,
+    )
+    kept = version_of(client, experiment, receipt)
+    assert kept is not None
+    return kept
+
+
+def move_alias(
+    client: MlflowClient, experiment: Experiment, target: Target, published: ModelVersion
+) -> Alias:
+    """Let the alias of ``target`` point to the better of what it has and what was published.
+
+    Better is more accurate; of equals, the one that was first. Versions that another publisher
+    made in the meantime take part: whoever looks last leaves the alias at the best.
+
+    Raises:
+        MlflowException: The server does not answer.
+    """
+    name, alias = experiment.model_name, target.label
+    while True:
+        aliases: dict[str, str] = client.get_registered_model(name).aliases
+        holder = aliases.get(alias)
+        best = max(
+            (
+                version
+                for version in _versions(client, name, alias)
+                if str(version.version) == holder or int(version.version) >= int(published.version)
+            ),
+            key=lambda version: (_accuracy(version), -int(version.version)),
+        )
+        if holder is not None and str(best.version) == holder:
+            return Alias(version=holder, reason=_reason(best, published))
+        client.set_registered_model_alias(name, alias, str(best.version))
+
+
+def version_tags(receipt: Receipt) -> dict[str, str]:
+    """Return what a version is found and compared by."""
+    landed = receipt.landed
+    before = (
+        {}
+        if landed is None
+        else {
+            "landed_shift": f"{landed.shift:g}",
+            "sparsity_before_landing": f"{landed.sparsity_before:.6f}",
+            "accuracy_before_landing": f"{landed.accuracy_before:.6f}",
+        }
+    )
+    return {
+        "label": label(receipt.target),
+        "mode": receipt.mode,
+        "sparsity": f"{receipt.sparsity:.6f}",
+        "accuracy": f"{receipt.accuracy:.6f}",
+        "macs": str(receipt.macs),
+        **{key: f"{value:g}" for key, value in chosen(receipt.settings).items()},
+        "sweep_id": receipt.sweep_id,
+        "run_id": receipt.run_id,
+        **before,
+        _HASH_TAG: receipt.weights_sha256,
+    }
+
+
+def _reason(best: ModelVersion, published: ModelVersion) -> str:
+    if best.version == published.version:
+        return ""
+    has, got = (percent(_accuracy(version), 2) for version in (best, published))
+    return f"v{best.version} has {has} accuracy, v{published.version} {got}"
+
+
+def _accuracy(version: ModelVersion) -> float:
+    # A version that somebody added by hand has no such tag: it gives way.
+    return float(version.tags.get("accuracy", "0"))
+
+
+def _has_only_ours(client: MlflowClient, name: str) -> bool:
+    """Tell whether all versions are ours: strsweep 0.1 did not mark the model itself."""
+    versions = client.search_model_versions(f"name = '{name}'")
+    return bool(versions) and all(_HASH_TAG in version.tags for version in versions)
+
+
+def _versions(client: MlflowClient, name: str, alias: str) -> Sequence[ModelVersion]:
+    """Return the versions for a target, the oldest first."""
+    query = f"name = '{name}' and tags.label = '{alias}'"
+    found: list[ModelVersion] = []
+    token = None
+    while True:
+        page = client.search_model_versions(query, max_results=200, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda version: int(version.version))

@@ -1,0 +1,133 @@
+"""The MLflow runs of one sweep: found with one search, made once, never doubled."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+
+SWEEP_TAG, RUN_TAG = "strsweep.sweep_id", "strsweep.run_id"
+EPOCH = "epoch"
+"""Metric that tells how far the history of a run goes: epochs are sent in order."""
+_PAGE = 500
+_ACTIVE = "active"
+
+
+@dataclass(kw_only=True)
+class ShownRun:
+    """What MLflow has of one run."""
+
+    mlflow_id: str
+    status: str = "RUNNING"
+    epoch: int = 0
+    """Newest that was delivered."""
+    params: set[str] = field(default_factory=set[str])
+    tags: dict[str, str] = field(default_factory=dict[str, str])
+    metrics: dict[str, float] = field(default_factory=dict[str, float])
+
+
+class SweepRuns:
+    """Our run id -> what MLflow has of it; the empty id stands for the sweep itself.
+
+    Two writers can make the same run at once, and so can one whose request was answered too late.
+    Whoever sees two keeps the one that is first by start and id, which is the same for everybody,
+    and deletes the other; whoever wrote to that one is refused, and looks again.
+
+    A run that somebody deleted in MLflow is restored: the journal still has it.
+
+    Args:
+        client: Of the server.
+        place: MLflow's id of the experiment.
+        sweep_id: Of the sweep.
+
+    Raises:
+        MlflowException: The server does not answer.
+    """
+
+    def __init__(self, client: MlflowClient, place: str, sweep_id: str) -> None:
+        self._client = client
+        self.place = place
+        self._sweep_id = sweep_id
+        self._made: set[str] = set()
+        """Runs that nobody looked for since they were made."""
+        self._known = {run_id: _shown(run) for run_id, run in self._found().items()}
+
+    def get(self, run_id: str) -> ShownRun | None:
+        """Return what MLflow has of a run."""
+        return self._known.get(run_id)
+
+    def make(self, run_id: str, tags: dict[str, str], *, start: float) -> ShownRun:
+        """Make a run.
+
+        Args:
+            run_id: Ours.
+            tags: Beside those that it is found by; its name is one of them.
+            start: Seconds since 1970.
+
+        Raises:
+            MlflowException: The server does not answer.
+        """
+        tags = {**tags, SWEEP_TAG: self._sweep_id, RUN_TAG: run_id}
+        made = self._client.create_run(
+            self.place, start_time=int(start * 1000), tags=tags, run_name=tags["mlflow.runName"]
+        )
+        shown = ShownRun(mlflow_id=made.info.run_id, tags=tags)
+        self._known[run_id] = shown
+        self._made.add(run_id)
+        return shown
+
+    def settle(self) -> bool:
+        """Look again for the runs that were made; returns False if another one is to be kept.
+
+        Raises:
+            MlflowException: The server does not answer.
+        """
+        if not self._made:
+            return True
+        found = self._found()
+        made, self._made = self._made, set()
+        return all(
+            run_id in found and found[run_id].info.run_id == self._known[run_id].mlflow_id
+            for run_id in made
+        )
+
+    def _found(self) -> dict[str, Run]:
+        groups: dict[str, list[Run]] = defaultdict(list)
+        for run in self._search():
+            groups[run.data.tags[RUN_TAG]].append(run)
+        return {run_id: self._kept(runs) for run_id, runs in groups.items()}
+
+    def _search(self) -> list[Run]:
+        query, found, token = f"tags.`{SWEEP_TAG}` = '{self._sweep_id}'", list[Run](), None
+        while True:
+            page = self._client.search_runs(
+                [self.place], query, ViewType.ALL, max_results=_PAGE, page_token=token
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def _kept(self, runs: Sequence[Run]) -> Run:
+        ordered = sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
+        active = [run for run in ordered if run.info.lifecycle_stage == _ACTIVE]
+        if not active:
+            self._client.restore_run(ordered[0].info.run_id)
+            return ordered[0]
+        for extra in active[1:]:
+            self._client.delete_run(extra.info.run_id)
+        return active[0]
+
+
+def _shown(run: Run) -> ShownRun:
+    return ShownRun(
+        mlflow_id=run.info.run_id,
+        status=run.info.status,
+        epoch=int(run.data.metrics.get(EPOCH, 0)),
+        params=set(run.data.params),
+        tags=dict(run.data.tags),
+        metrics=dict(run.data.metrics),
+    )

@@ -1,0 +1,113 @@
+"""The model card says what was asked, what the file holds, what it cost, and how to use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strsweep.config import Experiment, RunSettings, Target, load_experiment
+from strsweep.journal import EpochFinished, RunProposed, SweepRecord, SweepStarted, replay
+from strsweep.registry.card import model_card
+from strsweep.registry.receipt import LandedFrom, Receipt
+
+DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
+SETTINGS = RunSettings(threshold_init=-10.0, weight_decay=0.0123)
+TARGET = Target(sparsity=0.95)
+
+
+def record(adopted_from: str | None = None) -> SweepRecord:
+    """Two runs of two epochs; an epoch takes half an hour, and one was trained twice."""
+    events: list[Any] = [SweepStarted(experiment={}, version="0.1.7")]
+    for run_id in ("run-001", "run-002"):
+        events.append(
+            RunProposed(
+                run_id=run_id,
+                settings=SETTINGS,
+                target=None,
+                reason="a test",
+                adopted_from=adopted_from if run_id == "run-001" else None,
+            )
+        )
+        events += [
+            EpochFinished(run_id=run_id, metrics={"epoch": epoch, "seconds": 1800.0})
+            for epoch in (1, 2, 2)
+        ]
+    return replay(events)
+
+
+def receipt(target: Target | None = TARGET, *, mode: str = "str") -> Receipt:
+    return Receipt(
+        target=target,
+        sparsity=0.95,
+        zeros=9_500,
+        weights=10_000,
+        macs=25_000,
+        dense_macs=500_000,
+        accuracy=0.9812,
+        landed=LandedFrom(
+            shift=-0.02, sparsity_before=0.9531, macs_before=26_000, accuracy_before=0.983
+        ),
+        mode=mode,
+        settings=SETTINGS,
+        sweep_id="digits-1",
+        run_id="run-001",
+        weights_sha256="ab" * 32,
+    )
+
+
+def card(given: Receipt | None = None, *overrides: str, **named: Any) -> str:
+    experiment: Experiment = load_experiment(DIGITS, list(overrides))
+    known = record(**named)
+    return model_card(given or receipt(), known.runs["run-001"], known, experiment)
+
+
+def test_it_says_what_was_asked_and_what_the_file_holds() -> None:
+    text = card()
+    assert "**Asked for:** 95 % of the weights zero." in text
+    assert "accuracy 98.12 %" in text
+    assert "| zeros | 9,500 of 10,000 convolution and linear weights |" in text
+    assert "| multiply-adds of one input | 25,000 of 500,000 |" in text
+    assert "ab" * 32 in text
+    assert "weight_decay 0.0123" in text
+    assert "strsweep 0.1.7" in text
+    assert "**Asked for:** 5 % MACs left." in card(receipt(Target(macs=0.05)))
+
+
+def test_it_says_what_it_cost() -> None:
+    # Three epochs of half an hour each; two such runs.
+    assert "This run: 3 epochs, 1.5 h." in card()
+    assert "2 runs, 6 epochs, 3.0 h of training" in card()
+    adopted = card(adopted_from="other-1/run-004")
+    assert "trained by another sweep, at no cost here" in adopted
+    assert "Trained as other-1/run-004" in adopted
+
+
+def test_it_says_how_it_was_landed_and_what_that_took() -> None:
+    text = card()
+    assert "training ended at 95.31 % sparsity and 98.30 % accuracy" in text
+    assert "shifted by -0.02" in text
+    assert "Landing cost 0.18 points of accuracy." in text
+    assert "Landing: none" in card(receipt().model_copy(update={"landed": None}))
+
+
+@pytest.mark.parametrize(
+    ("mode", "label"),
+    [("str", "STR: thresholds learned"), ("steered", "not plain STR"), ("gmp", "not STR")],
+)
+def test_nothing_is_called_str_that_is_not(mode: str, label: str) -> None:
+    assert label in card(receipt(mode=mode))
+
+
+def test_it_says_how_to_load_it() -> None:
+    assert 'mlflow.pytorch.load_model("models:/digits@sparsity-95")' in card()
+    assert "models:/digits/VERSION" in card(receipt(None))
+
+
+def test_it_fits_into_the_database() -> None:
+    layers = {f"layer{number}.with.a.long.name": 0.5 for number in range(400)}
+    budget = ",".join(f"{name}: {density}" for name, density in layers.items())
+    text = card(None, "sparsity.mode=gmp", f"sparsity.budget={{{budget}}}", "search.weight_decay=1")
+    assert len(text) < 5000
+    assert "load_model" in text
