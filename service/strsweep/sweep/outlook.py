@@ -49,6 +49,9 @@ class Outlook:
         self._unfinished = [run for run in unfinished if run.trajectory and finished]
         self._curves: dict[Quantity, Prediction] = {}
         self._by_place: dict[Quantity, SmoothCurve] = {}
+        self._by_epoch: dict[tuple[int, Quantity], SmoothCurve] = {}
+        """From a level after this epoch to that at the end."""
+        self._forecasts: dict[tuple[str, int, Quantity], Prediction] = {}
 
     @property
     def positions(self) -> FloatArray:
@@ -89,6 +92,12 @@ class Outlook:
         Two independent views are weighed: where its position lies on the curve of the finished
         runs, and how finished runs went on from where it is now.
         """
+        key = run.run_id, run.epochs, quantity
+        if key not in self._forecasts:
+            self._forecasts[key] = self._weighed(run, quantity)
+        return self._forecasts[key]
+
+    def _weighed(self, run: UnfinishedRun, quantity: Quantity) -> Prediction:
         place = np.asarray([run.position])
         by_place = self._by_finished(quantity).predict(place)
         if not run.trajectory or not self._finished:
@@ -121,14 +130,21 @@ class Outlook:
 
     def _by_trajectory(self, run: UnfinishedRun, quantity: Quantity) -> Prediction:
         now = run.trajectory[-1]
-        known = [
-            (logit(snapshot.pruned(quantity)), logit(other.pruned(quantity)))
-            for other in self._finished
-            if (snapshot := _after(now.epoch, other.trajectory)) is not None
-        ]
-        shape = _rest_of_training(1 - now.epoch / self._goal.epochs)
-        ends = SmoothCurve(shape, [start for start, _ in known], [end for _, end in known])
+        ends = self._ends_after(now.epoch, quantity)
         return ends.predict(np.asarray([logit(now.pruned(quantity))]))
+
+    def _ends_after(self, epoch: int, quantity: Quantity) -> SmoothCurve:
+        key = epoch, quantity
+        if key not in self._by_epoch:
+            known = [
+                (logit(snapshot.pruned(quantity)), logit(run.pruned(quantity)))
+                for run in self._finished
+                if (snapshot := _after(epoch, run.trajectory)) is not None
+            ]
+            starts, ends = [start for start, _ in known], [end for _, end in known]
+            shape = _rest_of_training(1 - epoch / self._goal.epochs)
+            self._by_epoch[key] = SmoothCurve(shape, starts, ends)
+        return self._by_epoch[key]
 
     @cached_property
     def _shape(self) -> Shape:

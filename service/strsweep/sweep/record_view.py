@@ -26,33 +26,69 @@ def path_of(record: SweepRecord, experiment: Experiment) -> SearchPath | None:
 
 def finished_runs(record: SweepRecord, experiment: Experiment) -> list[FinishedRun]:
     """Return the finished runs of ``record``, in the order of proposal."""
-    path = path_of(record, experiment)
-    return [_finished(run, record, path) for run in record.finished_runs]
+    return RunViews(record, experiment).finished(record)
 
 
-def unfinished_runs(
-    record: SweepRecord, experiment: Experiment, running: Set[str]
-) -> list[UnfinishedRun]:
-    """Return the runs that are under way or were stopped; those that failed are left out.
+class RunViews:
+    """Makes the runs that the search sees, and makes none again that has not changed since.
 
     Args:
-        record: Of the sweep.
+        record: Of the sweep, which was started.
         experiment: Of the sweep.
-        running: Ids of the runs that hold workers.
     """
-    path = path_of(record, experiment)
-    return [
-        UnfinishedRun(
-            run_id=run.run_id,
-            position=_position(run, path),
-            target=run.target,
-            trajectory=_trajectory(run, record),
-            is_running=run.run_id in running,
-            refines=run.proposed.refines,
-        )
-        for run in record.runs.values()
-        if run.finished is None and run.failed is None
-    ]
+
+    def __init__(self, record: SweepRecord, experiment: Experiment) -> None:
+        self._path = path_of(record, experiment)
+        self._finished: dict[str, tuple[object, FinishedRun]] = {}
+        """Run id -> what it was made from, and itself; so is the next one."""
+        self._unfinished: dict[str, tuple[object, UnfinishedRun]] = {}
+
+    def finished(self, record: SweepRecord) -> list[FinishedRun]:
+        """Return the finished runs, in the order of proposal."""
+        return [self._finished_run(run, record) for run in record.finished_runs]
+
+    def unfinished(self, record: SweepRecord, running: Set[str]) -> list[UnfinishedRun]:
+        """Return the runs that are under way or were stopped; those that failed are left out.
+
+        Args:
+            record: Of the sweep.
+            running: Ids of the runs that hold workers.
+        """
+        return [
+            self._unfinished_run(run, record, run.run_id in running)
+            for run in record.runs.values()
+            if run.finished is None and run.failed is None
+        ]
+
+    def _finished_run(self, run: RunRecord, record: SweepRecord) -> FinishedRun:
+        state = run.num_epochs_written, run.target, run.finished
+        known = self._finished.get(run.run_id)
+        if known is None or known[0] != state:
+            known = self._finished[run.run_id] = state, _finished(run, record, self._path)
+        return known[1]
+
+    def _unfinished_run(
+        self, run: RunRecord, record: SweepRecord, is_running: bool
+    ) -> UnfinishedRun:
+        state = run.num_epochs_written, run.target, is_running
+        known = self._unfinished.get(run.run_id)
+        if known is None or known[0] != state:
+            made = _unfinished(run, record, self._path, is_running=is_running)
+            known = self._unfinished[run.run_id] = state, made
+        return known[1]
+
+
+def _unfinished(
+    run: RunRecord, record: SweepRecord, path: SearchPath | None, *, is_running: bool
+) -> UnfinishedRun:
+    return UnfinishedRun(
+        run_id=run.run_id,
+        position=_position(run, path),
+        target=run.target,
+        trajectory=_trajectory(run, record),
+        is_running=is_running,
+        refines=run.proposed.refines,
+    )
 
 
 def _finished(run: RunRecord, record: SweepRecord, path: SearchPath | None) -> FinishedRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -55,9 +56,11 @@ def decide(
     if not targets:
         return refine(goal, path, finished, unfinished, spent=spent)
     covered = {run.target for run in running}
-    reachable = [target for target in targets if not out_of_reach(goal, target, finished)]
+    ends = [run for run in finished if not CLOSEST < run.position < 1 - CLOSEST]
+    reachable = [target for target in targets if not out_of_reach(goal, target, ends)]
     outlook = Outlook(goal, path, finished, unfinished)
-    hopeful = [target for target in reachable if not _is_hopeless(target, finished, outlook)]
+    tries = Counter(run.target for run in finished)
+    hopeful = [target for target in reachable if not _is_hopeless(target, tries, outlook)]
     free = [target for target in hopeful if target not in covered]
     reason = exhausted(goal, unfinished, spent)
     if free:
@@ -86,9 +89,8 @@ def out_of_reach(goal: Goal, target: Target, finished: Sequence[FinishedRun]) ->
     )
 
 
-def _is_hopeless(target: Target, finished: Sequence[FinishedRun], outlook: Outlook) -> bool:
-    tries = sum(run.target == target for run in finished)
-    return tries >= _ENOUGH_TRIES and outlook.chances(target).max() < _HOPELESS
+def _is_hopeless(target: Target, tries: Counter[Target | None], outlook: Outlook) -> bool:
+    return tries[target] >= _ENOUGH_TRIES and outlook.chances(target).max() < _HOPELESS
 
 
 def _resume(
@@ -106,8 +108,9 @@ def _resume(
         for target in targets:
             chance = outlook.chance(run, target)
             gain = chance * goal.epochs / max(goal.epochs - run.epochs, 1)
-            is_better = gain > outlook.chances(target).max()
-            if chance > _WORTH_RESUMING and is_better and (best is None or gain > best[0]):
+            if chance <= _WORTH_RESUMING or (best is not None and gain <= best[0]):
+                continue
+            if gain > outlook.chances(target).max():
                 best = gain, run, target
     if best is None:
         return None

@@ -21,7 +21,7 @@ from strsweep.journal import (
     replay,
 )
 from strsweep.sweep.one_each import decide_each, told_settings
-from strsweep.sweep.record_view import finished_runs, goal_of, path_of, unfinished_runs
+from strsweep.sweep.record_view import RunViews, goal_of, path_of
 from strsweep.sweep.search import decide
 from strsweep.sweep.state import (
     Decision,
@@ -59,6 +59,7 @@ class TargetSearcher(Searcher):
         record = self._record()
         self._goal = goal_of(record, experiment)
         self._path = path_of(record, experiment)
+        self._views = RunViews(record, experiment)
         self._left_open = [run.run_id for run in record.runs.values() if _is_left(run)]
         self._running: dict[str, str] = {}
         """Trial id of Tune -> run id."""
@@ -159,9 +160,7 @@ class TargetSearcher(Searcher):
         # A run that ended but that Tune still winds down is known already: it is in the record.
         open_runs = {run.run_id for run in record.runs.values() if run.is_open}
         running = open_runs & set(self._running.values())
-        return finished_runs(record, self._experiment), unfinished_runs(
-            record, self._experiment, running
-        )
+        return self._views.finished(record), self._views.unfinished(record, running)
 
     def _spent(self, record: SweepRecord) -> Spent:
         own = [run for run in record.runs.values() if run.proposed.adopted_from is None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -174,9 +175,17 @@ Decision = Propose | Resume | Wait | Finish
 
 def open_targets(goal: Goal, finished: Sequence[FinishedRun]) -> list[Target]:
     """Return the targets that no finished run hits, in the order they were given."""
-    return [target for target in goal.targets if not _is_hit(goal, target, finished)]
+    shares = {
+        quantity: sorted(run.pruned(quantity) for run in finished)
+        for quantity in {target.quantity for target in goal.targets}
+    }
+    return [
+        target
+        for target in goal.targets
+        if not _has_one_in(goal.window(target), shares[target.quantity])
+    ]
 
 
-def _is_hit(goal: Goal, target: Target, finished: Sequence[FinishedRun]) -> bool:
-    window = goal.window(target)
-    return any(run.pruned(target.quantity) in window for run in finished)
+def _has_one_in(window: Window, rising: Sequence[float]) -> bool:
+    nearest = bisect_left(rising, window.low)
+    return nearest < len(rising) and rising[nearest] in window
