@@ -152,9 +152,9 @@ def apart(one: float, other: float) -> float:
 
 
 def setup_cases(seeds: int, *, config: Path, memo: Path) -> Sequence[SetupCase]:
-    """Return every setup with every seed."""
+    """Return every setup with the first seed, then with the next."""
     return [
         SetupCase(setup=setup, seed=seed, config=config, memo=memo)
-        for setup in SETUPS
         for seed in range(seeds)
+        for setup in SETUPS
     ]

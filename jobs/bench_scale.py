@@ -1,0 +1,157 @@
+"""Drive a thousand runs that take no time through Tune, journal and MLflow: make bench-scale.
+
+LOCAL_RAY_CPUS=64 infra/local_ray.sh run python jobs/bench_scale.py
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from contextlib import redirect_stdout
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from ray import tune
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from strsweep.bench.scale import (
+    SweepCost,
+    TimedSearcher,
+    journal_bytes,
+    lines,
+    replayed,
+    simulated_sweep,
+    summarized,
+)
+from strsweep.bench.scale_runs import SimulatedRuns
+from strsweep.cli import exit_codes
+from strsweep.config import Experiment, RunSettings
+from strsweep.config.sections import results_folder
+from strsweep.journal import Journal, RunFinished, SweepStarted
+from strsweep.storage import SweepStorage
+from strsweep.sweep.cluster import connected, slots
+from strsweep.sweep.early_stop import EarlyStop
+from strsweep.sweep.status import StatusLines
+
+DIGITS = Path(__file__).parent / "configs" / "digits.yaml"
+
+
+def main(
+    *,
+    trials: Annotated[int, typer.Option(min=10, help="Most runs.")] = 1000,
+    targets: Annotated[int, typer.Option(min=1, help="Between 50 and 99 %.")] = 120,
+    noise: Annotated[float, typer.Option(min=0, help="Of a run, in logit.")] = 0.03,
+    config: Annotated[Path, typer.Option(help="The experiment that is simulated.")] = DIGITS,
+) -> None:
+    """Sweep without training on the cluster at hand, and print what that cost."""
+    with exit_codes():
+        folder = results_folder() / "bench" / "scale"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        runs = simulated_sweep(config, trials=trials, targets=targets, noise=noise, results=folder)
+        with connected():
+            cost = measured(runs, folder)
+        table = Table(box=box.SIMPLE_HEAD, title="a sweep of runs that take no time")
+        table.add_column("what")
+        table.add_column("cost")
+        for line in lines(cost):
+            table.add_row(*line)
+        Console(width=120, highlight=False).print(table)
+        path = folder.parent / "scale.json"
+        path.write_text(json.dumps(asdict(cost), indent=2) + "\n")
+        print(path)
+
+
+def measured(runs: SimulatedRuns, folder: Path) -> SweepCost:
+    """Run the sweep, then read its journal and deliver it as a new job would."""
+    experiment, storage = runs.experiment, SweepStorage.of(runs.experiment)
+    journal, places = Journal(storage), slots(runs.experiment)
+    dumped = experiment.model_dump(mode="json")
+    journal.append(SweepStarted(experiment=dumped, version="simulated", problem=runs.problem))
+    searcher = TimedSearcher(experiment, journal)
+    wall, controller = time.perf_counter(), time.process_time()
+    with (folder / "status.log").open("w") as log, redirect_stdout(log):
+        status = StatusLines(experiment, journal, places)
+        tuner(runs, searcher, status, places, folder).fit()
+    wall, controller = time.perf_counter() - wall, time.process_time() - controller
+    record, num_events, seconds = replayed(storage)
+    first, again = delivered(experiment)
+    memory = [mib for _, mib in searcher.memory]
+    return SweepCost(
+        slots=places,
+        runs=len(record.runs),
+        finished=len(record.finished_runs),
+        stopped=sum(run.stopped is not None for run in record.runs.values()),
+        targets=len(experiment.search.targets),
+        targets_hit=searcher.targets_hit(),
+        ended=searcher.stopped or "it was cut off",
+        wall=wall,
+        controller=controller,
+        journal_bytes=journal_bytes(storage),
+        journal_events=num_events,
+        journal_replay=seconds,
+        mlflow=first,
+        mlflow_again=again,
+        decisions=tuple(
+            summarized(watch, len(record.runs)) for watch in (searcher.proposals, searcher.verdicts)
+        ),
+        memory_mib=(memory[len(memory) // 10], memory[len(memory) // 2], memory[-1]),
+    )
+
+
+def tuner(
+    runs: SimulatedRuns, searcher: TimedSearcher, status: StatusLines, places: int, folder: Path
+) -> tune.Tuner:
+    """Return Tune as a sweep uses it, with a trial that trains nothing."""
+    trainable: Any = tune.with_parameters(trial, dumped=runs.model_dump_json())
+    return tune.Tuner(
+        tune.with_resources(trainable, {"memory": 1.0}),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=EarlyStop(searcher),
+            num_samples=-1,
+            max_concurrent_trials=places,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=str(folder), callbacks=[status], verbose=0
+        ),
+    )
+
+
+def trial(config: dict[str, Any], *, dumped: str) -> None:
+    """Write what a worker would write, and report the epochs that have a checkpoint."""
+    runs = SimulatedRuns.model_validate_json(dumped)
+    storage, run_id = SweepStorage.of(runs.experiment), str(config["run_id"])
+    journal, name = Journal(storage, writer=run_id), f"journal/{run_id}.jsonl"
+    done = storage.read(name).count(b"\n") if name in storage.sizes("journal") else 0
+    settings = RunSettings.model_validate({key: config[key] for key in RunSettings.model_fields})
+    training = runs.experiment.training
+    for event in runs.epochs(run_id, settings, done):
+        journal.append(event)
+        if isinstance(event, RunFinished):
+            return
+        epoch = int(event.metrics["epoch"])
+        if epoch % training.checkpoint_every == 0 or epoch == training.epochs:
+            tune.report(event.metrics)
+
+
+def delivered(experiment: Experiment) -> tuple[float, float]:
+    """Deliver the journal to MLflow, and once more; returns the seconds of both."""
+    from strsweep.registry import Tracking
+
+    tracking, seconds = Tracking(experiment), list[float]()
+    for _ in range(2):
+        started = time.perf_counter()
+        tracking.deliver()
+        seconds.append(time.perf_counter() - started)
+    return seconds[0], seconds[1]
+
+
+if __name__ == "__main__":
+    typer.run(main)
