@@ -23,7 +23,10 @@ def create(bucket: str) -> None:
     try:
         boto3.client("s3", config=patient).create_bucket(Bucket=bucket)
     except ClientError as error:
-        if error.response["Error"]["Code"] not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
+        if error.response["Error"]["Code"] not in {
+            "BucketAlreadyOwnedByYou",
+            "BucketAlreadyExists",
+        }:
             raise
 
 

@@ -1,0 +1,254 @@
+"""infra/aws.yaml: EC2's request model, then Ray's real bootstrap and provider on a mocked EC2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.session
+import pytest
+from botocore.model import ListShape, Shape, StructureShape
+from moto import mock_aws
+from ray.autoscaler._private.aws.config import bootstrap_aws
+from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+from ray.autoscaler._private.commands import _bootstrap_config
+from ray.autoscaler._private.util import prepare_config
+from ray.autoscaler.node_launch_exception import NodeLaunchException
+
+NODE_TYPES = ["head", "gpu_spot", "gpu_ondemand"]
+RESOLVED_BY_RAY = {"SubnetIds"}
+Load = Callable[[str], Any]
+Config = dict[str, Any]
+
+
+@pytest.fixture
+def config(load: Load) -> Config:
+    return load("infra/aws.yaml")
+
+
+def shape_faults(value: Any, shape: Shape, where: str = "") -> list[str]:
+    """Compare a request with botocore's model of it: names, kinds and the words of enumerations."""
+    if isinstance(shape, StructureShape):
+        unknown = [key for key in value if key not in shape.members]
+        faults = [f"{where}.{key}: unknown" for key in unknown]
+        for key in set(value) - set(unknown):
+            faults += shape_faults(value[key], shape.members[key], f"{where}.{key}")
+        return faults
+    if isinstance(shape, ListShape):
+        return [fault for item in value for fault in shape_faults(item, shape.member, f"{where}[]")]
+    words = getattr(shape, "enum", [])
+    if words and value not in words:
+        return [f"{where}: {value!r} is none of its words"]
+    kinds = {"string": str, "integer": int, "boolean": bool, "double": float}
+    return (
+        []
+        if type(value) is kinds[shape.type_name]
+        else [f"{where}: {value!r} is no {shape.type_name}"]
+    )
+
+
+def request_faults(node_config: Config) -> list[str]:
+    service = botocore.session.get_session().get_service_model("ec2")
+    request = {key: value for key, value in node_config.items() if key not in RESOLVED_BY_RAY}
+    return shape_faults(request, service.operation_model("RunInstances").input_shape)
+
+
+@pytest.mark.parametrize("node_type", NODE_TYPES)
+def test_the_request_is_one_that_ec2_knows(node_type: str, config: Config) -> None:
+    assert request_faults(config["available_node_types"][node_type]["node_config"]) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [
+        (lambda c: c.update(InstanceMarketOptionz={}), ".InstanceMarketOptionz: unknown"),
+        (lambda c: c.update(InstanceType="g66.2xlarge"), ".InstanceType: 'g66.2xlarge' is none"),
+        (lambda c: c["InstanceMarketOptions"].update(MarketType="spoot"), "'spoot' is none"),
+        (lambda c: c["MetadataOptions"].update(HttpTokens="needed"), "'needed' is none"),
+        (lambda c: c["MetadataOptions"].update(HttpPutResponseHopLimit="1"), "is no integer"),
+        (lambda c: c["BlockDeviceMappings"][0]["Ebs"].update(VolumeType="gp4"), "'gp4' is none"),
+    ],
+)
+def test_the_model_finds_a_planted_fault(
+    fault: Callable[[Config], None], found: str, config: Config
+) -> None:
+    node_config = config["available_node_types"]["gpu_spot"]["node_config"]
+    fault(node_config)
+    [message] = request_faults(node_config)
+    assert found in message
+
+
+@pytest.fixture
+def mocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    with mock_aws():
+        yield
+
+
+@pytest.fixture
+def account(mocked: None, config: Config, tmp_path: Path, root: Path) -> Config:
+    """A mocked account as infra/README.md asks for it; returns the file with its identifiers."""
+    return _made_account(prepare_config(config), tmp_path, root)
+
+
+def _made_account(config: Config, tmp_path: Path, root: Path) -> Config:
+    region = config["provider"]["region"]
+    ec2 = boto3.client("ec2", region_name=region)
+    iam = boto3.client("iam", region_name=region)
+    for name in ("strsweep-head", "strsweep-worker"):
+        trust = (root / "infra/iam/trust.json").read_text()
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
+        iam.create_instance_profile(InstanceProfileName=name)
+        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    zones = config["provider"]["availability_zone"].split(",")
+    subnets = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{i}.0/24", AvailabilityZone=zone)["Subnet"]
+        for i, zone in enumerate(zones)
+    ]
+    group = ec2.create_security_group(GroupName="strsweep", Description="-", VpcId=vpc)["GroupId"]
+    ec2.authorize_security_group_ingress(
+        GroupId=group,
+        IpPermissions=[
+            {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]},
+            {
+                "IpProtocol": "tcp",
+                "FromPort": 22,
+                "ToPort": 22,
+                "IpRanges": [{"CidrIp": "10.9.0.0/16"}],
+            },
+        ],
+    )
+    key = ec2.create_key_pair(KeyName="strsweep")["KeyMaterial"]
+    (tmp_path / "key.pem").write_text(key)
+    (tmp_path / "key.pem").chmod(0o600)
+    image = ec2.describe_images(Filters=[{"Name": "name", "Values": ["ubuntu*"]}])["Images"][0]
+    for kind in config["available_node_types"].values():
+        kind["node_config"] |= {
+            "SubnetIds": [subnet["SubnetId"] for subnet in subnets],
+            "SecurityGroupIds": [group],
+            "ImageId": image["ImageId"],
+        }
+    config["auth"]["ssh_private_key"] = str(tmp_path / "key.pem")
+    return config
+
+
+def machines(region: str) -> list[dict[str, Any]]:
+    answer = boto3.client("ec2", region_name=region).describe_instances()
+    return [machine for group in answer["Reservations"] for machine in group["Instances"]]
+
+
+def started(config: Config, node_type: str) -> tuple[AWSNodeProvider, dict[str, Any]]:
+    """Start one machine of a type with Ray's provider; returns what EC2 then says of it."""
+    provider = AWSNodeProvider(config["provider"], config["cluster_name"])
+    kind = "head" if node_type == config["head_node_type"] else "worker"
+    tags = {
+        "ray-node-type": kind,
+        "ray-node-status": "uninitialized",
+        "ray-user-node-type": node_type,
+        "ray-launch-config": "hash",
+        "ray-node-name": f"ray-strsweep-{kind}",
+    }
+    provider.create_node(config["available_node_types"][node_type]["node_config"], tags, 1)
+    [machine] = machines(config["provider"]["region"])
+    return provider, machine
+
+
+def test_all_that_ray_up_does_before_it_starts_a_machine(account: Config) -> None:
+    config = _bootstrap_config(account, no_config_cache=True)
+    kinds = config["available_node_types"]
+    assert kinds["head"]["resources"]["CPU"] == 0, "ours, not what the machine has"
+    for name in ("gpu_spot", "gpu_ondemand"):
+        # The last is found by Ray in EC2's description of the machine type.
+        assert (
+            kinds[name]["resources"] | {"CPU": 8, "GPU": 1, "accelerator_type:L4": 1}
+            == kinds[name]["resources"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("node_type", "profile", "lifecycle"),
+    [
+        ("head", "strsweep-head", None),
+        ("gpu_spot", "strsweep-worker", "spot"),
+        ("gpu_ondemand", "strsweep-worker", None),
+    ],
+)
+def test_ray_starts_the_machine_we_mean_and_ends_it(
+    node_type: str, profile: str, lifecycle: str | None, account: Config
+) -> None:
+    config = bootstrap_aws(account)
+    provider, machine = started(config, node_type)
+    assert machine["IamInstanceProfile"]["Arn"].endswith(f":instance-profile/{profile}")
+    assert machine.get("InstanceLifecycle") == lifecycle
+    assert machine["MetadataOptions"]["HttpTokens"] == "required"
+    assert "PublicIpAddress" not in machine
+    assert {"Key": "ray-cluster-name", "Value": "strsweep"} in machine["Tags"]
+    assert provider.non_terminated_nodes({}) == [machine["InstanceId"]]
+    provider.terminate_node(machine["InstanceId"])
+    assert provider.non_terminated_nodes({}) == []
+    [ended] = machines(config["provider"]["region"])
+    assert ended["State"]["Name"] == "terminated", "and not stopped: that costs a disk"
+
+
+def open_to_the_world(config: Config) -> list[str]:
+    """Return the security groups of the machines of a cluster that have a rule for everybody."""
+    ec2 = boto3.client("ec2", region_name=config["provider"]["region"])
+    groups = {
+        group
+        for kind in config["available_node_types"].values()
+        for group in kind["node_config"]["SecurityGroupIds"]
+    }
+    rules = ec2.describe_security_groups(GroupIds=sorted(groups))["SecurityGroups"]
+    return [
+        rule["GroupId"]
+        for rule in rules
+        for permission in rule["IpPermissions"]
+        for source in [*permission["IpRanges"], *permission["Ipv6Ranges"]]
+        if source.get("CidrIp", source.get("CidrIpv6")) in {"0.0.0.0/0", "::/0"}
+    ]
+
+
+def test_no_port_is_open_to_the_world(account: Config) -> None:
+    assert open_to_the_world(bootstrap_aws(account)) == []
+
+
+def test_a_security_group_made_by_ray_is_found_to_be_open(account: Config) -> None:
+    for kind in account["available_node_types"].values():
+        del kind["node_config"]["SecurityGroupIds"]
+    assert open_to_the_world(bootstrap_aws(account)) != []
+
+
+def test_a_missing_instance_profile_is_found(account: Config) -> None:
+    head = account["available_node_types"]["head"]["node_config"]
+    head["IamInstanceProfile"] = {"Name": "strsweep-heat"}
+    with pytest.raises(NodeLaunchException, match="strsweep-heat not found"):
+        started(bootstrap_aws(account), "head")
+
+
+def test_workers_do_not_get_the_rights_of_the_head(config: Config) -> None:
+    profiles = {
+        name: kind["node_config"]["IamInstanceProfile"]["Name"]
+        for name, kind in config["available_node_types"].items()
+    }
+    assert profiles == {
+        "head": "strsweep-head",
+        "gpu_spot": "strsweep-worker",
+        "gpu_ondemand": "strsweep-worker",
+    }
+
+
+@pytest.mark.parametrize("node_type", NODE_TYPES)
+def test_disks_are_encrypted_and_go_with_the_machine(node_type: str, config: Config) -> None:
+    mappings = config["available_node_types"][node_type]["node_config"]["BlockDeviceMappings"]
+    for disk in (mapping["Ebs"] for mapping in mappings):
+        assert (disk["VolumeType"], disk["Encrypted"], disk["DeleteOnTermination"]) == (
+            "gp3",
+            True,
+            True,
+        )
