@@ -54,8 +54,14 @@ def _named_apart(
 
 def _rows(sweeps: Sequence[SweepContents]) -> list[tuple[str, list[ModelRow | None]]]:
     """Return target by target the model of every sweep; None where it was not asked for."""
-    asked = dict.fromkeys(model.asked for sweep in sweeps for model in sweep.models)
+    asked = {model.asked: model for sweep in sweeps for model in sweep.models}
+    names = sorted(asked, key=lambda name: _from_dense_to_sparse(asked[name]))
     return [
         (name, [next((m for m in sweep.models if m.asked == name), None) for sweep in sweeps])
-        for name in asked
+        for name in names
     ]
+
+
+def _from_dense_to_sparse(model: ModelRow) -> tuple[bool, float]:
+    at = model.asked_at or 0.0
+    return model.quantity == "macs", -at if model.quantity == "macs" else at

@@ -58,11 +58,11 @@ def fronts_overlaid(sweeps: Sequence[SweepContents], quantity: Quantity) -> dict
         finished = _run_trace(
             f"{sweep.title}: runs", runs, "finished", place, symbol="circle", size=6, color=shade
         )
-        traces.append(finished | {"opacity": 0.45, "showlegend": False})
         models = sorted(
             (model for model in sweep.models if place(model) is not None),
             key=lambda model: -(place(model) or 0.0),
         )
+        traces.append(finished | {"opacity": 0.45, "showlegend": not models})
         line = markers(
             sweep.title,
             [
@@ -111,7 +111,7 @@ def _model_trace(
         (place(model) or 0.0, _percent(model), _model_hover(model), model.link) for model in chosen
     ]
     return markers(name, points, symbol="diamond", size=13, color=shade) | {
-        "textposition": "top center",
+        "textposition": "bottom center",
         "textfont": {"color": shade},
         "cliponaxis": False,
     }
@@ -177,7 +177,7 @@ def _frame(traces: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if not shown:
         return {}
     height = max(max(shown) - min(shown), 0.2)
-    return {"range": [min(shown) - 0.08 * height, max(shown) + 0.14 * height]}
+    return {"range": [min(shown) - 0.14 * height, max(shown) + 0.08 * height]}
 
 
 def target_line(across: str, at: float) -> dict[str, Any]:

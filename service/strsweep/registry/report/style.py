@@ -29,6 +29,7 @@ def chart_layout(**parts: Any) -> dict[str, Any]:
     return {
         "margin": {"l": 56, "r": 20, "t": 48, "b": 48},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "showlegend": True,
         "hovermode": "closest",
         "height": 400,
         **parts,
