@@ -37,7 +37,7 @@ settings() { # ports and secrets, chosen once
     echo "$first" >"$home/ports"
     mlflow_port=$first postgres_port=$((first + 1)) s3_port=$((first + 2))
     [ -f "$home/secrets" ] || (umask 077 && write_secrets >"$home/secrets")
-    admin_password='' postgres_password='' s3_secret='' flask_secret=''
+    admin_password='' postgres_password='' flask_secret=''
     # shellcheck source=/dev/null
     source "$home/secrets"
 }
@@ -59,7 +59,7 @@ PYTHON
 write_secrets() { # sourced here and by nobody else; never an argument of a process
     python3 - <<'PYTHON'
 import secrets
-for name in ("admin_password", "postgres_password", "s3_secret", "flask_secret"):
+for name in ("admin_password", "postgres_password", "flask_secret"):
     print(f"{name}={secrets.token_hex(16)}")
 PYTHON
 }
@@ -73,7 +73,7 @@ EOF2
 }
 
 s3() {
-    S3_HOME=$home/s3 S3_PORT=$s3_port S3_SECRET_KEY=$s3_secret "$here/local_s3.sh" "$@"
+    S3_HOME=$home/s3 S3_PORT=$s3_port "$here/local_s3.sh" "$@"
 }
 
 start_postgres() {
