@@ -1,10 +1,14 @@
 """Settings for all tests."""
 
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+sys.path.append(str(Path(__file__).parent))  # tests of several folders share s3_server.py
 
 # The machine is shared with Ray: how long an example takes says nothing. The same examples every
 # time: a test that fails at random teaches people to run it again.

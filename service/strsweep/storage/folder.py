@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from strsweep.errors import StorageError
@@ -39,7 +41,7 @@ class FolderStore:
 
     def uri(self, name: str) -> str:
         """Return the path of ``name``."""
-        return str(self._root / name)
+        return str(self._path(name))
 
     def read(self, name: str) -> bytes:
         """Return the content of ``name``.
@@ -47,7 +49,7 @@ class FolderStore:
         Raises:
             FileNotFoundError: It does not exist.
         """
-        return (self._root / name).read_bytes()
+        return self._path(name).read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
         """Write ``name`` whole: a reader sees the old content or the new one.
@@ -55,15 +57,18 @@ class FolderStore:
         Raises:
             StorageError: The disk is full or refuses.
         """
-        path = self._root / name
+        path = self._path(name)
         partial = path.with_name(f"{path.name}{_PARTIAL}")
         with _told(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
+            try:
+                with partial.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)  # half a file would keep a full disk full
 
     def append_line(self, name: str, line: str) -> None:
         """Append ``line`` and flush it to disk. A torn last line is closed first.
@@ -71,7 +76,7 @@ class FolderStore:
         Raises:
             StorageError: The disk is full or refuses.
         """
-        path = self._root / name
+        path = self._path(name)
         with _told(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab+") as file:
@@ -97,10 +102,23 @@ class FolderStore:
         """Remove ``folder`` with all that is in it."""
         shutil.rmtree(self._root / folder, ignore_errors=True)
 
+    def remove_rests(self, older_than: timedelta) -> int:
+        """Remove half-written files that were begun before then; returns how many."""
+        before = time.time() - older_than.total_seconds()
+        rests = [
+            path for path in self._root.rglob(f"*{_PARTIAL}") if path.stat().st_mtime <= before
+        ]
+        for path in rests:
+            path.unlink(missing_ok=True)
+        return len(rests)
+
     @contextmanager
     def local(self, folder: str) -> Generator[Path]:
         """Yield the folder itself."""
         yield self._root / folder
+
+    def _path(self, name: str) -> Path:
+        return Path(os.path.normpath(self._root / name))  # a sweep may name a file of another one
 
 
 @contextmanager

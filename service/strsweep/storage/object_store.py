@@ -125,7 +125,7 @@ class ObjectStore:
                 path.write_bytes(self.read(name))
             yield Path(copy)
 
-    def abort_uploads(self, older_than: timedelta) -> int:
+    def remove_rests(self, older_than: timedelta) -> int:
         """Remove the rests of uploads that were begun before then and never ended.
 
         Args:

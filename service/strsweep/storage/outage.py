@@ -62,7 +62,7 @@ class Outage:
         started = time.monotonic()
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_away),
-            wait=tenacity.wait_exponential_jitter(initial=0.5, max=_LONGEST_WAIT_S),
+            wait=tenacity.wait_exponential_jitter(max=_LONGEST_WAIT_S),
             stop=tenacity.stop_after_delay(self._patience_s),
             before_sleep=self._tell,
             reraise=True,

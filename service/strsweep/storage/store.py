@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -53,4 +54,8 @@ class Store(Protocol):
 
     def local(self, folder: str) -> AbstractContextManager[Path]:
         """Hold the files below ``folder`` on this machine for the ``with`` block, for reading."""
+        ...
+
+    def remove_rests(self, older_than: timedelta) -> int:
+        """Remove what writes that were interrupted before then have left; returns how many."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 
 from strsweep.config import Experiment, StorageConfig
@@ -103,6 +104,14 @@ class SweepStorage:
     def local(self, folder: str) -> AbstractContextManager[Path]:
         """Hold the files of ``folder`` on this machine, for reading, during the ``with`` block."""
         return self._store.local(folder)
+
+    def remove_rests(self, older_than: timedelta) -> int:
+        """Remove half-written files and uploads that were begun before then; returns how many.
+
+        Raises:
+            StorageError: The storage refuses, or stayed away too long.
+        """
+        return self._store.remove_rests(older_than)
 
 
 def other_sweeps(experiment: Experiment) -> dict[str, SweepStorage]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from datetime import timedelta
 from typing import Any
 
 import ray
@@ -31,6 +32,8 @@ _DRIVER = {"memory": 1.0}
 """Resources of a trial's driver, in bytes. It only waits: a CPU of its own would starve the workers
 of a small cluster, and Tune refuses a driver without any resource."""
 _MAX_DRIVER_FAILURES = 2
+_OLDEST_UNDER_WAY = timedelta(hours=1)
+"""What was begun before then and is not written yet never will be."""
 
 
 def run_sweep(experiment: Experiment, problem: Problem) -> SweepRecord:
@@ -116,7 +119,9 @@ def _propose(record: SweepRecord, settings: RunSettings, journal: Journal) -> Ru
 
 
 def _start(experiment: Experiment, problem: Problem) -> Journal:
-    journal = Journal(SweepStorage.of(experiment))
+    storage = SweepStorage.of(experiment)
+    storage.remove_rests(_OLDEST_UNDER_WAY)
+    journal = Journal(storage)
     journal.append(
         SweepStarted(
             experiment=experiment.model_dump(mode="json"), version=__version__, problem=problem

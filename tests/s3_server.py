@@ -1,0 +1,72 @@
+"""A real S3 server for tests, started, crashed and stopped by the script that people use."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boto3.session import Session
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "infra/local_s3.sh"
+SHARED_VENV = ROOT / ".venv/s3"
+"""Installed once per clone; ``make clean`` removes it."""
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A server below ``home``; its data outlive a crash."""
+
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that clients need, the secret among them."""
+        return dict(re.findall(r"(\w+)='?([^' \n]+)'?", self._run("env")))
+
+    @property
+    def endpoint(self) -> str:
+        """Its address."""
+        return self.environment["AWS_ENDPOINT_URL_S3"]
+
+    def client(self) -> Any:
+        """Return a boto3 client with the right credentials."""
+        known = self.environment
+        session: Any = Session(
+            aws_access_key_id=known["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=known["AWS_SECRET_ACCESS_KEY"],
+            region_name="us-east-1",
+        )
+        return session.client("s3", endpoint_url=self.endpoint)
+
+    def start(self) -> None:
+        """Start it, again after a crash."""
+        self._run("start")
+
+    def crash(self) -> None:
+        """Kill all of its processes."""
+        self._run("kill9")
+
+    def stop(self) -> None:
+        """End it; what was stored stays."""
+        self._run("stop")
+
+    def _run(self, command: str) -> str:
+        environment = {**os.environ, "S3_HOME": str(self.home), "S3_VENV": str(SHARED_VENV)}
+        done = subprocess.run(
+            [str(SCRIPT), command], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+def crash_for(server: S3Server, seconds: float) -> None:
+    """Let ``server`` be away for that long."""
+    server.crash()
+    time.sleep(seconds)
+    server.start()

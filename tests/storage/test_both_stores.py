@@ -1,0 +1,120 @@
+"""A sweep cannot tell a folder from a bucket."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from strsweep.config import RunSettings, StorageConfig
+from strsweep.errors import CheckpointError
+from strsweep.journal import Journal, RunProposed, replay
+from strsweep.storage import SweepStorage
+from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
+from strsweep.training.checkpoints import RunCheckpoints
+
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow")
+
+
+def proposal(number: int) -> RunProposed:
+    settings = RunSettings(threshold_init=-10, weight_decay=1e-3)
+    return RunProposed(run_id=f"run-{number:03d}", settings=settings, target=None, reason="test")
+
+
+def test_what_was_written_is_read_back(storage: SweepStorage) -> None:
+    storage.write("a/b.bin", b"first")
+    storage.write("a/b.bin", b"second \x00\xff")
+    storage.write("a/c/d.bin", b"")
+    assert storage.read("a/b.bin") == b"second \x00\xff"
+    assert storage.sizes("a") == {"a/b.bin": 9, "a/c/d.bin": 0}
+    assert storage.sizes("a/c") == {"a/c/d.bin": 0}
+    assert storage.folders("a") == ["c"]
+    assert storage.sizes("nowhere") == {}
+    assert storage.folders("nowhere") == []
+    with pytest.raises(FileNotFoundError):
+        storage.read("a/e.bin")
+
+
+def test_a_folder_is_not_another_one_that_begins_like_it(storage: SweepStorage) -> None:
+    storage.write("runs/run-1/x", b"1")
+    storage.write("runs/run-10/x", b"10")
+    assert list(storage.sizes("runs/run-1")) == ["runs/run-1/x"]
+    storage.delete("runs/run-1")
+    storage.delete("runs/run-1")
+    assert list(storage.sizes("runs")) == ["runs/run-10/x"]
+
+
+def test_files_can_be_had_on_this_machine(storage: SweepStorage) -> None:
+    storage.write("models/a/weights", b"w")
+    storage.write("models/a/deep/receipt", b"r")
+    with storage.local("models/a") as folder:
+        found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files(folder)}
+    assert found == {"weights": b"w", "deep/receipt": b"r"}
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_a_journal_has_what_several_processes_wrote(storage: SweepStorage) -> None:
+    journals = [Journal(SweepStorage.at(storage.location)) for _ in range(3)]
+
+    def write(start: int) -> None:
+        for number in range(start, start + 5):
+            journals[start // 5].append(proposal(number))
+
+    threads = [threading.Thread(target=write, args=(start,)) for start in (0, 5, 10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    record = replay(Journal(storage).read())
+    assert sorted(record.runs) == [f"run-{number:03d}" for number in range(15)]
+
+
+def test_a_long_log_is_kept_whole(storage: SweepStorage) -> None:
+    lines = [f"{number:04d} " + "x" * 40_000 for number in range(20)]
+    for line in lines:
+        storage.append_line("journal/long.jsonl", line)
+    written = b"".join(storage.read(name) for name in storage.sizes("journal"))
+    assert written.decode().splitlines() == lines
+
+
+def test_only_the_newest_checkpoints_are_kept(storage: SweepStorage) -> None:
+    checkpoints = RunCheckpoints(storage, "run-001", kept=2)
+    assert checkpoints.newest() is None
+    for epoch in (1, 2, 10, 11):
+        checkpoints.save(epoch, {"model": {"w": torch.full((3,), float(epoch))}})
+    assert storage.folders("runs/run-001") == ["epoch_00010", "epoch_00011"]
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert newest[0] == 11
+    assert newest[1]["model"]["w"].tolist() == [11, 11, 11]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+    storage: SweepStorage, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints = RunCheckpoints(storage, "run-001", kept=2)
+    for epoch in (1, 2):
+        checkpoints.save(epoch, {"model": {"w": torch.full((300,), float(epoch))}})
+    name = f"{checkpoints.folder(2)}/state.pt"
+    content = bytearray(storage.read(name))
+    content[len(content) // 2] ^= 1
+    storage.write(name, bytes(content[:-20] if damage == "truncated" else content))
+    with pytest.raises(CheckpointError, match="it is damaged"):
+        load_checkpoint(storage, checkpoints.folder(2))
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert newest[0] == 1
+    assert f"{storage.uri(name)} cannot be read: it is damaged" in capsys.readouterr().out
+
+
+def test_another_sweep_can_be_read_from(storage: SweepStorage) -> None:
+    other = SweepStorage.at(storage.location.replace("sweeps/one", "sweeps/two"), StorageConfig())
+    save_checkpoint(other, "runs/run-007/epoch_00003", {"model": {"w": torch.ones(2)}})
+    state = load_checkpoint(storage, "../two/runs/run-007/epoch_00003")
+    assert state["model"]["w"].tolist() == [1, 1]

@@ -1,0 +1,167 @@
+"""A real S3 server that crashes, refuses, or is not there; and a disk that is full."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from s3_server import S3Server, crash_for
+
+from strsweep.config import StorageConfig
+from strsweep.errors import SettingError, StorageError
+from strsweep.storage import SweepStorage, check_storage
+from strsweep.storage.object_store import ObjectStore
+
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow")
+
+LARGE = os.urandom(40 * 2**20)
+"""Large enough to be put in parts."""
+SECRET = "recognisable-secret-in-the-environment"
+
+
+@pytest.mark.parametrize("away_s", [0.0, 3.0])
+def test_a_crash_in_the_middle_of_an_upload_is_ridden_out(
+    server: S3Server, s3: StorageConfig, away_s: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = SweepStorage.at(f"{s3.path}/sweeps/one", s3)
+    storage.write("large", b"old")
+    upload = threading.Thread(target=storage.write, args=("large", LARGE))
+    upload.start()
+    time.sleep(0.15)
+    crash_for(server, away_s)
+    upload.join()
+    assert storage.read("large") == LARGE
+    said = capsys.readouterr().out
+    assert said.count("does not answer") <= 1
+    assert said.count("does not answer") == said.count("answers again after")
+
+
+def test_every_call_rides_out_a_crash(server: S3Server, s3: StorageConfig) -> None:
+    storage = SweepStorage.at(f"{s3.path}/sweeps/one", s3)
+    storage.write("a/b", b"content")
+    storage.append_line("journal/sweep.jsonl", "before")
+    calls = [
+        lambda: storage.read("a/b"),
+        lambda: storage.sizes("a"),
+        lambda: storage.folders(""),
+        lambda: storage.append_line("journal/sweep.jsonl", "after"),
+        lambda: storage.delete("a"),
+    ]
+    server.crash()
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    assert all(thread.is_alive() for thread in threads)
+    server.start()
+    for thread in threads:
+        thread.join()
+    (name,) = storage.sizes("journal")
+    assert storage.read(name) == b"before\nafter\n"
+    assert storage.sizes("a") == {}
+
+
+def test_a_service_that_stays_away_is_an_error_and_no_hang(s3: StorageConfig) -> None:
+    config = s3.model_copy(update={"endpoint": "http://127.0.0.1:9", "patience": 0.03})
+    with pytest.raises(StorageError, match=r"did not answer for 0\.03 minutes \(Endpoint"):
+        SweepStorage.at(s3.path, config).read("a")
+
+
+@pytest.mark.parametrize(
+    ("changed", "remedy"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": SECRET}, "SignatureDoesNotMatch"),
+        ({"AWS_ACCESS_KEY_ID": "strsweep:nobody"}, "access key"),
+        ({"AWS_ACCESS_KEY_ID": ""}, "there are no credentials"),
+    ],
+    ids=["secret", "key", "none"],
+)
+def test_wrong_credentials_are_told_at_once_and_not_repeated(
+    s3: StorageConfig,
+    changed: dict[str, str],
+    remedy: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    for key, value in changed.items():
+        monkeypatch.setenv(key, value) if value else monkeypatch.delenv(key)
+    started = time.monotonic()
+    with pytest.raises(SettingError, match=r"^storage\.path: got 's3://sweeps/") as refusal:
+        check_storage(s3)
+    assert time.monotonic() - started < 10
+    assert remedy in str(refusal.value)
+    assert "AWS_ACCESS_KEY_ID" in str(refusal.value)
+    assert SECRET not in str(refusal.value)
+
+
+def test_a_missing_bucket_is_told(s3: StorageConfig) -> None:
+    with pytest.raises(SettingError, match="There is no such bucket"):
+        check_storage(s3.model_copy(update={"path": "s3://nowhere/x"}))
+
+
+def test_checking_leaves_nothing_behind(s3: StorageConfig) -> None:
+    check_storage(s3)
+    assert ObjectStore(s3.path, s3).sizes("") == {}
+
+
+def test_rests_of_uploads_are_removed_by_age(server: S3Server, s3: StorageConfig) -> None:
+    prefix = s3.path.removeprefix("s3://sweeps/")
+    client = server.client()
+    for key in (f"{prefix}/a", "elsewhere/b"):
+        client.create_multipart_upload(Bucket="sweeps", Key=key)
+    store = ObjectStore(s3.path, s3)
+    assert store.remove_rests(older_than=timedelta(hours=1)) == 0
+    assert store.remove_rests(older_than=timedelta(seconds=-60)) == 1
+    left = [upload["Key"] for upload in client.list_multipart_uploads(Bucket="sweeps")["Uploads"]]
+    assert "elsewhere/b" in left
+    assert f"{prefix}/a" not in left
+
+
+def test_rests_of_files_are_removed_by_age(tmp_path: Path) -> None:
+    storage = SweepStorage.at(str(tmp_path))
+    storage.write("a/whole", b"")
+    (tmp_path / "a/other.partial").write_bytes(b"half")
+    assert storage.remove_rests(older_than=timedelta(hours=1)) == 0
+    assert storage.remove_rests(older_than=timedelta(seconds=-60)) == 1
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["whole"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a disk")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_is_told_and_harms_nothing(small_disk: Path) -> None:
+    storage = SweepStorage.at(str(small_disk / "sweep"))
+    storage.write("a", b"old")
+    storage.append_line("journal/sweep.jsonl", "old")
+    with pytest.raises(StorageError, match=r"No space left on device\). The disk is full: free"):
+        storage.write("a", bytes(2**21))
+    assert storage.read("a") == b"old"
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError):  # ends when not a byte more is left
+        filler.write_bytes(bytes(2**21))
+    with pytest.raises(StorageError, match="The disk is full"):
+        storage.append_line("journal/sweep.jsonl", "x" * 8192)
+    filler.unlink()
+    storage.append_line("journal/sweep.jsonl", "new")
+    lines = storage.read("journal/sweep.jsonl").splitlines()
+    assert lines[0] == b"old"
+    assert lines[-1] == b"new"

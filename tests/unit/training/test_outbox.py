@@ -1,0 +1,80 @@
+"""What is put into the outbox is delivered in order, in the background, and nothing twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strsweep.errors import StorageError
+from strsweep.training.outbox import Outbox
+
+
+@given(st.lists(st.booleans(), max_size=30))
+def test_all_is_delivered_in_order_but_what_was_replaced(kinds: list[bool]) -> None:
+    made: list[int] = []
+    is_open = threading.Event()
+    with Outbox() as outbox:
+        outbox.put(lambda: is_open.wait() and None)
+        for number, replaceable in enumerate(kinds):
+            outbox.put(delivery(made, number), replaceable=replaceable)
+        is_open.set()
+    newest = max((n for n, replaceable in enumerate(kinds) if replaceable), default=None)
+    assert made == [n for n, replaceable in enumerate(kinds) if not replaceable or n == newest]
+
+
+def delivery(made: list[int], number: int) -> Callable[[], None]:
+    return lambda: made.append(number)
+
+
+def test_nobody_waits_for_a_slow_delivery() -> None:
+    is_open = threading.Event()
+    with Outbox() as outbox:
+        outbox.put(lambda: is_open.wait() and None)
+        outbox.put(lambda: None)
+        assert not is_open.is_set()
+        is_open.set()
+
+
+def fail() -> None:
+    raise StorageError("away for good")
+
+
+def test_a_failure_is_raised_at_the_end() -> None:
+    with pytest.raises(StorageError, match="away for good"), Outbox() as outbox:
+        outbox.put(fail)
+
+
+def test_a_failure_is_raised_by_the_next_put() -> None:
+    failed = threading.Event()
+
+    def fail_loudly() -> None:
+        failed.set()
+        fail()
+
+    def put_until_refused(outbox: Outbox) -> None:
+        outbox.put(fail_loudly)
+        failed.wait()
+        while True:
+            outbox.put(lambda: None)
+
+    with pytest.raises(StorageError, match="away for good"), Outbox() as outbox:
+        put_until_refused(outbox)
+
+
+def test_after_an_error_of_the_run_nothing_more_is_delivered() -> None:
+    made: list[int] = []
+    is_open = threading.Event()
+
+    def fail_while_it_waits(outbox: Outbox) -> None:
+        outbox.put(lambda: is_open.wait() and None)
+        outbox.put(delivery(made, 1))
+        threading.Timer(0.2, is_open.set).start()
+        raise ValueError("of the run")
+
+    with pytest.raises(ValueError, match="of the run"), Outbox() as outbox:
+        fail_while_it_waits(outbox)
+    assert made == []
