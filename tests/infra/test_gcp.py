@@ -1,0 +1,199 @@
+"""infra/gcp.yaml: Google's request model, then Ray's real bootstrap and provider over a fake wire."""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httplib2
+import pytest
+from ray.autoscaler._private.gcp.config import bootstrap_gcp
+from ray.autoscaler._private.gcp.node_provider import GCPNodeProvider
+from ray.autoscaler._private.util import prepare_config
+
+Config = dict[str, Any]
+NODE_TYPES = ["head", "gpu_spot", "gpu_ondemand"]
+WORDS = {  # the model has these as free text; its documentation names the words
+    "Scheduling.onHostMaintenance": {"MIGRATE", "TERMINATE"},
+    "AttachedDisk.type": {"SCRATCH", "PERSISTENT"},
+}
+
+
+@functools.cache
+def model() -> Config:
+    folder = importlib.resources.files("googleapiclient") / "discovery_cache" / "documents"
+    return json.loads((folder / "compute.v1.json").read_text())["schemas"]
+
+
+def model_faults(value: Any, schema: Config, where: str) -> list[str]:
+    """Compare a request with the model of Compute Engine: names, kinds, words of enumerations."""
+    if "$ref" in schema:
+        return model_faults(value, model()[schema["$ref"]], schema["$ref"])
+    if schema["type"] == "object" and "properties" in schema:
+        known = schema["properties"]
+        faults = [f"{where}.{key}: unknown" for key in value if key not in known]
+        for key in value.keys() & known.keys():
+            faults += model_faults(value[key], known[key], f"{where}.{key}")
+        return faults
+    if schema["type"] == "array":
+        return [f for item in value for f in model_faults(item, schema["items"], f"{where}[]")]
+    words = set(schema.get("enum", [])) | WORDS.get(where, set())
+    if words and value not in words:
+        return [f"{where}: {value!r} is none of its words"]
+    kinds = {"string": (str, int), "boolean": (bool,), "integer": (int,), "object": (dict,)}
+    return (
+        []
+        if type(value) in kinds[schema["type"]]
+        else [f"{where}: {value!r} is no {schema['type']}"]
+    )
+
+
+def request_faults(node_config: Config) -> list[str]:
+    return model_faults(node_config, {"$ref": "Instance"}, "Instance")
+
+
+@pytest.fixture
+def config(load: Callable[[str], Any]) -> Config:
+    return json.loads(json.dumps(load("infra/gcp.yaml")))
+
+
+@pytest.mark.parametrize("node_type", NODE_TYPES)
+def test_the_request_is_one_that_compute_engine_knows(node_type: str, config: Config) -> None:
+    assert request_faults(config["available_node_types"][node_type]["node_config"]) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [
+        (lambda c: c.update(machinType="g2-standard-8"), "Instance.machinType: unknown"),
+        (lambda c: c["scheduling"].update(provisioningModel="SPOTT"), "'SPOTT' is none"),
+        (lambda c: c["scheduling"].update(onHostMaintenance="STOP"), "'STOP' is none"),
+        (lambda c: c["scheduling"].update(automaticRestart="no"), "is no boolean"),
+        (lambda c: c["disks"][0]["initializeParams"].update(diskSizeGB=1), "diskSizeGB: unknown"),
+        (lambda c: c["serviceAccounts"][0].update(scope=[]), "ServiceAccount.scope: unknown"),
+    ],
+)
+def test_the_model_finds_a_planted_fault(
+    fault: Callable[[Config], None], found: str, config: Config
+) -> None:
+    node_config = config["available_node_types"]["gpu_spot"]["node_config"]
+    fault(node_config)
+    [message] = request_faults(node_config)
+    assert found in message
+
+
+@pytest.mark.parametrize("node_type", NODE_TYPES)
+def test_no_machine_has_a_public_address(node_type: str, config: Config) -> None:
+    node_config = config["available_node_types"][node_type]["node_config"]
+    assert node_config["networkInterfaces"]
+    assert not any("accessConfigs" in interface for interface in node_config["networkInterfaces"])
+    assert config["provider"]["use_internal_ips"] is True
+
+
+class Wire:
+    """Google's servers as far as Ray needs them, behind the HTTP client; keeps what was asked."""
+
+    def __init__(self) -> None:
+        self.started: list[Config] = []
+        self.accounts: list[Config] = []
+        self.asked: list[str] = []
+
+    def request(
+        self, uri: str, method: str = "GET", body: str | None = None, **_: Any
+    ) -> tuple[httplib2.Response, bytes]:
+        path = re.sub(r"^https://[^/]+/|\?.*$", "", uri)
+        self.asked.append(f"{method} {path}")
+        answer = self.answer(method, path, json.loads(body) if body else None)
+        status = 404 if answer is None else 200
+        return httplib2.Response({"status": status}), json.dumps(answer or {}).encode()
+
+    def answer(self, method: str, path: str, body: Config | None) -> Config | None:
+        if path.endswith("/instances") and method == "POST":
+            assert body is not None
+            self.started.append(body)
+            return {"name": "operation", "status": "DONE"}
+        if path.endswith("/instances"):
+            items = [machine | {"status": "RUNNING"} for machine in self.started]
+            return {"items": items} if items else {}
+        if "/instances/" in path and method == "DELETE":
+            self.started = [m for m in self.started if not path.endswith(m["name"])]
+            return {"name": "operation", "status": "DONE"}
+        if "/operations/" in path:
+            return {"name": "operation", "status": "DONE"}
+        if path.endswith("serviceAccounts") and method == "POST":
+            assert body is not None
+            self.accounts.append(body)
+            email = f"{body['accountId']}@my-project.iam.gserviceaccount.com"
+            return {"email": email, "projectId": "my-project"}
+        if "/serviceAccounts/" in path:
+            return None
+        if path.endswith("Policy"):
+            return {"bindings": []}
+        if re.search(r"projects/my-project$", path):
+            return {
+                "name": "my-project",
+                "projectId": "my-project",
+                "lifecycleState": "ACTIVE",
+                "commonInstanceMetadata": {},
+            }
+        return {"name": "operation", "status": "DONE"}
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Wire:
+    wire = Wire()
+    answered = lambda _, *arguments, **options: wire.request(*arguments, **options)  # noqa: E731
+    monkeypatch.setattr(httplib2.Http, "request", answered)
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray keeps the key pair that it makes in ~/.ssh
+    return wire
+
+
+@pytest.fixture
+def bootstrapped(wire: Wire, config: Config) -> Config:
+    """What `ray up` makes of the file before it starts a machine."""
+    config["provider"]["gcp_credentials"] = {"type": "credentials_token", "credentials": "testing"}
+    return bootstrap_gcp(prepare_config(config))
+
+
+@pytest.mark.parametrize(
+    ("node_type", "model_of_price", "account"),
+    [
+        ("head", None, "strsweep-head"),
+        ("gpu_spot", "SPOT", "strsweep-worker"),
+        ("gpu_ondemand", "STANDARD", "strsweep-worker"),
+    ],
+)
+def test_ray_starts_the_machine_we_mean_and_ends_it(
+    node_type: str, model_of_price: str | None, account: str, wire: Wire, bootstrapped: Config
+) -> None:
+    kinds = bootstrapped["available_node_types"]
+    # As the launcher does: its own account first, and what the file says over it.
+    asked = bootstrapped["head_node"] | kinds[node_type]["node_config"]
+    provider = GCPNodeProvider(bootstrapped["provider"], bootstrapped["cluster_name"])
+    tags = {
+        "ray-node-type": "head" if node_type == "head" else "worker",
+        "ray-user-node-type": node_type.replace("_", "-"),
+        "ray-node-name": "ray-strsweep-node",
+    }
+    provider.create_node(asked, tags, 1)
+    [machine] = wire.started
+    assert request_faults(machine) == []
+    [identity] = machine["serviceAccounts"]
+    assert identity["email"].startswith(f"{account}@")
+    assert machine.get("scheduling", {}).get("provisioningModel") == model_of_price
+    assert machine["labels"]["ray-cluster-name"] == "strsweep"
+    assert not any("accessConfigs" in interface for interface in machine["networkInterfaces"])
+    [name] = provider.non_terminated_nodes({})
+    provider.terminate_node(name)
+    assert provider.non_terminated_nodes({}) == []
+
+
+def test_an_account_that_is_left_out_becomes_rays_own(wire: Wire, bootstrapped: Config) -> None:
+    del bootstrapped["available_node_types"]["head"]["node_config"]["serviceAccounts"]
+    head = bootstrapped["head_node"] | bootstrapped["available_node_types"]["head"]["node_config"]
+    assert head["serviceAccounts"][0]["email"].startswith("ray-autoscaler-sa")
