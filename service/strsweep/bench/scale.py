@@ -51,6 +51,7 @@ def simulated_sweep(
             "search.threshold_init=auto",
             "search.weight_decay=auto",
             f"search.max_runs={trials}",
+            "training.checkpoint_every=10",
             f"storage.path={results}",
             f"tracking.uri=sqlite:///{results}/mlflow.db",
         ],

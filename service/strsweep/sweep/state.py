@@ -175,10 +175,8 @@ Decision = Propose | Resume | Wait | Finish
 
 def open_targets(goal: Goal, finished: Sequence[FinishedRun]) -> list[Target]:
     """Return the targets that no finished run hits, in the order they were given."""
-    shares = {
-        quantity: sorted(run.pruned(quantity) for run in finished)
-        for quantity in {target.quantity for target in goal.targets}
-    }
+    quantities: set[Quantity] = {target.quantity for target in goal.targets}
+    shares = {each: sorted(run.pruned(each) for run in finished) for each in quantities}
     return [
         target
         for target in goal.targets
