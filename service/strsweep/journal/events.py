@@ -95,6 +95,8 @@ class RunStopped(_Event):
     epoch: int
     """Last one, from 1."""
     reason: str
+    ran_out_of_time: bool = False
+    """The next job lets it go on, whatever it promises."""
 
 
 class RunResumed(_Event):
