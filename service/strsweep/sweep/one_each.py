@@ -56,4 +56,4 @@ def decide_each(
         return Finish(DONE)
     if failed:
         return Finish("the runs of the targets left failed, and would fail again")
-    return Finish(reason or "every target had its run")
+    return Finish("every target had its run" if reason is None else str(reason))

@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from strsweep.config import Target
+from strsweep.config import Experiment, Target
+from strsweep.journal import SweepRecord
+from strsweep.sweep.record_view import finished_runs, goal_of, spent_of
 from strsweep.sweep.search import out_of_reach
+from strsweep.sweep.spending import Limit, exhausted
 from strsweep.sweep.state import FinishedRun, Goal
 from strsweep.sweep.window import Window
 
@@ -27,12 +30,28 @@ class TargetOutcome:
     """What to change if the target stays missed; empty if it is hit."""
 
 
-def outcomes(goal: Goal, finished: Sequence[FinishedRun]) -> list[TargetOutcome]:
-    """Return one outcome per target, in the order the targets were given."""
-    return [_outcome(target, goal, finished) for target in goal.targets]
+def outcomes_of(record: SweepRecord, experiment: Experiment) -> list[TargetOutcome]:
+    """Return the outcomes of a sweep whose search has ended."""
+    goal, finished = goal_of(record, experiment), finished_runs(record, experiment)
+    return outcomes(goal, finished, exhausted(goal, (), spent_of(record, hours=math.inf)))
 
 
-def _outcome(target: Target, goal: Goal, finished: Sequence[FinishedRun]) -> TargetOutcome:
+def outcomes(
+    goal: Goal, finished: Sequence[FinishedRun], limit: Limit | None = None
+) -> list[TargetOutcome]:
+    """Return one outcome per target, in the order the targets were given.
+
+    Args:
+        goal: Of the search.
+        finished: All runs whose end is known.
+        limit: What ended the search before its targets were hit, if anything did.
+    """
+    return [_outcome(target, goal, finished, limit) for target in goal.targets]
+
+
+def _outcome(
+    target: Target, goal: Goal, finished: Sequence[FinishedRun], limit: Limit | None
+) -> TargetOutcome:
     within = [run for run in finished if goal.hits(run, target)]
     # Among equally accurate runs, the one nearest to what was asked.
     best = max(within, key=lambda r: (r.accuracy, -abs(goal.miss(r, target))), default=None)
@@ -42,12 +61,16 @@ def _outcome(target: Target, goal: Goal, finished: Sequence[FinishedRun]) -> Tar
         run=best,
         closest=closest,
         miss=None if closest is None else goal.miss(closest, target),
-        advice="" if best is not None else _advice(target, closest, goal, finished),
+        advice="" if best is not None else _advice(target, closest, goal, finished, limit),
     )
 
 
 def _advice(
-    target: Target, closest: FinishedRun | None, goal: Goal, finished: Sequence[FinishedRun]
+    target: Target,
+    closest: FinishedRun | None,
+    goal: Goal,
+    finished: Sequence[FinishedRun],
+    limit: Limit | None,
 ) -> str:
     if closest is None:
         return "no run has finished"
@@ -56,12 +79,15 @@ def _advice(
         reached = closest.pruned(target.quantity)
         end = "raise the upper" if miss < 0 else "lower the lower"
         return f"the ranges end at {reached:.2%}: {end} end of {goal.searched}"
-    more = f"raise search.max_runs above {goal.max_runs} and run the same command again"
     wider = _rounded_up(abs(miss))
+    advice: list[str] = []
+    if limit is not None:
+        above = f"{limit.setting} above {limit.value:.10g}"
+        advice.append(f"raise {above} and run the same command again")
     window = Window.around(goal.pruned(target), float(wider))
-    if closest.pruned(target.quantity) not in window:  # landing would have to prune too much
-        return more
-    return f"{more}, or accept search.tolerance {wider}"
+    if closest.pruned(target.quantity) in window:  # else landing would have to prune too much
+        advice.append(f"accept search.tolerance {wider}")
+    return ", or ".join(advice) or "its runs scatter farther than landing may go: ask for less"
 
 
 def _rounded_up(value: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Set
 from strsweep.config import Experiment
 from strsweep.journal import RunRecord, SweepRecord
 from strsweep.sweep.path import SearchPath
-from strsweep.sweep.state import FinishedRun, Goal, Snapshot, UnfinishedRun
+from strsweep.sweep.state import FinishedRun, Goal, Snapshot, Spent, UnfinishedRun
 
 
 def goal_of(record: SweepRecord, experiment: Experiment) -> Goal:
@@ -22,6 +22,12 @@ def path_of(record: SweepRecord, experiment: Experiment) -> SearchPath | None:
         return None
     assert record.problem is not None
     return SearchPath.of(experiment, record.problem)
+
+
+def spent_of(record: SweepRecord, *, hours: float) -> Spent:
+    """Return what the sweep has cost; its hours are those of one job, which no journal tells."""
+    own = [run for run in record.runs.values() if run.proposed.adopted_from is None]
+    return Spent(runs=len(own), epochs=record.epochs_trained, hours=hours)
 
 
 def finished_runs(record: SweepRecord, experiment: Experiment) -> list[FinishedRun]:

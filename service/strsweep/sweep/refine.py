@@ -38,14 +38,14 @@ def refine(
     running = any(run.is_running for run in unfinished)
     if len(tried) >= goal.refine:
         return Wait() if running else Finish(DONE)
-    reason = exhausted(goal, unfinished, spent)
-    if reason is None:
+    limit = exhausted(goal, unfinished, spent)
+    if limit is None:
         target = min(goal.targets, key=tried.count)
         outlook = Outlook(goal, path, finished, ())
         proposed = _propose(target, tried.count(target), path, outlook)
         if proposed is not None:
             return proposed
-        reason = "no other threshold init is left to try"
+    reason = limit or "no other threshold init is left to try"
     return Wait() if running else Finish(f"{DONE}; {reason}")
 
 

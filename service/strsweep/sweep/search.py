@@ -72,7 +72,7 @@ def decide(
     if running:
         return Wait()
     if free:
-        return Finish(reason or "")
+        return Finish(str(reason))
     if hopeful != reachable:
         return Finish("the targets left cannot be hit within search.tolerance: runs scatter more")
     return Finish("the targets left are out of reach of the ranges")

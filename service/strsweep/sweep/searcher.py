@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from strsweep.journal import (
     replay,
 )
 from strsweep.sweep.one_each import decide_each, told_settings
-from strsweep.sweep.record_view import RunViews, goal_of, path_of
+from strsweep.sweep.record_view import RunViews, goal_of, path_of, spent_of
 from strsweep.sweep.search import decide
 from strsweep.sweep.state import (
     Decision,
@@ -32,7 +33,7 @@ from strsweep.sweep.state import (
     Spent,
     UnfinishedRun,
 )
-from strsweep.sweep.stopping import is_to_continue, judge
+from strsweep.sweep.stopping import judge
 
 _FAILURES_IN_A_ROW = 3
 _DIED, _NO_RESULT = "its processes died; Ray's logs say why", "it left no result"
@@ -126,7 +127,7 @@ class TargetSearcher(Searcher):
         spent = self._spent(record)
         stop = judge(self._goal, self._path, finished, unfinished, run, spent=spent)
         if stop is not None:
-            self._journal.append(RunStopped(run_id=run_id, epoch=epoch, reason=stop.reason))
+            self._journal.append(RunStopped(run_id=run_id, epoch=epoch, **asdict(stop)))
         return stop is not None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -163,12 +164,7 @@ class TargetSearcher(Searcher):
         return self._views.finished(record), self._views.unfinished(record, running)
 
     def _spent(self, record: SweepRecord) -> Spent:
-        own = [run for run in record.runs.values() if run.proposed.adopted_from is None]
-        return Spent(
-            runs=len(own),
-            epochs=record.epochs_trained,
-            hours=(time.monotonic() - self._started) / 3600,
-        )
+        return spent_of(record, hours=(time.monotonic() - self._started) / 3600)
 
     def _decide(self, record: SweepRecord) -> Decision:
         finished, unfinished = self._runs(record)
@@ -215,5 +211,5 @@ class TargetSearcher(Searcher):
 
 def _is_left(run: RunRecord) -> bool:
     """Tell whether an earlier job left ``run`` to this one."""
-    is_late = run.stopped is not None and is_to_continue(run.stopped)
+    is_late = run.stopped is not None and run.stopped.ran_out_of_time
     return run.is_open or (is_late and run.finished is None and run.failed is None)

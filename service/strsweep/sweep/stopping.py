@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from strsweep.config import Target
-from strsweep.journal import RunStopped
 from strsweep.sweep.curve import Prediction, expit
 from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.path import SearchPath
-from strsweep.sweep.spending import is_late
+from strsweep.sweep.spending import out_of_time
 from strsweep.sweep.state import (
     CLOSEST,
     FinishedRun,
@@ -20,7 +19,6 @@ from strsweep.sweep.state import (
     open_targets,
 )
 
-_LATE = "search.max_hours"
 _SURE = 2.0
 """Standard deviations between a forecast and the nearest end of a window."""
 _EARLIEST = 1 / 3
@@ -35,11 +33,8 @@ class Stop:
     """End the run at its last checkpoint; it can be resumed."""
 
     reason: str
-
-
-def is_to_continue(stopped: RunStopped) -> bool:
-    """Tell whether a run only ran out of time: the next job lets it go on."""
-    return stopped.reason.startswith(_LATE)
+    ran_out_of_time: bool = False
+    """The next job lets it go on, whatever it promises."""
 
 
 def judge(
@@ -61,8 +56,8 @@ def judge(
         run: Under way.
         spent: As of ``search.decide``.
     """
-    if is_late(goal, spent):
-        return Stop(f"{_LATE} ({goal.max_hours:g}) is over")
+    if (late := out_of_time(goal, spent)) is not None:
+        return Stop(str(late), ran_out_of_time=True)
     if path is None:
         return None  # the run was told what to prune, and will
     targets = [run.refines] if run.refines is not None else open_targets(goal, finished)

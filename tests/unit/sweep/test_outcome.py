@@ -13,6 +13,7 @@ from search_simulation import PROBLEM, a_goal, digits, finished_run, sparsities
 from strsweep.config import Target
 from strsweep.errors import SettingError
 from strsweep.sweep.outcome import TargetOutcome, outcomes
+from strsweep.sweep.spending import Limit
 from strsweep.sweep.state import FinishedRun, Goal
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -27,8 +28,13 @@ def run(
     return replace(finished_run(position, sparsity, accuracy=accuracy), run_id=run_id)
 
 
-def outcome(*finished: FinishedRun, goal: Goal = GOAL) -> TargetOutcome:
-    (state,) = outcomes(goal, finished)
+SPENT = Limit("search.max_runs", 7, "is spent")
+
+
+def outcome(
+    *finished: FinishedRun, goal: Goal = GOAL, limit: Limit | None = SPENT
+) -> TargetOutcome:
+    (state,) = outcomes(goal, finished, limit)
     return state
 
 
@@ -71,6 +77,24 @@ def test_advice_within_the_ranges_names_budget_and_tolerance() -> None:
         "raise search.max_runs above 7 and run the same command again, "
         "or accept search.tolerance 0.0126"
     )
+
+
+def test_advice_names_the_limit_that_ended_the_search() -> None:
+    near = run(0.91254)
+    epochs = Limit("search.max_epochs", 1_200_000, "leaves no room for another run")
+    assert outcome(near, limit=epochs).advice == (
+        "raise search.max_epochs above 1200000 and run the same command again, "
+        "or accept search.tolerance 0.0126"
+    )
+    assert outcome(near, limit=None).advice == "accept search.tolerance 0.0126"
+
+
+def test_nothing_but_another_target_helps_where_runs_scatter_beyond_what_landing_may_prune() -> (
+    None
+):
+    goal = a_goal(sparsities(0.98), max_runs=7)
+    expected = "its runs scatter farther than landing may go: ask for less"
+    assert outcome(run(0.979), goal=goal, limit=None).advice == expected
 
 
 @pytest.mark.parametrize(
