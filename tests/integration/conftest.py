@@ -43,15 +43,32 @@ def results(tmp_path: Path) -> Path:
 def job(ray_environment: dict[str, str], results: Path) -> Job:
     """Run ``jobs/NAME.py ARGUMENTS`` against the Ray of the tests."""
 
-    def run(name: str, *arguments: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, f"jobs/{name}.py", *arguments],
-            cwd=ROOT,
-            env={**ray_environment, "STRSWEEP_RESULTS": str(results)},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+    def run(name: str, *arguments: str, timeout: float = 540) -> subprocess.CompletedProcess[str]:
+        environment = {**ray_environment, "STRSWEEP_RESULTS": str(results)}
+        try:
+            return subprocess.run(
+                [sys.executable, f"jobs/{name}.py", *arguments],
+                cwd=ROOT,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            said = (error.stdout or b"").decode() + (error.stderr or b"").decode()
+            pytest.fail(f"{name} hung after it had said:\n{said}\n{state_of(ray_environment)}")
 
     return run
+
+
+def state_of(environment: dict[str, str]) -> str:
+    """Return what Ray says of itself, for whoever has to find out why something hangs."""
+    commands = ("status", "list placement-groups", "list actors --filter state!=DEAD")
+    texts = (
+        subprocess.run(
+            ["ray", *command.split()], env=environment, capture_output=True, text=True, check=False
+        ).stdout
+        for command in commands
+    )
+    return "\n".join(texts)

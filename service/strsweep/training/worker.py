@@ -25,6 +25,15 @@ from strsweep.training.writer import RunWriter
 _MAX_WORKER_FAILURES = 3
 _MAX_CONTROLLER_FAILURES = 10
 """Ray's default is to try for ever, which turns a missing worker into a hang."""
+_RAY_TRAIN = {
+    # A report waits for the controller's next poll: at Ray's default of 2 s, short epochs would
+    # spend most of their time waiting.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # Workers import torch first. Where that takes longer than Ray's minute, as on a busy machine or
+    # a slow disk, every try would begin anew and fail again.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+}
+"""Read by ``fit()`` from the environment of its process."""
 
 
 class WorkerTask(TypedDict):
@@ -58,6 +67,8 @@ def trainer(
     Workers keep their checkpoints on the sweep's storage themselves: Ray Train ends a run when its
     own storage is away for a few seconds, so it gets a folder on the node for its notes.
     """
+    for name, value in _RAY_TRAIN.items():
+        os.environ.setdefault(name, value)
     workers = experiment.workers
     return TorchTrainer(
         train_worker,
