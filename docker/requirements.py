@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+
+import tomllib
 
 
 def pinned(project: Path, constraints: Path, more: Sequence[str] = ()) -> list[str]:

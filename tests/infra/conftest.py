@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+import functools
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ def resolve(folder: Path) -> list[Document]:
         if path.is_dir():
             documents += resolve(path)
         else:
-            documents += [d for d in yaml.safe_load_all(path.read_text()) if d is not None]
+            documents += [
+                d for d in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader) if d is not None
+            ]
     # YAML anchors share parts of a document; a patch is for one place.
-    documents = [copy.deepcopy(yaml.safe_load(_plain(document))) for document in documents]
+    documents = json.loads(json.dumps(documents))
     for patch in kustomization.get("patches", []):
         documents = _patched(documents, patch, folder)
     for image in kustomization.get("images", []):
@@ -39,15 +42,6 @@ def resolve(folder: Path) -> list[Document]:
         for document in documents:
             document["metadata"]["namespace"] = kustomization["namespace"]
     return documents
-
-
-class _WithoutAnchors(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _plain(document: Document) -> str:
-    return yaml.dump(document, Dumper=_WithoutAnchors)
 
 
 def _patched(documents: list[Document], patch: Document, folder: Path) -> list[Document]:
@@ -93,4 +87,31 @@ def load() -> Callable[[str], Any]:
 @pytest.fixture(scope="session")
 def build() -> Callable[[str], list[Document]]:
     """Build a kustomization of infra/kuberay by its folder; new objects every time."""
-    return lambda folder: resolve(ROOT / "infra/kuberay" / folder)
+    built = functools.cache(lambda folder: json.dumps(resolve(ROOT / "infra/kuberay" / folder)))
+    return lambda folder: json.loads(built(folder))
+
+
+def _parts(value: Any) -> Iterator[Document]:
+    """Yield every mapping inside ``value``."""
+    if isinstance(value, dict):
+        yield value
+    for inner in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
+        yield from _parts(inner)
+
+
+def _pod_templates(document: Document) -> list[Document]:
+    return [part for part in _parts(document) if "containers" in part.get("spec", {})]
+
+
+@pytest.fixture(scope="session")
+def parts() -> Callable[[Any], Iterator[Document]]:
+    """Yield every mapping inside a value."""
+    return _parts
+
+
+@pytest.fixture(scope="session")
+def pod_templates() -> Callable[[Document], list[Document]]:
+    """Return the pod templates inside an object."""
+    return _pod_templates

@@ -1,4 +1,4 @@
-"""infra/compose.yaml: the Compose specification, and what it does not say: ports, secrets, order."""
+"""infra/compose.yaml: the Compose specification, and what that leaves open: ports, secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""infra/gcp.yaml: Google's request model, then Ray's real bootstrap and provider over a fake wire."""
+"""infra/gcp.yaml: Google's request model, then Ray's real launcher over a fake wire."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class Wire:
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Wire:
     wire = Wire()
-    answered = lambda _, *arguments, **options: wire.request(*arguments, **options)  # noqa: E731
+    answered = lambda _, *arguments, **options: wire.request(*arguments, **options)  # ruff: ignore[lambda-assignment]
     monkeypatch.setattr(httplib2.Http, "request", answered)
     monkeypatch.setenv("HOME", str(tmp_path))  # Ray keeps the key pair that it makes in ~/.ssh
     return wire

@@ -133,7 +133,7 @@ def test_secrets_are_made_once_and_hidden(root: Path, tmp_path: Path) -> None:
     subprocess.run(script, check=True, capture_output=True)
     assert {path.name: path.read_text() for path in folder.iterdir()} == first
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert re.fullmatch("[0-9a-f]{64}", first["ray_token"])
+    assert re.fullmatch(r"[0-9a-f]{64}", first["ray_token"])
     [identity] = json.loads(first["s3_identities"])["identities"]
     aws, mlflow = configparser.ConfigParser(), configparser.ConfigParser()
     aws.read_string(first["aws_credentials"])

@@ -17,7 +17,7 @@ def allocation(tmp_path: Path) -> dict[str, str]:
     """Two nodes of an allocation; srun tells what it was asked, and shows the token's file."""
     commands = {
         "scontrol": "printf '%s\\n' localhost node-2",
-        "srun": 'printf \'%s\\n\' "$@"; printenv; ls -l "$RAY_AUTH_TOKEN_PATH"; exit ${SRUN_CODE:-0}',
+        "srun": 'printf \'%s\\n\' "$@"; printenv; ls -l "$RAY_AUTH_TOKEN_PATH"; exit $SRUN_CODE',
     }
     (tmp_path / "bin").mkdir()
     for name, body in commands.items():
@@ -31,6 +31,7 @@ def allocation(tmp_path: Path) -> dict[str, str]:
         "SLURM_JOB_NUM_NODES": "2",
         "SLURM_CPUS_PER_TASK": "16",
         "SLURM_GPUS_PER_TASK": "4",
+        "SRUN_CODE": "0",
     }
 
 

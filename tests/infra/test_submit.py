@@ -1,4 +1,4 @@
-"""jobs/submit.sh: what it refuses, what it carries, and that an ended job can be submitted again."""
+"""jobs/submit.sh: what it refuses, what it carries, and submitting an ended job again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RAY = r"""#!/usr/bin/env bash
 state=$FAKE/state
 case "$2" in
 delete)
-    [ -e "$state" ] || { echo "RuntimeError: Request failed with status code 404: Job $3 does not exist."; exit 1; }
+    [ -e "$state" ] || { echo "RuntimeError: status code 404: Job $3 does not exist."; exit 1; }
     [ "$(cat "$state")" != RUNNING ] || { echo "it is in a non-terminal state RUNNING."; exit 1; }
     rm "$state"
     ;;
@@ -165,7 +165,8 @@ def test_what_is_wrong_is_told_before_anything_is_sent(
 def test_a_real_cluster_runs_it_twice(tmp_path: Path, root: Path) -> None:
     results = {**os.environ, "STRSWEEP_RESULTS": str(tmp_path), "LOCAL_RAY_CPUS": "1"}
     script = root / "infra/local_ray.sh"
-    command = f'source "{tmp_path}/ray/env" && for _ in 1 2; do jobs/submit.sh plan --config {CONFIG}; done'
+    twice = f"for _ in 1 2; do jobs/submit.sh plan --config {CONFIG}; done"
+    command = f'source "{tmp_path}/ray/env" && {twice}'
     done = subprocess.run(
         [script, "run", "bash", "-ec", command],
         cwd=root,
