@@ -22,7 +22,12 @@ def ray_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[s
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     # MLflow leaves its servers in the environment: jobs must find theirs by their own settings.
     known = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    inherited = {**known, "PATH": path}
+    # Nodes know object stores by AWS's own files; test_object_storage.py fills them.
+    aws = {
+        "AWS_CONFIG_FILE": f"{home}/aws.config",
+        "AWS_SHARED_CREDENTIALS_FILE": f"{home}/aws.keys",
+    }
+    inherited = {**known, **aws, "PATH": path}
     environment = {**inherited, "STRSWEEP_RESULTS": str(home), "LOCAL_RAY_CPUS": "2"}
     script = str(ROOT / "infra/local_ray.sh")
     subprocess.run([script, "start"], env=environment, check=True, cwd=ROOT)
