@@ -18,9 +18,17 @@ _FEW = 20
 """Layers that get high rows and a label each."""
 _LABELLED = 240
 """More cells than this hold no number that can be read."""
+_MODELS = 16
+"""A chart can hold no more of them."""
 _LEVELS = (0, 0.5, 0.9, 0.99, 0.999)
 _COLORS = [[0, "#2b3a55"], [0.4, "#3565b3"], [0.75, "#7a4fc0"], [1, "#c2418f"]]
 """From few to many; white numbers read on all of them."""
+
+
+def shown_layers(layers: Sequence[ModelLayer]) -> list[ModelLayer]:
+    """Return the layers of the models that a chart can hold: the newest ones."""
+    models = set(_models(layers)[-_MODELS:])
+    return [layer for layer in layers if layer.model in models]
 
 
 def sparsity_map(layers: Sequence[ModelLayer]) -> dict[str, Any]:

@@ -6,32 +6,36 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from strsweep.registry.report.contents import SweepContents
 
 NUMBERS_JSON = "report.json"
+_LONG = {"epochs", "layers"}
 
 
 def number_files(contents: SweepContents) -> dict[str, bytes]:
     """Return ``report.json`` and a CSV each of runs, epochs, layers and receipts."""
     return {
         NUMBERS_JSON: as_json(as_values(contents)),
-        "runs.csv": as_csv([asdict(run) for run in contents.runs]),
+        "runs.csv": as_csv([vars(run) for run in contents.runs]),
         "epochs.csv": as_csv(contents.epochs),
-        "layers.csv": as_csv([asdict(layer) for layer in contents.layers]),
-        "receipts.csv": as_csv([asdict(model) for model in contents.models]),
+        "layers.csv": as_csv([vars(layer) for layer in contents.layers]),
+        "receipts.csv": as_csv([vars(model) for model in contents.models]),
     }
 
 
 def as_values(contents: SweepContents) -> dict[str, Any]:
     """Return everything but epochs and layers, which are long and in their CSV files."""
-    values = asdict(contents)
-    del values["epochs"], values["layers"]
     cost = contents.cost
-    values["cost"] |= {"one_each_hours": cost.one_each_hours, "ratio": cost.ratio}
-    return values
+    totals = {"one_each_hours": cost.one_each_hours, "ratio": cost.ratio}
+    values = {key: value for key, value in vars(contents).items() if key not in _LONG}
+    return values | {
+        "targets": [vars(target) for target in contents.targets],
+        "cost": vars(cost) | totals,
+        "models": [vars(model) for model in contents.models],
+        "runs": [vars(run) for run in contents.runs],
+    }
 
 
 def as_json(values: object) -> bytes:

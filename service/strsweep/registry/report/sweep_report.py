@@ -10,7 +10,12 @@ from strsweep.journal import SweepRecord
 from strsweep.registry.receipt import Receipt
 from strsweep.registry.report.contents import SweepContents, contents_of
 from strsweep.registry.report.fronts import front
-from strsweep.registry.report.layer_charts import macs_map, sparsity_map, threshold_chart
+from strsweep.registry.report.layer_charts import (
+    macs_map,
+    shown_layers,
+    sparsity_map,
+    threshold_chart,
+)
 from strsweep.registry.report.numbers import number_files
 from strsweep.registry.report.page import render
 from strsweep.registry.report.runs import Link
@@ -55,10 +60,10 @@ def _figures(contents: SweepContents) -> dict[str, Any]:
             "forecasts": forecast_and_outcome(contents),
             "settings": settings_and_outcome(contents),
         }
-    if contents.layers:
+    if layers := shown_layers(contents.layers):
         figures |= {
-            "layer-sparsity": sparsity_map(contents.layers),
-            "layer-macs": macs_map(contents.layers),
-            "thresholds": threshold_chart(contents.layers),
+            "layer-sparsity": sparsity_map(layers),
+            "layer-macs": macs_map(layers),
+            "thresholds": threshold_chart(layers),
         }
     return {name: figure for name, figure in figures.items() if figure is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -15,17 +16,21 @@ from strsweep.registry.report.style import (
     accuracy_axis,
     chart_layout,
     color,
-    settings_text,
+    markers,
+    run_hover,
 )
 
+_Value = Callable[[dict[str, float | str]], float]
 _Epochs = list[dict[str, float | str]]
 _ENDS = {"stopped": "x", "failed": "cross", "finished": "circle", "under way": "circle-open"}
+_POINTS = 30_000
+"""What one chart may draw; of longer sweeps only every second epoch is drawn, or every third."""
 
 
 def sparsity_over_epochs(contents: SweepContents) -> dict[str, Any]:
     """Return one line per run, coloured by what it aims at; stopped runs end in a cross."""
     targets = [left_of(t.pruned) for t in contents.targets if t.quantity == "sparsity"]
-    traces = _traces(contents, lambda epoch: left_of(float(epoch["sparsity"])))
+    traces = _traces(contents, lambda epoch: left_of(float(epoch["sparsity"])), "%{y:.2%} left")
     drawn = [value for trace in traces for value in trace["y"]]
     axis = share_axis(drawn, targets, UP).layout("sparsity", is_pruned_shown=True)
     return {
@@ -41,17 +46,18 @@ def sparsity_over_epochs(contents: SweepContents) -> dict[str, Any]:
 def accuracy_over_epochs(contents: SweepContents) -> dict[str, Any]:
     """Return the validation accuracy in the same way."""
     return {
-        "data": _traces(contents, lambda epoch: float(epoch["accuracy"]) * 100),
+        "data": _traces(contents, lambda epoch: float(epoch["accuracy"]) * 100, "%{y:.2f} %"),
         "layout": chart_layout(
             xaxis={"title": {"text": "epoch"}, "rangemode": "tozero"}, yaxis=accuracy_axis()
         ),
     }
 
 
-def _traces(contents: SweepContents, value: Any) -> list[dict[str, Any]]:
+def _traces(contents: SweepContents, value: _Value, shown: str) -> list[dict[str, Any]]:
     epochs: dict[str, _Epochs] = defaultdict(list)
     for epoch in contents.epochs:
         epochs[str(epoch["run_id"])].append(epoch)
+    step = -(-len(contents.epochs) // _POINTS)
     aims = [target.name for target in contents.targets]
     aims += [run.aim for run in contents.runs if run.aim not in aims]
     colors = {aim: color(index) if aim else GREY for index, aim in enumerate(aims)}
@@ -59,37 +65,55 @@ def _traces(contents: SweepContents, value: Any) -> list[dict[str, Any]]:
     in_legend: dict[str, str] = {}
     for run in sorted(drawn, key=lambda run: run.state != "finished"):  # a solid line, if any
         in_legend.setdefault(run.aim, run.run_id)
-    return [
-        _trace(run, epochs[run.run_id], value, colors[run.aim])
+    lines = [
+        _line(run, _thinned(epochs[run.run_id], step), value, colors[run.aim], shown)
         | {"showlegend": in_legend[run.aim] == run.run_id, "legendrank": aims.index(run.aim)}
         for run in drawn
     ]
+    ends = [(run, epochs[run.run_id][-1]) for run in drawn]
+    return [*lines, _ends(ends, value, colors)]
 
 
-def _trace(run: RunRow, epochs: _Epochs, value: Any, shade: str) -> dict[str, Any]:
-    sizes = [0] * (len(epochs) - 1) + [8]  # only the end is marked
-    about = f"<b>{escape(run.run_id)}</b> · {run.state}<br>{settings_text(run)}"
+def _thinned(epochs: _Epochs, step: int) -> _Epochs:
+    """Return every ``step``-th epoch, and always the last."""
+    return [*epochs[:-1:step], epochs[-1]]
+
+
+def _line(run: RunRow, epochs: _Epochs, value: _Value, shade: str, shown: str) -> dict[str, Any]:
     return {
         "type": "scatter",
-        "mode": "lines+markers",
+        "mode": "lines",
         "name": f"aims at {escape(run.aim)}" if run.aim else "without an aim",
         "legendgroup": run.aim,
         "x": [epoch["epoch"] for epoch in epochs],
-        "y": [value(epoch) for epoch in epochs],
-        "hovertemplate": about + "<br>epoch %{x}: sparsity %{customdata[0]:.2f} %"
-        ", accuracy %{customdata[1]:.2f} %<extra></extra>",
-        "customdata": [
-            [float(epoch["sparsity"]) * 100, float(epoch["accuracy"]) * 100] for epoch in epochs
-        ],
+        "y": [_short(value(epoch)) for epoch in epochs],
+        "hovertemplate": f"<b>{escape(run.run_id)}</b>, epoch %{{x}}: {shown}<extra></extra>",
         "line": {
             "color": shade,
             "width": 1.5,
             "dash": "solid" if run.state == "finished" else "dot",
         },
-        "marker": {
-            "size": sizes,
-            "symbol": _ENDS[run.state],
-            "color": shade,
-            "line": {"width": 0},
-        },
     }
+
+
+def _ends(
+    ends: Sequence[tuple[RunRow, dict[str, float | str]]],
+    value: _Value,
+    colors: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the marks at the ends of the lines: they tell what the runs are."""
+    points = [
+        (float(epoch["epoch"]), _short(value(epoch)), run_hover(run), run.link)
+        for run, epoch in ends
+    ]
+    return markers(
+        "at the end",
+        points,
+        size=8,
+        symbol=[_ENDS[run.state] for run, _ in ends],
+        color=[colors[run.aim] for run, _ in ends],
+    ) | {"showlegend": False}
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
