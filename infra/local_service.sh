@@ -188,8 +188,8 @@ stop_mlflow() {
     running mlflow || { rm -f "$home/mlflow.pid"; return 0; }
     local pid
     pid=$(cat "$home/mlflow.pid")
-    kill -TERM -- "-$pid" # the group it leads
-    for _ in $(seq 40); do
+    kill -TERM -- "-$pid" # the group it leads; its workers wait for connections that stay open
+    for _ in $(seq 8); do
         kill -0 "$pid" 2>/dev/null || break
         sleep 0.25
     done

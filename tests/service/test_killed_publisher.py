@@ -1,0 +1,94 @@
+"""A publisher that is killed between any two of its steps leaves nothing doubled or missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow_service import Service, shown
+from recorded_sweep import EPOCHS, RecordedSweep
+
+from strsweep import registry
+from strsweep.journal import ModelPublished
+
+DRIVER = Path(__file__).parent / "killed_publisher.py"
+BOUNDARIES = [
+    "MlflowClient.create_experiment",
+    "MlflowClient.create_run:1",  # the sweep's
+    "MlflowClient.log_batch:1",
+    "MlflowClient.log_inputs",
+    "MlflowClient.log_dict",
+    "MlflowClient.create_run:1",  # that of the trained run
+    "MlflowClient.log_batch:2",  # its epochs
+    "MlflowClient.log_text",
+    "MlflowClient.set_terminated:1",
+    "MlflowClient.log_batch:2",  # totals
+    "SweepStorage.write:1",  # weights
+    "SweepStorage.write:5",  # all files but the receipt
+    "SweepStorage.write:6",
+    "MlflowClient.create_registered_model",
+    "MlflowClient.create_logged_model",
+    "MlflowClient.log_model_artifacts",
+    "MlflowClient.finalize_logged_model",
+    "MlflowClient.log_outputs",
+    "MlflowClient.create_model_version",
+    "MlflowClient.set_registered_model_alias",
+    "Journal.append",
+    "MlflowClient.log_artifacts",
+    "MlflowClient.set_terminated:1",  # the sweep's
+]
+"""In the order of the steps: each process finds what those before it did, and comes one further."""
+
+
+@pytest.mark.timeout(300)
+def test_killed_at_every_boundary(
+    service: Service, recorded: Callable[..., RecordedSweep], tmp_path: Path
+) -> None:
+    undisturbed = recorded("undisturbed")
+    assert registry.publish_journal(undisturbed.experiment).is_complete
+    killed = recorded("killed")
+    done = subprocess.run(
+        [sys.executable, str(DRIVER), str(tmp_path), service.uri, "killed", *BOUNDARIES],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(service),
+    )
+    codes = [
+        line for line in done.stdout.splitlines() if line.split(" ")[0] in (*BOUNDARIES, "None")
+    ]
+    assert codes == [*(f"{boundary} -9" for boundary in BOUNDARIES), "None 0"], done.stderr
+    result = shown(service, killed.experiment)
+    assert result == shown(service, undisturbed.experiment)
+    assert result.statuses == {"": ["FINISHED"], "run-001": ["FINISHED"]}
+    assert result.steps["run-001"]["sparsity"] == list(range(1, EPOCHS + 1))
+    assert len(result.versions) == len(result.logged_models) == result.outputs["run-001"] == 1
+    assert result.aliases == {"sparsity-50": "1"}
+    published = [e for e in killed.journal.read() if isinstance(e, ModelPublished)]
+    assert [event.version for event in published] == ["1"]
+
+
+@pytest.mark.timeout(300)
+def test_two_publishers_at_once(
+    service: Service, recorded: Callable[..., RecordedSweep], tmp_path: Path
+) -> None:
+    sweep = recorded("at-once")
+    command = [sys.executable, str(DRIVER), str(tmp_path), service.uri, "at-once"]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(service))
+        for _ in range(2)
+    ]
+    said = [process.communicate()[0] for process in both]
+    assert all(text.endswith("None 0\n") for text in said), said
+    result = shown(service, sweep.experiment)
+    assert result.statuses == {"": ["FINISHED"], "run-001": ["FINISHED"]}
+    assert result.steps["run-001"]["sparsity"] == list(range(1, EPOCHS + 1))
+    assert len(result.versions) == len(result.logged_models) == result.outputs["run-001"] == 1
+    assert list(result.aliases) == ["sparsity-50"]
+
+
+def environment(service: Service) -> dict[str, str]:
+    return {**service.environment, "PATH": "/usr/bin:/bin", "PYTHONPATH": str(DRIVER.parent)}
