@@ -11,6 +11,7 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
+from ray.autoscaler._private.aws import utils as aws_utils
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 
 Statement = dict[str, Any]
@@ -139,6 +140,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
         return client
 
     monkeypatch.setattr(boto3.session.Session, "client", recording)
+    for clients in (aws_utils.resource_cache, aws_utils.client_cache):
+        clients.cache_clear()  # Ray keeps those of earlier tests, which nobody listens to
     with mock_aws():
         yield actions
 
