@@ -5,7 +5,8 @@ CONFIG ?= jobs/configs/digits.yaml
 export STRSWEEP_RESULTS ?= $(CURDIR)/results
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help install quickstart test check bench bench-step bench-methods bench-search format ui clean
+.PHONY: help install quickstart service test check bench bench-step bench-methods bench-search \
+    bench-setups bench-scale format ui clean
 DEVICE ?= cpu
 SEEDS ?= 9
 PEER_SEEDS ?= 3
@@ -26,7 +27,11 @@ quickstart: install ## sweep digits to 80, 90, 95 and 98 % sparsity on a Ray of 
 	    --runtime-env-json '{"env_vars": {"STRSWEEP_RESULTS": "$(STRSWEEP_RESULTS)"}}' \
 	    -- python jobs/sweep.py --config $(CONFIG)
 
+service: install ## MLflow with passwords, on PostgreSQL and an S3 server; infra/local_service.sh stop ends it
+	infra/local_service.sh start
+
 test: install ## run all tests and measure coverage, Ray workers included
+	tests/system_packages.sh
 	tests/run.sh
 
 check: install ## formatting, lint, spelling and types, as CI does
@@ -35,7 +40,7 @@ check: install ## formatting, lint, spelling and types, as CI does
 	codespell
 	pyright
 
-bench: bench-step bench-methods bench-search ## everything that is measured
+bench: bench-step bench-methods bench-search bench-setups bench-scale ## everything that is measured
 
 bench-step: install ## cost of an STR step beside a dense one; DEVICE=cuda on a GPU
 	python jobs/bench_step.py --device $(DEVICE)
@@ -46,6 +51,12 @@ bench-methods: install ## STR, GMP and DNW at equal sparsity, five seeds each
 bench-search: install ## what it costs to hit five sparsities, beside other searches; an hour, SEEDS=1 is quick
 	python jobs/bench_search.py --seeds $(SEEDS) --peer-seeds $(PEER_SEEDS)
 
+bench-setups: install ## sweeps with auto settings that nothing was tuned for, and one more target
+	python jobs/bench_setups.py
+
+bench-scale: install ## a thousand runs that take no time, through Ray Tune, journal and MLflow
+	infra/local_ray.sh run python jobs/bench_scale.py
+
 format: install ## mend what can be mended
 	ruff format .
 	ruff check --fix .
@@ -55,4 +66,5 @@ ui: install ## MLflow on 127.0.0.1:5000 with everything under results/
 
 clean: ## remove what make wrote: .venv/, results/ and caches
 	infra/local_ray.sh stop
+	infra/local_service.sh stop
 	rm -rf .venv results .coverage* .pytest_cache .ruff_cache .hypothesis
