@@ -9,7 +9,7 @@ import torch
 
 from strsweep.bench.searched import Searched, search_each
 from strsweep.config import Experiment, RunSettings
-from strsweep.sparsity import Budget
+from strsweep.sparsity import Budget, SparsityReport
 from strsweep.training.run import TrainingRun
 
 _MAGNITUDE = ("gmp", "dnw")
@@ -65,7 +65,7 @@ def compare_methods(experiment: Experiment, case: Case) -> list[Outcome]:
         case: What to compare.
 
     Raises:
-        EveryRunFailedError: STR reaches a target not even nearly.
+        EveryRunFailedError: STR misses a target.
     """
     torch.set_num_threads(1)
     experiment = changed(experiment, "training", epochs=case.epochs, seed=case.seed)
@@ -103,12 +103,19 @@ def _told(experiment: Experiment, case: Case, target: float) -> Iterator[tuple[s
 
 
 def _of_search(searched: Searched, case: Case) -> Outcome:
-    return _outcome(searched.run, case, searched.target, "STR", searched.epochs_spent)
+    return _reported(
+        searched.report,
+        searched.accuracy,
+        case,
+        target=searched.target,
+        method="STR",
+        epochs_spent=searched.epochs_spent,
+    )
 
 
 def _obeying_learned(experiment: Experiment, case: Case, searched: Searched) -> Iterator[Outcome]:
     """Yield GMP and DNW with the budget that STR learned."""
-    budget = Budget.of_report(searched.run.report()).densities
+    budget = Budget.of_report(searched.report).densities
     for mode in _MAGNITUDE:
         run = train(
             changed(experiment, "sparsity", mode=mode, budget=budget),
@@ -121,7 +128,25 @@ def _obeying_learned(experiment: Experiment, case: Case, searched: Searched) -> 
 def _outcome(
     run: TrainingRun, case: Case, target: float, method: str, epochs_spent: float
 ) -> Outcome:
-    report = run.report()
+    return _reported(
+        run.report(),
+        run.history[-1].accuracy,
+        case,
+        target=target,
+        method=method,
+        epochs_spent=epochs_spent,
+    )
+
+
+def _reported(
+    report: SparsityReport,
+    accuracy: float,
+    case: Case,
+    *,
+    target: float,
+    method: str,
+    epochs_spent: float,
+) -> Outcome:
     assert report.macs is not None
     assert report.dense_macs is not None
     return Outcome(
@@ -130,7 +155,7 @@ def _outcome(
         seed=case.seed,
         method=method,
         sparsity=report.sparsity,
-        accuracy=run.history[-1].accuracy,
+        accuracy=accuracy,
         macs=report.macs,
         dense_macs=report.dense_macs,
         epochs_spent=epochs_spent,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 
 from strsweep.bench.search_problems import TARGETS, TOLERANCE
 from strsweep.bench.search_runs import Landed, RecordedRun
 from strsweep.config import Experiment, RunSettings, Target
 from strsweep.training.landing import land_run
-from strsweep.training.run import TrainingRun
+from strsweep.training.run import EpochMetrics, TrainingRun
 
 _CPU = torch.device("cpu")
 
@@ -24,14 +27,20 @@ def train_and_land(experiment: Experiment, settings: RunSettings) -> RecordedRun
         steered = experiment.sparsity.model_copy(update={"mode": "steered"})
         experiment = experiment.model_copy(update={"sparsity": steered})
     run = TrainingRun(experiment, settings, device=_CPU)
-    epochs = list(run.epochs())
+    whole = recorded(settings, list(run.epochs()))
+    if settings.sparsity is not None:
+        return whole
+    return replace(whole, landed=_landed(experiment, settings, run))
+
+
+def recorded(settings: RunSettings, epochs: Sequence[EpochMetrics]) -> RecordedRun:
+    """Return a run that was trained to its end, as a value."""
     return RecordedRun(
         weight_decay=settings.weight_decay,
         told=settings.sparsity,
         sparsity=tuple(epoch.sparsity for epoch in epochs),
         macs=tuple(epoch.macs for epoch in epochs),
         accuracy=tuple(epoch.accuracy for epoch in epochs),
-        landed=() if settings.sparsity is not None else _landed(experiment, settings, run),
     )
 
 

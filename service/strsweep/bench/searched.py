@@ -1,30 +1,64 @@
-"""STR to given sparsities, in one process: searched along the weight decay, one run at a time."""
+"""STR to given sparsities, in one process: searched as a sweep searches, and landed."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-from strsweep.config import Experiment, RunSettings
+import torch
+
+from strsweep.bench.search_ours import OneByOne
+from strsweep.bench.search_runs import RecordedRun, Runs
+from strsweep.bench.search_training import recorded
+from strsweep.config import Experiment, RunSettings, Target
+from strsweep.data import load_images
 from strsweep.errors import EveryRunFailedError
+from strsweep.sparsity import SparsityReport
+from strsweep.training.landing import land_run
+from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
 
-_HIT, _NEAR = 0.1, 0.5
-"""Of the wanted density: what counts as reached, and beyond what a run is no result."""
-_INSIDE = 0.1
-"""Share of a gap that a run keeps away from its ends."""
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Searched:
-    """The run that a search delivers for one target."""
+    """What a search delivers for one target."""
 
     target: float
-    run: TrainingRun
+    accuracy: float
+    """Landed; so is the report."""
+    report: SparsityReport
     epochs_spent: float
     """Of the whole search, shared equally by its targets."""
+
+
+class KeptRuns(Runs):
+    """Trains runs to their end, and keeps them: landing needs their state.
+
+    Args:
+        experiment: Of all runs.
+        train: Trains one.
+    """
+
+    def __init__(
+        self, experiment: Experiment, train: Callable[[Experiment, RunSettings], TrainingRun]
+    ) -> None:
+        super().__init__()
+        self._experiment, self._train = experiment, train
+        self._kept: dict[float, tuple[RunSettings, TrainingRun]] = {}
+
+    def _find(self, settings: RunSettings) -> RecordedRun:
+        run = self._train(self._experiment, settings)
+        self._kept[settings.weight_decay] = settings, run
+        return recorded(settings, run.history)
+
+    def landed(self, run: RecordedRun, target: float) -> tuple[float, SparsityReport]:
+        """Return accuracy and layers of ``run`` after landing."""
+        settings, kept = self._kept[run.weight_decay]
+        wanted = Target(sparsity=target)
+        end = land_run(self._experiment, settings, kept.state(), wanted, _CPU)
+        return end.after.accuracy, end.report
 
 
 def search_each(
@@ -32,57 +66,32 @@ def search_each(
     targets: Sequence[float],
     train: Callable[[Experiment, RunSettings], TrainingRun],
 ) -> Iterator[Searched]:
-    """Search all ``targets`` together, and yield for each the run that is nearest.
+    """Search all ``targets`` together, and yield for each the run that is delivered, landed.
 
     Args:
-        experiment: An STR sweep with a range of weight decays and one threshold init.
+        experiment: An STR sweep; its own targets do not count.
         targets: Sparsities.
         train: Trains one network.
 
     Raises:
-        EveryRunFailedError: No run is near a target.
+        EveryRunFailedError: A target was not hit.
     """
-    search, found = experiment.search, dict[float, TrainingRun]()
-    assert isinstance(search.weight_decay, tuple)
-    assert isinstance(search.threshold_init, int | float)
-    positions: list[float] = [math.log(decay) for decay in search.weight_decay]
-    while positions and len(found) < search.max_runs:
-        position = positions.pop(0)
-        settings = RunSettings(
-            threshold_init=search.threshold_init, weight_decay=math.exp(position)
-        )
-        found[position] = train(experiment, settings)
-        positions = positions or _next(found, targets)
-    epochs_spent = len(found) * experiment.training.epochs / len(targets)
-    for target in targets:
-        run = min(found.values(), key=lambda run: _miss(run, target))
-        if _miss(run, target) > _NEAR:
-            nearest = run.history[-1].sparsity
+    wanted = tuple(Target(sparsity=target) for target in targets)
+    search = experiment.search.model_copy(update={"targets": wanted})
+    experiment = experiment.model_copy(update={"search": search})
+    runs = KeptRuns(experiment, train)
+    sweep = OneByOne(experiment, measure_problem(experiment, load_images(experiment.data)), runs)
+    sweep.search()
+    for delivery in sweep.deliveries():
+        if not delivery.is_hit:
             raise EveryRunFailedError(
-                f"STR does not reach {target}: its nearest run has {nearest:.2%}"
+                f"STR does not reach {delivery.target}: its nearest run has "
+                f"{delivery.run.final:.2%}"
             )
-        yield Searched(target=target, run=run, epochs_spent=epochs_spent)
-
-
-def _next(found: dict[float, TrainingRun], targets: Sequence[float]) -> list[float]:
-    """Return where to aim at the first target that is not reached; nothing if all are."""
-    for target in targets:
-        if all(_miss(run, target) > _HIT for run in found.values()):
-            for (low, less), (high, more) in pairwise(sorted(found.items(), key=lambda i: i[0])):
-                if less.history[-1].sparsity < target < more.history[-1].sparsity:
-                    share = (_logit(target) - _reached(less)) / (_reached(more) - _reached(less))
-                    return [low + min(max(share, _INSIDE), 1 - _INSIDE) * (high - low)]
-    return []
-
-
-def _miss(run: TrainingRun, target: float) -> float:
-    return abs(run.history[-1].sparsity - target) / (1 - target)
-
-
-def _reached(run: TrainingRun) -> float:
-    return _logit(run.history[-1].sparsity)
-
-
-def _logit(sparsity: float) -> float:
-    inside = min(max(sparsity, 1e-4), 1 - 1e-4)
-    return math.log(inside / (1 - inside))
+        accuracy, report = runs.landed(delivery.run, delivery.target)
+        yield Searched(
+            target=delivery.target,
+            accuracy=accuracy,
+            report=report,
+            epochs_spent=sweep.epochs / len(targets),
+        )

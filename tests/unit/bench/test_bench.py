@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 
-from strsweep.bench.methods import Case, Outcome, compare_methods
+from strsweep.bench.methods import Case, Outcome, compare_methods, train
 from strsweep.bench.searched import search_each
 from strsweep.bench.step import AuthorsFormula, Setting, measure_steps, table
 from strsweep.bench.summary import markdown, summarize, winners
-from strsweep.config import Experiment, RunSettings, load_experiment
+from strsweep.config import Experiment, load_experiment
 from strsweep.errors import EveryRunFailedError
 from strsweep.sparsity import SoftThreshold
-from strsweep.training.run import TrainingRun
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 
@@ -64,7 +61,7 @@ def case(*targets: float, epochs: int, learned_budgets: bool = False) -> Case:
 
 
 def test_every_method_is_trained_to_the_target() -> None:
-    searched = experiment("search.weight_decay=[3e-2, 1e-1]")
+    searched = experiment("search.weight_decay=[3e-2, 0.4]", "search.tolerance=0.1")
     found = compare_methods(searched, case(0.6, epochs=3, learned_budgets=True))
     by_name = {outcome.method: outcome for outcome in found}
     assert [*by_name] == [
@@ -81,40 +78,35 @@ def test_every_method_is_trained_to_the_target() -> None:
     ]
     assert len(found) == len(by_name)
     for name, outcome in by_name.items():
-        exactly = 0.2 if "STR" in name else 1e-4
+        exactly = 0.1 if name in {"GMP, STR", "DNW, STR"} else 1e-4
         assert outcome.sparsity == pytest.approx(0.6, abs=exactly)
         assert (outcome.target, outcome.epochs, outcome.seed) == (0.6, 3, 0)
         if "STR" not in name:
             assert outcome.epochs_spent == 3
     spent = by_name["STR"].epochs_spent
-    assert spent in {3 * runs for runs in range(2, 13)}
+    assert 3 <= spent <= 12 * 3
     for name in ("GMP, STR", "DNW, STR"):
-        assert by_name[name].macs == by_name["STR"].macs
+        assert by_name[name].macs == pytest.approx(by_name["STR"].macs, rel=1e-3)
         assert by_name[name].epochs_spent == spent + 3
 
 
-def pretended(_: Experiment, settings: RunSettings) -> TrainingRun:
-    """Return a run whose sparsity rises with the weight decay: 0.5 at 1e-2."""
-    sparsity = 1 / (1 + (1e-2 / settings.weight_decay) ** 2)
-    run: Any = SimpleNamespace(history=[SimpleNamespace(sparsity=sparsity)])
-    return run
-
-
-def test_str_is_searched_for_all_targets_together() -> None:
-    wide = experiment("search.weight_decay=[1e-3, 1]", "training.epochs=10")
-    found = [*search_each(wide, [0.5, 0.9, 0.99], pretended)]
-    assert [searched.target for searched in found] == [0.5, 0.9, 0.99]
+def test_str_is_searched_for_all_targets_together_and_landed() -> None:
+    wide = experiment(
+        "training.epochs=5", "search.weight_decay=[1e-2, 0.3]", "search.tolerance=0.1"
+    )
+    found = [*search_each(wide, [0.5, 0.8], train)]
+    assert [searched.target for searched in found] == [0.5, 0.8]
     for searched in found:
-        reached = searched.run.history[-1].sparsity
-        assert abs(reached - searched.target) <= 0.1 * (1 - searched.target)
-    # Two ends, then one for each target: here the sparsity rises as the search supposes.
-    assert {searched.epochs_spent for searched in found} == {5 * 10 / 3}
+        assert searched.report.sparsity == pytest.approx(searched.target, abs=2e-5)
+        assert searched.accuracy > 0.3
+    (spent,) = {searched.epochs_spent for searched in found}
+    assert 2.5 <= spent <= 12 * 5 / 2
 
 
-def test_a_target_that_str_misses_by_far_is_told() -> None:
-    narrow = experiment("search.weight_decay=[1e-3, 2e-2]")
-    with pytest.raises(EveryRunFailedError, match=r"not reach 0\.99: its nearest run has 80\.00%"):
-        next(search_each(narrow, [0.99], pretended))
+def test_a_target_that_str_misses_is_told() -> None:
+    narrow = experiment("training.epochs=2", "search.weight_decay=[1e-3, 2e-3]")
+    with pytest.raises(EveryRunFailedError, match=r"not reach 0\.99: its nearest run has 0\.\d\d%"):
+        next(search_each(narrow, [0.99], train))
 
 
 def outcomes(method: str, *values: tuple[float, int]) -> list[Outcome]:
