@@ -25,6 +25,7 @@ from strsweep.journal import (
 )
 from strsweep.storage import SweepStorage
 from strsweep.sweep.early_stop import EarlyStop
+from strsweep.sweep.outcome import outcomes_of
 from strsweep.sweep.searcher import TargetSearcher
 
 GMP = ("sparsity.mode=gmp", "sparsity.budget=uniform", "search.weight_decay=1e-4")
@@ -304,6 +305,8 @@ def test_epochs_are_counted_over_all_jobs(tmp_path: Path) -> None:
     sweep.finish(again, "b", proposed(again.suggest("b"))["run_id"], 0.7)
     assert again.suggest("c") == Searcher.FINISHED
     assert again.stopped == "search.max_epochs (75) leaves no room for another run"
+    (missed,) = outcomes_of(sweep.record, sweep.experiment())
+    assert missed.advice.startswith("raise search.max_epochs above 75 and run the same command")
 
 
 def test_adopted_runs_cost_nothing(tmp_path: Path) -> None:
