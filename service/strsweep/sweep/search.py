@@ -33,6 +33,9 @@ _WORTH_RESUMING = 0.3
 _HOPELESS, _ENOUGH_TRIES = 0.1, 8
 """A target is given up if after so many runs aimed at it another one is still unlikely to hit."""
 
+_OUT_OF_REACH = "the targets left are out of reach of the ranges"
+_TOO_SCATTERED = "the targets left cannot be hit within search.tolerance: runs scatter more"
+
 
 def decide(
     goal: Goal,
@@ -73,9 +76,7 @@ def decide(
         return Wait()
     if free:
         return Finish(str(reason))
-    if hopeful != reachable:
-        return Finish("the targets left cannot be hit within search.tolerance: runs scatter more")
-    return Finish("the targets left are out of reach of the ranges")
+    return Finish(_OUT_OF_REACH if hopeful == reachable else _TOO_SCATTERED)
 
 
 def out_of_reach(goal: Goal, target: Target, finished: Sequence[FinishedRun]) -> bool:
