@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow_service import Service, shown
@@ -15,7 +17,7 @@ from strsweep.errors import SettingError
 from strsweep.registry import Tracking, publish_journal
 from strsweep.registry.receipt import read_receipt
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(240, func_only=True)
 Recorded = Callable[..., RecordedSweep]
 
 
@@ -86,18 +88,17 @@ def test_postgres_restarts_while_a_model_is_published(
     from strsweep.registry import publish as module
 
     sweep, make = recorded("published-meanwhile"), module.make_version
-    calls: list[str] = []
+    back = threading.Thread(target=lambda: (time.sleep(2), service.start()))
 
-    def make_without_database(*arguments: object, **named: object) -> object:
-        calls.append("make")
-        if len(calls) > 1:
-            service.start()
-            return make(*arguments, **named)  # type: ignore[arg-type]
-        service.stop("postgres")
-        return make(*arguments, **named)  # type: ignore[arg-type]
+    def make_without_database(*arguments: Any, **named: Any) -> Any:
+        if not back.ident:
+            service.stop("postgres")
+            back.start()
+        return make(*arguments, **named)
 
     monkeypatch.setattr(module, "make_version", make_without_database)
     assert publish_journal(sweep.experiment).is_complete
+    back.join()
     assert_whole(service, sweep)
 
 

@@ -43,7 +43,7 @@ BOUNDARIES = [
 """In the order of the steps: each process finds what those before it did, and comes one further."""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300, func_only=True)
 def test_killed_at_every_boundary(
     service: Service, recorded: Callable[..., RecordedSweep], tmp_path: Path
 ) -> None:
@@ -71,7 +71,7 @@ def test_killed_at_every_boundary(
     assert [event.version for event in published] == ["1"]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300, func_only=True)
 def test_two_publishers_at_once(
     service: Service, recorded: Callable[..., RecordedSweep], tmp_path: Path
 ) -> None:
