@@ -13,7 +13,7 @@ from strsweep.sweep.state import FinishedRun
 
 RUNS = [
     FinishedRun(run_id=f"run-{number:03d}", position=0.5, sparsity=sparsity, accuracy=0.98)
-    for number, sparsity in enumerate((0.0, 0.52, 0.9531, 1.0), start=1)
+    for number, sparsity in enumerate((0.0, 0.52, 0.9531, 0.99), start=1)
 ]
 TARGETS = [Target(sparsity=0.9), Target(sparsity=0.95), Target(macs=0.05)]
 
@@ -34,6 +34,11 @@ def test_every_run_is_inside(axes: Any) -> None:
     [places] = [mark.get_offsets()[:, 0] for mark in axes.collections]
     assert len(places) == len(RUNS)
     assert all(least < place < most for place in places)
+
+
+def test_a_network_without_weights_is_drawn() -> None:
+    nothing_left = FinishedRun(run_id="run-009", position=1.0, sparsity=1.0, accuracy=0.1)
+    assert front_png([nothing_left], [], TARGETS).startswith(b"\x89PNG")
 
 
 def test_targets_have_lines_and_labels(axes: Any) -> None:

@@ -86,15 +86,19 @@ def contents_of(
         tolerance=experiment.search.tolerance,
         weights=record.problem.weights,
         dense_macs=dense_macs,
-        targets=tuple(
-            AskedFor(name=str(t), quantity=t.quantity, pruned=t.pruned(dense_macs))
-            for t in experiment.search.targets
-        ),
+        targets=_targets(experiment, dense_macs),
         cost=cost_of(runs, models, epochs_per_run=experiment.training.epochs),
         models=models,
         runs=runs,
         layers=model_layers(record, receipts),
         epochs=_epochs(record),
+    )
+
+
+def _targets(experiment: Experiment, dense_macs: int) -> tuple[AskedFor, ...]:
+    return tuple(
+        AskedFor(name=str(target), quantity=target.quantity, pruned=target.pruned(dense_macs))
+        for target in experiment.search.targets
     )
 
 

@@ -1,4 +1,4 @@
-"""What the sweep cost, beside one training run per target by somebody who knew the settings."""
+"""What the sweep cost, beside one run per delivered model by somebody who knew the settings."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Cost:
     targets: int
     delivered: int
     one_each_epochs: int
-    """Of one full run for every target."""
+    """Of one full run for every target that was delivered."""
 
     @property
     def one_each_hours(self) -> float:
-        """Hours of one full run for every target."""
+        """Hours of one full run for every target that was delivered."""
         return self.one_each_epochs * self.hours_per_epoch
 
     @property
     def ratio(self) -> float | None:
-        """Epochs of the sweep per epoch of one run for every target; None without targets."""
+        """Epochs of the sweep per epoch of one run for every delivered target; None without any."""
         return self.epochs / self.one_each_epochs if self.one_each_epochs else None
 
 
@@ -40,6 +40,7 @@ def cost_of(runs: Sequence[RunRow], models: Sequence[ModelRow], *, epochs_per_ru
     """Return the cost of a sweep of ``runs``, which gave ``models``."""
     own = [run for run in runs if not run.adopted_from]
     epochs, hours = sum(run.epochs_paid for run in own), sum(run.hours_paid for run in own)
+    delivered = sum(model.state != "missed" for model in models)
     return Cost(
         runs=len(own),
         adopted=len(runs) - len(own),
@@ -47,6 +48,6 @@ def cost_of(runs: Sequence[RunRow], models: Sequence[ModelRow], *, epochs_per_ru
         hours=hours,
         hours_per_epoch=hours / epochs if epochs else 0.0,
         targets=len(models),
-        delivered=sum(model.state != "missed" for model in models),
-        one_each_epochs=len(models) * epochs_per_run,
+        delivered=delivered,
+        one_each_epochs=delivered * epochs_per_run,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from strsweep.registry.report.layers import ModelLayer
 from strsweep.registry.report.share_axis import LEAST
-from strsweep.registry.report.style import chart_layout, color
+from strsweep.registry.report.style import chart_layout, color, log_axis
 from strsweep.sweep.status import percent
 
 _AROUND = 110
@@ -78,12 +78,7 @@ def threshold_chart(layers: Sequence[ModelLayer]) -> dict[str, Any] | None:
                 "type": "category",
                 "nticks": _FEW,
             },
-            yaxis={
-                "title": {"text": "threshold"},
-                "type": "log",
-                "dtick": "D2",
-                "tickformat": "~g",
-            },
+            yaxis=log_axis("threshold", [layer.threshold or 1.0 for layer in found]),
         ),
     }
 
@@ -135,20 +130,22 @@ def _map(
             "texttemplate": "%{text}",
             "textfont": {"color": "#ffffff"},
         }
-    return {
-        "data": [trace],
-        "layout": chart_layout(
-            height=max(220, _AROUND + (22 if len(names) <= _FEW else 15) * len(names)),
-            xaxis={"type": "category", "side": "top", "showgrid": False},
-            yaxis={
-                "type": "category",
-                "autorange": "reversed",
-                "dtick": 1,
-                "tickfont": {"size": 12 if len(names) <= _FEW else 10},
-                "showgrid": False,
-            },
-        ),
-    }
+    return {"data": [trace], "layout": _map_layout(names)}
+
+
+def _map_layout(names: Sequence[str]) -> dict[str, Any]:
+    are_few = len(names) <= _FEW
+    return chart_layout(
+        height=max(220, _AROUND + (22 if are_few else 15) * len(names)),
+        xaxis={"type": "category", "side": "top", "showgrid": False},
+        yaxis={
+            "type": "category",
+            "autorange": "reversed",
+            "dtick": 1,
+            "tickfont": {"size": 12 if are_few else 10},
+            "showgrid": False,
+        },
+    )
 
 
 def _hover(layer: ModelLayer) -> str:

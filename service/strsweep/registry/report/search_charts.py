@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from strsweep.registry.report.contents import SweepContents
@@ -15,6 +16,7 @@ from strsweep.registry.report.style import (
     STATE_SYMBOLS,
     chart_layout,
     color,
+    log_axis,
     markers,
     run_hover,
 )
@@ -45,7 +47,7 @@ def forecast_and_outcome(contents: SweepContents) -> dict[str, Any]:
         "data": traces,
         "layout": chart_layout(
             xaxis=_run_axis(contents.runs),
-            yaxis=axis.layout("pruned share of weights or MACs", is_pruned_shown=True),
+            yaxis=axis.layout(_pruned(contents.runs), is_pruned_shown=True),
         ),
     }
 
@@ -66,18 +68,12 @@ def settings_and_outcome(contents: SweepContents) -> dict[str, Any] | None:
     return {
         "data": [trace],
         "layout": chart_layout(
-            xaxis=_setting_axis(setting, values),
+            xaxis=log_axis(setting, values),
             yaxis=axis.layout("sparsity (dotted: targets)", is_pruned_shown=True),
             shapes=[target_line("y", target) for target in targets],
             showlegend=False,
         ),
     }
-
-
-def _setting_axis(setting: str, values: list[float]) -> dict[str, Any]:
-    axis = {"title": {"text": setting}, "type": "log", "tickformat": "~g"}
-    # Over less than a decade plotly's own ticks are better.
-    return axis | ({"dtick": "D2"} if max(values) >= 8 * min(values) else {})
 
 
 def _searched(runs: list[RunRow]) -> tuple[str, list[float]]:
@@ -128,6 +124,11 @@ def _intervals(bars: list[tuple[int, RunRow]]) -> dict[str, Any]:
         "opacity": 0.45,
         "line": {"color": BLUE, "width": 9},
     }
+
+
+def _pruned(runs: Sequence[RunRow]) -> str:
+    quantities = {run.quantity for run in runs}
+    return "sparsity" if quantities == {"sparsity"} else "pruned share of weights or MACs"
 
 
 def _run_axis(runs: tuple[RunRow, ...]) -> dict[str, Any]:

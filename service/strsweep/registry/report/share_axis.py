@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_MARGIN = 0.06
+_MARGIN = 0.08
 """Share of the axis that stays free at both ends."""
 LEAST = 1e-4
 """Shares below are drawn here: a logarithm knows no zero."""

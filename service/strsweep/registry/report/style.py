@@ -41,6 +41,13 @@ def accuracy_axis() -> dict[str, Any]:
     return {"title": {"text": "validation accuracy"}, "ticksuffix": " %", "tickformat": "~f"}
 
 
+def log_axis(title: str, values: Sequence[float]) -> dict[str, Any]:
+    """Return a logarithmic axis with plain numbers at its ticks."""
+    axis = {"title": {"text": title}, "type": "log", "tickformat": "~g"}
+    # Over less than a decade plotly's own ticks are better.
+    return axis | ({"dtick": "D2"} if max(values) >= 8 * min(values) else {})
+
+
 def markers(
     name: str,
     points: Sequence[tuple[float, float, str, str]],
@@ -97,9 +104,9 @@ def clipped(text: str, length: int = 90) -> str:
 
 
 def duration(hours: float) -> str:
-    """Return hours as a person reads them."""
+    """Return hours as a person reads them; number and unit stay on one line."""
     if hours >= 100:
-        return f"{hours:,.0f} h"
+        return f"{hours:,.0f}\u00a0h"
     if hours >= 1:
-        return f"{hours:.1f} h"
-    return f"{hours * 60:.0f} min" if hours * 60 >= 2 else f"{hours * 3600:.0f} s"
+        return f"{hours:.1f}\u00a0h"
+    return f"{hours * 60:.0f}\u00a0min" if hours * 60 >= 2 else f"{hours * 3600:.0f}\u00a0s"

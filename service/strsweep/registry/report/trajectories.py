@@ -13,6 +13,7 @@ from strsweep.registry.report.runs import RunRow
 from strsweep.registry.report.share_axis import UP, left_of, share_axis
 from strsweep.registry.report.style import (
     GREY,
+    STATE_SYMBOLS,
     accuracy_axis,
     chart_layout,
     color,
@@ -22,7 +23,6 @@ from strsweep.registry.report.style import (
 
 _Value = Callable[[dict[str, float | str]], float]
 _Epochs = list[dict[str, float | str]]
-_ENDS = {"stopped": "x", "failed": "cross", "finished": "circle", "under way": "circle-open"}
 _POINTS = 30_000
 """What one chart may draw; of longer sweeps only every second epoch is drawn, or every third."""
 
@@ -87,7 +87,8 @@ def _line(run: RunRow, epochs: _Epochs, value: _Value, shade: str, shown: str) -
         "legendgroup": run.aim,
         "x": [epoch["epoch"] for epoch in epochs],
         "y": [_short(value(epoch)) for epoch in epochs],
-        "hovertemplate": f"<b>{escape(run.run_id)}</b>, epoch %{{x}}: {shown}<extra></extra>",
+        "hovertemplate": f"{run_hover(run)}<br>epoch %{{x}}: {shown}<extra></extra>",
+        "meta": run.link,
         "line": {
             "color": shade,
             "width": 1.5,
@@ -101,18 +102,16 @@ def _ends(
     value: _Value,
     colors: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return the marks at the ends of the lines: they tell what the runs are."""
-    points = [
-        (float(epoch["epoch"]), _short(value(epoch)), run_hover(run), run.link)
-        for run, epoch in ends
-    ]
-    return markers(
+    """Return the marks at the ends of the lines: how a run ended."""
+    points = [(float(epoch["epoch"]), _short(value(epoch)), "", "") for _, epoch in ends]
+    trace = markers(
         "at the end",
         points,
         size=8,
-        symbol=[_ENDS[run.state] for run, _ in ends],
+        symbol=[STATE_SYMBOLS[run.state] for run, _ in ends],
         color=[colors[run.aim] for run, _ in ends],
-    ) | {"showlegend": False}
+    )
+    return trace | {"showlegend": False, "hoverinfo": "skip"}
 
 
 def _short(value: float) -> float:

@@ -134,7 +134,8 @@ def test_no_name_breaks_out(tmp_path: Path) -> None:
     for name, figure in figures_of(page).items():
         go.Figure(figure)
         for trace in figure["data"]:
-            trace.pop("customdata", None)  # addresses, which are opened and never drawn
+            for addresses in ("customdata", "meta"):  # they are opened and never drawn
+                trace.pop(addresses, None)
         assert "<img" not in json.dumps(figure, ensure_ascii=False), name
 
 

@@ -39,10 +39,12 @@
       window.open(address, "_blank", "noopener");
       return;
     }
+    const code = document.createElement("code");
+    code.textContent = address;
     const line = document.getElementById("address");
+    line.replaceChildren("Links do not open in this preview. Copy the address: ", code);
     line.hidden = false;
-    line.textContent = "This preview cannot open links. The address: " + address;
-    getSelection().setBaseAndExtent(line.firstChild, 42, line.firstChild, line.textContent.length);
+    getSelection().selectAllChildren(code);
   }
 
   const config = { displaylogo: false, responsive: true, displayModeBar: false };
@@ -55,7 +57,8 @@
       const layout = { ...figure.layout, template: theme() };
       await Plotly.newPlot(element, figure.data, layout, config);
       element.on("plotly_click", ({ points: [point] }) => {
-        if (typeof point.customdata === "string" && point.customdata) open(point.customdata);
+        const address = point.customdata || point.data.meta; /* of the point, or of its line */
+        if (typeof address === "string" && address) open(address);
       });
     }
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
