@@ -21,7 +21,7 @@ from strsweep.errors import CheckpointError
 from strsweep.export import load_compressed
 from strsweep.journal import Journal, RunFinished, RunProposed, SweepStarted, replay
 from strsweep.registry import Tracking, export_model, publish_sweep
-from strsweep.registry.package import read_receipt
+from strsweep.registry.receipt import read_receipt
 from strsweep.storage import SweepStorage
 from strsweep.sweep.landing import land_one
 from strsweep.training.checkpoint import save_checkpoint
