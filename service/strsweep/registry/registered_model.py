@@ -162,8 +162,9 @@ def move_alias(
     """
     name, alias = experiment.model_name, target.label
     while True:
-        aliases: dict[str, str] = client.get_registered_model(name).aliases
-        holder = aliases.get(alias)
+        # A server gives numbers as text, a database as numbers.
+        aliases: dict[str, int | str] = client.get_registered_model(name).aliases
+        holder = str(aliases.get(alias, ""))
         best = max(
             (
                 version
@@ -172,7 +173,7 @@ def move_alias(
             ),
             key=lambda version: (_accuracy(version), -int(version.version)),
         )
-        if holder is not None and str(best.version) == holder:
+        if str(best.version) == holder:
             return Alias(version=holder, reason=_reason(best, published))
         client.set_registered_model_alias(name, alias, str(best.version))
 
