@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from pathlib import Path
 
@@ -72,6 +73,15 @@ def test_a_journal_has_what_several_processes_wrote(storage: SweepStorage) -> No
         thread.join()
     record = replay(Journal(storage).read())
     assert sorted(record.runs) == [f"run-{number:03d}" for number in range(15)]
+
+
+def test_a_copy_in_another_process_overwrites_no_line(storage: SweepStorage) -> None:
+    storage.append_line("journal/sweep.jsonl", "one")
+    copy: SweepStorage = pickle.loads(pickle.dumps(storage))
+    copy.append_line("journal/sweep.jsonl", "two")
+    storage.append_line("journal/sweep.jsonl", "three")
+    lines = [line for name in storage.sizes("journal") for line in storage.read(name).split()]
+    assert sorted(lines) == [b"one", b"three", b"two"]
 
 
 def test_a_long_log_is_kept_whole(storage: SweepStorage) -> None:

@@ -184,6 +184,8 @@ class WorkersConfig(Section, frozen=True):
     """CPUs per worker."""
     gpus: NonNegative = 0
     """GPUs per worker; 0 trains on CPUs."""
+    wait_minutes: NonNegative = 0
+    """Minutes to wait for nodes that hold a run, where a cluster still starts or grows."""
 
 
 class StorageConfig(Section, frozen=True):

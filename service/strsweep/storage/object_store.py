@@ -40,10 +40,15 @@ class ObjectStore:
     def __init__(self, location: str, config: StorageConfig) -> None:
         self._bucket, self._prefix = bucket_of(location)
         self._location = location.rstrip("/")
+        self._config = config
         self._client = s3_client(config)
         self._outage = Outage(self._location, self._bucket, patience_s=config.patience * 60)
         self._logs: dict[str, tuple[str, bytes]] = {}
         """Log name -> the object that this instance writes, and what is in it."""
+
+    def __reduce__(self) -> tuple[type[ObjectStore], tuple[str, StorageConfig]]:
+        """Make a store anew in another process: clients and log objects cannot be shared."""
+        return ObjectStore, (self._location, self._config)
 
     @property
     def location(self) -> str:

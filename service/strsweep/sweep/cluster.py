@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayActorError
 
 from strsweep.config import Experiment
@@ -37,28 +38,65 @@ def connected() -> Generator[None]:
 
 
 def slots(experiment: Experiment) -> int:
-    """Return how many runs may train at the same time on the nodes that are alive.
+    """Return how many runs may train at the same time.
+
+    Where nodes are still to come (``workers.wait_minutes``), the autoscaler is asked for them, and
+    this waits until the first run fits.
 
     Raises:
         SettingError: Not even one run fits.
     """
-    nodes: list[Resources] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    patience_s = experiment.workers.wait_minutes * 60
+    deadline = time.monotonic() + patience_s
+    while True:
+        nodes: list[Resources] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        missing = _missing(nodes, experiment)
+        if missing is None:
+            return _places(nodes, experiment)
+        if time.monotonic() >= deadline:
+            raise missing
+        if patience_s:
+            _ask_for_nodes(nodes, experiment)
+            patience_s = 0  # is asked and told once
+        time.sleep(1)
+
+
+def _missing(nodes: Sequence[Resources], experiment: Experiment) -> SettingError | None:
     workers = experiment.workers
     places = num_workers_that_fit(nodes, cpus=workers.cpus, gpus=workers.gpus)
+    later = "If nodes are still to come, set workers.wait_minutes."
     if places == 0:
         key, value = _scarce(nodes, experiment)
-        raise SettingError(
-            key, value, f"No node of the cluster has that many; the nodes have {_describe(nodes)}."
-        )
+        has = f"No node of the cluster has that many; the nodes have {_describe(nodes)}."
+        return SettingError(key, value, f"{has} {later}")
     if places < workers.count:
-        raise SettingError(
+        return SettingError(
             "workers.count",
             workers.count,
             f"The cluster holds {places} such workers at once ({_describe(nodes)}): use fewer "
-            "workers, make them smaller, or add nodes.",
+            f"workers, make them smaller, or add nodes. {later}",
         )
-    fitting = places // workers.count
-    return min(fitting, experiment.search.max_concurrent or fitting)
+    return None
+
+
+def _places(nodes: Sequence[Resources], experiment: Experiment) -> int:
+    workers, most = experiment.workers, experiment.search.max_concurrent
+    if workers.wait_minutes and most:
+        return most  # what does not fit yet makes the cluster grow
+    places = num_workers_that_fit(nodes, cpus=workers.cpus, gpus=workers.gpus)
+    return min(places // workers.count, most or places)
+
+
+def _ask_for_nodes(nodes: Sequence[Resources], experiment: Experiment) -> None:
+    workers = experiment.workers
+    print(
+        f"waiting up to {workers.wait_minutes:g} minutes for nodes: {workers.count} workers of "
+        f"{workers.cpus:g} CPUs and {workers.gpus:g} GPUs; the nodes have {_describe(nodes)}",
+        flush=True,
+    )
+    size = {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
+    count = workers.count * (experiment.search.max_concurrent or 1)
+    request_resources(bundles=[size] * count)
 
 
 def num_workers_that_fit(nodes: Sequence[Resources], *, cpus: float, gpus: float) -> int:

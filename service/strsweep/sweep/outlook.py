@@ -19,7 +19,8 @@ _HARDER, _HARDER_SPREAD = np.linspace(-1.8, 1.8, 13), 0.6
 """How wrong the expected hardness may be, as a logarithm; two thirds are within the spread."""
 _LATER, _LATER_SPREAD = np.linspace(-0.3, 0.3, 7), 0.15
 """By how much more drive thresholds may begin to bite."""
-_RIPPLES = ((0.1, 0.0), (0.3, 0.0))
+_RIPPLES = ((0.1, 0.0), (0.3, 0.0), (1.0, 0.0), (2.0, 0.0))
+"""How far a curve may stray from the law; setups that it was not fitted on need the larger ones."""
 _OFF_PATH_SD = 0.3
 """Runs with another threshold init follow the same law to about this, in logit."""
 _GRID = np.linspace(0.0, 1.0, 401)
