@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from strsweep.config import Target
@@ -13,17 +12,6 @@ from strsweep.registry.report.share_axis import LEAST, share_axis
 from strsweep.sweep.state import FinishedRun
 
 _GREY, _BLUE, _ORANGE = "#8a8f98", "#1f6feb", "#d9730d"
-
-
-def draw_front(
-    path: Path,
-    finished: Sequence[FinishedRun],
-    delivered: Sequence[Receipt],
-    targets: Sequence[Target],
-) -> None:
-    """Write ``front_png`` to ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(front_png(finished, delivered, targets))
 
 
 def front_png(

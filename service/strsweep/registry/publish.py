@@ -31,8 +31,8 @@ from strsweep.registry.summary import delivered_note, show_summary, summary_file
 from strsweep.registry.tracking import Tracking
 from strsweep.storage import SweepStorage
 from strsweep.sweep.auto import resolve
-from strsweep.sweep.outcome import TargetOutcome, outcomes
-from strsweep.sweep.record_view import finished_runs, goal_of
+from strsweep.sweep.outcome import TargetOutcome, outcomes_of
+from strsweep.sweep.record_view import finished_runs
 from strsweep.sweep.state import FinishedRun
 
 _Result = TypeVar("_Result")
@@ -56,11 +56,10 @@ def publish_sweep(experiment: Experiment, record: SweepRecord, tracking: Trackin
         StrsweepError: A package cannot be written.
     """
     finished = finished_runs(record, experiment)
-    states = outcomes(goal_of(record, experiment), finished)
     publisher = _Publisher(experiment, record, tracking)
     wanted = [
         (state, publisher.packaged(state.run.run_id, state.target) if state.run else None)
-        for state in states
+        for state in outcomes_of(record, experiment)
     ]
     return publisher.delivered(wanted, finished)
 

@@ -21,8 +21,7 @@ from strsweep.sweep.cluster import claimed, slots
 from strsweep.sweep.early_stop import EarlyStop
 from strsweep.sweep.landing import land_targets
 from strsweep.sweep.nodes import check_data_on_nodes
-from strsweep.sweep.outcome import outcomes
-from strsweep.sweep.record_view import finished_runs, goal_of
+from strsweep.sweep.outcome import outcomes_of
 from strsweep.sweep.searcher import TargetSearcher
 from strsweep.sweep.status import StatusLines
 from strsweep.sweep.trial import trial
@@ -70,8 +69,7 @@ def run_sweep(experiment: Experiment, problem: Problem) -> SweepRecord:
 
 def _land(experiment: Experiment, journal: Journal) -> None:
     record = replay(journal.read())
-    states = outcomes(goal_of(record, experiment), finished_runs(record, experiment))
-    land_targets(experiment, states, record, journal)
+    land_targets(experiment, outcomes_of(record, experiment), record, journal)
 
 
 def run_single(experiment: Experiment, problem: Problem) -> SweepRecord:

@@ -10,8 +10,7 @@ from strsweep.config import Experiment, Quantity, Target
 from strsweep.journal import SweepRecord
 from strsweep.registry.receipt import Receipt
 from strsweep.registry.report.runs import Link, shown
-from strsweep.sweep.outcome import outcomes
-from strsweep.sweep.record_view import finished_runs, goal_of
+from strsweep.sweep.outcome import outcomes_of
 
 ModelState = Literal["landed", "as trained", "missed"]
 
@@ -67,7 +66,7 @@ def model_rows(
 def _advice(experiment: Experiment, record: SweepRecord) -> dict[Target | None, str]:
     if experiment.is_single:
         return {}
-    states = outcomes(goal_of(record, experiment), finished_runs(record, experiment))
+    states = outcomes_of(record, experiment)
     return {state.target: state.advice for state in states}
 
 

@@ -13,8 +13,7 @@ from strsweep.journal import Journal, SweepRecord, replay
 from strsweep.registry.receipt import RECEIPT, Receipt
 from strsweep.registry.report.contents import SweepContents, contents_of
 from strsweep.storage import SweepStorage, is_object_store
-from strsweep.sweep.outcome import outcomes
-from strsweep.sweep.record_view import finished_runs, goal_of
+from strsweep.sweep.outcome import outcomes_of
 
 _OPTION = "--sweep"
 
@@ -52,7 +51,7 @@ def _receipts(experiment: Experiment, record: SweepRecord, storage: SweepStorage
     """Return the receipts of the delivered models, registered or not."""
     folders = [published.folder for published in record.published.values()]
     if not experiment.is_single:
-        states = outcomes(goal_of(record, experiment), finished_runs(record, experiment))
+        states = outcomes_of(record, experiment)
         folders += [f"models/{s.target.label}/{s.run.run_id}" for s in states if s.run is not None]
     found: dict[str, Receipt] = {}
     for folder in dict.fromkeys(folders):
