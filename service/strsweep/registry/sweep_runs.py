@@ -14,6 +14,7 @@ EPOCH = "epoch"
 """Metric that tells how far the history of a run goes: epochs are sent in order."""
 _PAGE = 500
 _ACTIVE = "active"
+_PARENT = "mlflow.parentRunId"
 
 
 @dataclass(kw_only=True)
@@ -98,7 +99,18 @@ class SweepRuns:
         groups: dict[str, list[Run]] = defaultdict(list)
         for run in self._search():
             groups[run.data.tags[RUN_TAG]].append(run)
-        return {run_id: self._kept(runs) for run_id, runs in groups.items()}
+        kept = {run_id: self._kept(runs) for run_id, runs in groups.items()}
+        self._nest(kept)
+        return kept
+
+    def _nest(self, runs: dict[str, Run]) -> None:
+        """Bring children home that were made under a sweep's run that was not kept."""
+        if (sweep := runs.get("")) is None:
+            return
+        for run in runs.values():
+            if run.data.tags.get(_PARENT, sweep.info.run_id) != sweep.info.run_id:
+                self._client.set_tag(run.info.run_id, _PARENT, sweep.info.run_id)
+                run.data.tags[_PARENT] = sweep.info.run_id
 
     def _search(self) -> list[Run]:
         query, found, token = f"tags.`{SWEEP_TAG}` = '{self._sweep_id}'", list[Run](), None

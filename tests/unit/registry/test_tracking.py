@@ -81,6 +81,9 @@ class FakeMlflow:
     def restore_run(self, run_id: str) -> None:
         self.runs[run_id].info.lifecycle_stage = "active"
 
+    def set_tag(self, run_id: str, key: str, value: str) -> None:
+        self.runs[run_id].data.tags[key] = value
+
     def log_inputs(self, run_id: str, datasets: Sequence[Any]) -> None:
         self.runs[run_id].datasets = [each.dataset for each in datasets]
 
@@ -326,6 +329,19 @@ def test_of_two_writers_at_once_one_run_is_kept(
     assert child.data.tags["mlflow.parentRunId"] == page.info.run_id
     assert [metric.step for metric in child.history if metric.key == "sparsity"] == [1]
     assert child.info.status == "FINISHED"
+
+
+def test_children_of_a_page_that_is_not_kept_come_home(
+    experiment: Experiment, journal: Journal, mlflow: FakeMlflow
+) -> None:
+    told(experiment, journal, epoch("run-001", 1))
+    page = mlflow.of("")
+    earlier = mlflow.create_run("7", start_time=0, tags=page.data.tags, run_name="made elsewhere")
+    told(experiment, journal, epoch("run-001", 2))
+    assert page.info.lifecycle_stage == "deleted"
+    child = mlflow.of("run-001")
+    assert child.data.tags["mlflow.parentRunId"] == earlier.info.run_id
+    assert child.info.lifecycle_stage == "active"
 
 
 def test_a_deleted_run_comes_back_and_is_not_doubled(
