@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from strsweep.config import Experiment, load_experiment
+from strsweep.errors import SettingError
+from strsweep.sweep import cluster
 from strsweep.sweep.cluster import num_workers_that_fit
+
+DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A shared machine may be slow; that is no failure."""
@@ -58,3 +67,44 @@ def test_fit_equals_placing_one_by_one(
 )
 def test_fit_by_hand(nodes: list[dict[str, float]], cpus: float, gpus: float, fit: int) -> None:
     assert num_workers_that_fit(nodes, cpus=cpus, gpus=gpus) == fit
+
+
+NODE = {"Alive": True, "Resources": {"CPU": 4.0}}
+
+
+def growing(
+    monkeypatch: pytest.MonkeyPatch, answers: Sequence[list[dict[str, Any]]]
+) -> list[list[dict[str, float]]]:
+    """Let a cluster answer like this, one after the other; returns what is asked of it."""
+    asked: list[list[dict[str, float]]] = []
+    left = list(answers)
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: left.pop(0) if len(left) > 1 else left[0])
+    monkeypatch.setattr(cluster, "request_resources", lambda bundles: asked.append(bundles))
+    monkeypatch.setattr(cluster.time, "sleep", lambda _: None)
+    return asked
+
+
+def workers(*overrides: str) -> Experiment:
+    return load_experiment(DIGITS, ["workers={count: 2, cpus: 2, wait_minutes: 5}", *overrides])
+
+
+def test_nodes_that_are_to_come_are_asked_for_once_and_awaited(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = growing(monkeypatch, [[], [], [NODE, NODE]])
+    assert cluster.slots(workers()) == 2
+    assert asked == [[{"CPU": 2.0}, {"CPU": 2.0}]]
+    assert capsys.readouterr().out.count("waiting up to 5 minutes for nodes") == 1
+
+
+def test_a_cluster_grows_to_the_runs_that_may_go_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = growing(monkeypatch, [[], [NODE]])
+    assert cluster.slots(workers("search.max_concurrent=3")) == 3
+    assert len(asked[0]) == 6
+
+
+def test_without_patience_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = growing(monkeypatch, [[]])
+    with pytest.raises(SettingError, match="set workers.wait_minutes"):
+        cluster.slots(workers("workers.wait_minutes=0"))
+    assert asked == []
