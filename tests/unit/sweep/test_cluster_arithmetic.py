@@ -105,6 +105,6 @@ def test_a_cluster_grows_to_the_runs_that_may_go_at_once(monkeypatch: pytest.Mon
 
 def test_without_patience_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = growing(monkeypatch, [[]])
-    with pytest.raises(SettingError, match="set workers.wait_minutes"):
+    with pytest.raises(SettingError, match=r"set workers\.wait_minutes"):
         cluster.slots(workers("workers.wait_minutes=0"))
     assert asked == []
