@@ -11,7 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tests/cluster/hosts.sh"
 BIN = Path(sys.executable).parent
-NETWORK = "10.79.0"
+NETWORK = f"10.79.{os.getpid() % 250}"
+"""Two runs of the tests do not meet."""
 NAMES = ("head", "w1", "w2", "w3", "client", "store")
 
 

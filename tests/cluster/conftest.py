@@ -21,7 +21,7 @@ WORKERS = ("w1", "w2", "w3")
 _NEEDED = ("ip", "nsenter", "unshare", "sshd", "ssh", "rsync")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hosts() -> Iterator[Hosts]:
     """Six hosts: head, three workers, a client, and one with the S3 server."""
     if reason := _missing():
@@ -46,7 +46,7 @@ def _missing() -> str | None:
     return "this machine lets nobody make network namespaces" if probe.returncode else None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(hosts: Hosts) -> Iterator[Hosts]:
     """The hosts with S3 on ``store``, and Ray started by ``ray up infra/onprem.yaml``."""
     _start_store(hosts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
 from cluster_hosts import ROOT, Hosts
@@ -13,23 +14,35 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 WORKERS = ("w1", "w2", "w3")
 EPOCHS = 40
+Submit = Callable[[str], "subprocess.Popen[str]"]
 
 
-def submit(cluster: Hosts, name: str) -> subprocess.Popen[str]:
+@pytest.fixture(scope="module")
+def submit(cluster: Hosts) -> Iterator[Submit]:
     """Start a sweep whose every run has two workers of two CPUs: one on each of two hosts."""
-    settings = [
-        f"name={name}",
-        "sparsity.mode=steered",
-        "search.weight_decay=5e-4",
-        "search.targets=[0.9]",
-        f"training.epochs={EPOCHS}",
-        "workers={count: 2, cpus: 2, wait_minutes: 5}",
-        "storage.path=s3://sweeps/results",
-        "tracking.uri=sqlite:////root/mlflow.db",
-    ]
-    arguments = " ".join(f"--set '{setting}'" for setting in settings)
-    command = f"jobs/submit.sh sweep --config jobs/configs/digits.yaml {arguments}"
-    return cluster.start("client", f"cd {ROOT} && {command}")
+    started: list[subprocess.Popen[str]] = []
+
+    def start(name: str) -> subprocess.Popen[str]:
+        settings = [
+            f"name={name}",
+            "sparsity.mode=steered",
+            "search.weight_decay=5e-4",
+            "search.targets=[0.9]",
+            f"training.epochs={EPOCHS}",
+            "training.checkpoint_every=1",
+            "workers={count: 2, cpus: 2, wait_minutes: 5}",
+            "storage.path=s3://sweeps/results",
+            "tracking.uri=sqlite:////root/mlflow.db",
+        ]
+        arguments = " ".join(f"--set '{setting}'" for setting in settings)
+        command = f"jobs/submit.sh sweep --config jobs/configs/digits.yaml {arguments}"
+        started.append(cluster.start("client", f"cd {ROOT} && {command}"))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def ended(process: subprocess.Popen[str]) -> str:
@@ -65,7 +78,7 @@ def stored(cluster: Hosts, name: str) -> dict[str, list]:
 
 def hosts_that_train(cluster: Hosts) -> list[str]:
     """Return the hosts on which a worker of a run lives."""
-    look = "pgrep -f 'ray::.*RayTrainWorker' >/dev/null"
+    look = "pgrep -f '[r]ay::RayTrainWorker' >/dev/null"  # but not this very command
     return [host for host in WORKERS if cluster.run(host, look, check=False).returncode == 0]
 
 
@@ -81,9 +94,9 @@ def await_epochs(cluster: Hosts, name: str, count: int, process: subprocess.Pope
 
 
 @pytest.fixture(scope="module")
-def undisturbed(cluster: Hosts) -> dict[str, list]:
+def undisturbed(cluster: Hosts, submit: Submit) -> dict[str, list]:
     """A sweep that nobody disturbs."""
-    said = ended(submit(cluster, "undisturbed"))
+    said = ended(submit("undisturbed"))
     assert "sparsity-90" in said
     return stored(cluster, "undisturbed")
 
@@ -95,9 +108,9 @@ def test_every_run_spans_two_hosts_and_its_model_is_on_s3(undisturbed: dict[str,
 
 
 def test_a_host_that_dies_costs_only_the_epochs_since_its_checkpoint(
-    cluster: Hosts, undisturbed: dict[str, list]
+    cluster: Hosts, submit: Submit, undisturbed: dict[str, list]
 ) -> None:
-    process = submit(cluster, "host-dies")
+    process = submit("host-dies")
     await_epochs(cluster, "host-dies", 5, process)
     trained_on = hosts_that_train(cluster)
     assert len(trained_on) == 2
