@@ -31,6 +31,17 @@ running() { [ -f "$home/pid" ] && kill -0 "$(cat "$home/pid")" 2>/dev/null; }
 
 start() {
     running && return
+    # Ray gives its node 30 s to come up, which a busy machine can exceed: then it is tried anew.
+    for _ in 1 2 3; do
+        start_once
+        await_ready && return
+        stop
+    done
+    echo "Ray did not start; see $home/log" >&2
+    return 1
+}
+
+start_once() {
     local gcs dashboard client agent grpc
     read -r gcs dashboard client agent grpc < <(free_ports)
     (umask 077 && python3 -c 'import secrets; print(secrets.token_hex(32), end="")' >"$home/token")
@@ -53,16 +64,15 @@ EOF
         --object-store-memory=500000000 \
         ${LOCAL_RAY_CPUS:+--num-cpus="$LOCAL_RAY_CPUS"} >"$home/log" 2>&1 &
     echo $! >"$home/pid"
-    await_dashboard
 }
 
-await_dashboard() {
-    for _ in $(seq 120); do
-        running || { echo "Ray did not start:" >&2; tail -n 20 "$home/log" >&2; return 1; }
-        ray job list >/dev/null 2>&1 && return
+await_ready() { # the node is up, and then the dashboard answers
+    for _ in $(seq 240); do
+        running || { tail -n 5 "$home/log" >&2; return 1; }
+        grep -q 'Ray runtime started' "$home/log" && ray job list >/dev/null 2>&1 && return
         sleep 0.5
     done
-    echo "Ray's dashboard did not answer within a minute; see $home/log" >&2
+    echo "Ray's dashboard did not answer within two minutes; see $home/log" >&2
     return 1
 }
 
