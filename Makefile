@@ -5,7 +5,7 @@ CONFIG ?= jobs/configs/digits.yaml
 export STRSWEEP_RESULTS ?= $(CURDIR)/results
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help install quickstart service test check bench bench-step bench-methods bench-search \
+.PHONY: help install quickstart service test test-all check bench bench-step bench-methods bench-search \
     bench-setups bench-scale format ui clean
 DEVICE ?= cpu
 SEEDS ?= 9
@@ -30,9 +30,13 @@ quickstart: install ## sweep digits to 80, 90, 95 and 98 % sparsity on a Ray of 
 service: install ## MLflow with passwords, on PostgreSQL and an S3 server; infra/local_service.sh stop ends it
 	infra/local_service.sh start
 
-test: install ## run all tests and measure coverage, Ray workers included
+test: install ## run the tests and measure coverage, Ray workers included
 	tests/system_packages.sh
 	tests/run.sh
+
+test-all: install ## also a cluster of separate hosts, and MLflow, PostgreSQL and S3 under faults; needs root
+	tests/system_packages.sh
+	tests/run.sh --all
 
 check: install ## formatting, lint, spelling and types, as CI does
 	ruff format --check .
