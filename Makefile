@@ -34,7 +34,7 @@ test: install ## run the tests and measure coverage, Ray workers included
 	tests/system_packages.sh
 	tests/run.sh
 
-test-all: install ## also a cluster of separate hosts, and MLflow, PostgreSQL and S3 under faults; needs root
+test-all: install ## also separate hosts, the service under faults, runs on S3 that crashes, the browser; needs root
 	tests/system_packages.sh
 	tests/run.sh --all
 

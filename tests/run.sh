@@ -3,7 +3,8 @@
 # tests/coverage_hook saves what each process has covered twice a second.
 #
 #   tests/run.sh            what continuous integration runs
-#   tests/run.sh --all      also a cluster of separate hosts, and the MLflow service under faults
+#   tests/run.sh --all      also what takes long: a cluster of separate hosts, the MLflow service
+#                           under faults, runs on an object store that crashes, and the browser
 #   tests/run.sh ARGS...    what pytest makes of ARGS; says nothing about coverage
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,8 +13,9 @@ export COVERAGE_PROCESS_START=$PWD/pyproject.toml
 export STRSWEEP_COVERAGE_FILE=$PWD/.coverage
 export PYTHONPATH=$PWD/tests/coverage_hook${PYTHONPATH:+:$PYTHONPATH}
 export MPLBACKEND=agg
+long=(tests/cluster tests/service tests/browser tests/integration/test_object_storage.py)
 case "${1:-}" in
-'') python -m pytest --ignore=tests/cluster --ignore=tests/service ;;
+'') python -m pytest "${long[@]/#/--ignore=}" ;;
 --all) python -m pytest ;;
 *) exec python -m pytest "$@" ;;
 esac
