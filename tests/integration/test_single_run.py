@@ -52,7 +52,7 @@ def test_mlflow_away_costs_no_training(job: Job, results: Path) -> None:
     away = job("train", *arguments([*SHORT, "tracking.uri=http://127.0.0.1:9"]))
     assert away.returncode == 1
     assert "cannot be reached; the journal keeps everything" in away.stdout
-    assert "run the same command again" in away.stdout
+    assert "run jobs/publish.py with the same settings" in away.stdout
     again = job("train", *arguments(SHORT))
     assert again.returncode == 0, again.stderr
     assert "digits v1" in again.stdout

@@ -46,13 +46,14 @@ def test_a_crash_in_the_middle_of_an_upload_is_ridden_out(
 def test_every_call_rides_out_a_crash(server: S3Server, s3: StorageConfig) -> None:
     storage = SweepStorage.at(f"{s3.path}/sweeps/one", s3)
     storage.write("a/b", b"content")
+    storage.write("old/c", b"content")
     storage.append_line("journal/sweep.jsonl", "before")
     calls = [
         lambda: storage.read("a/b"),
         lambda: storage.sizes("a"),
         lambda: storage.folders(""),
         lambda: storage.append_line("journal/sweep.jsonl", "after"),
-        lambda: storage.delete("a"),
+        lambda: storage.delete("old"),
     ]
     server.crash()
     threads = [threading.Thread(target=call) for call in calls]
@@ -65,7 +66,7 @@ def test_every_call_rides_out_a_crash(server: S3Server, s3: StorageConfig) -> No
         thread.join()
     (name,) = storage.sizes("journal")
     assert storage.read(name) == b"before\nafter\n"
-    assert storage.sizes("a") == {}
+    assert storage.sizes("old") == {}
 
 
 def test_a_service_that_stays_away_is_an_error_and_no_hang(s3: StorageConfig) -> None:

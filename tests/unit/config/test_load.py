@@ -262,7 +262,7 @@ def test_absolute_results_are_accepted_in_an_uploaded_copy(
     uploaded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STRSWEEP_RESULTS", "/results")
-    assert load().storage.path == Path("/results")
+    assert load().storage.path == "/results"
 
 
 def test_tracking_database_in_an_uploaded_copy_is_refused(uploaded: Path) -> None:
@@ -274,7 +274,7 @@ def test_relative_results_are_fine_elsewhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("STRSWEEP_RESULTS", raising=False)
-    assert load().storage.path == tmp_path / "results"
+    assert load().storage.path == str(tmp_path / "results")
 
 
 def test_results_folder_follows_the_environment(
@@ -282,13 +282,13 @@ def test_results_folder_follows_the_environment(
 ) -> None:
     monkeypatch.setenv("STRSWEEP_RESULTS", str(tmp_path / "elsewhere"))
     experiment = load()
-    assert experiment.storage.path == tmp_path / "elsewhere"
+    assert experiment.storage.path == str(tmp_path / "elsewhere")
     assert experiment.tracking.uri == f"sqlite:///{tmp_path / 'elsewhere' / 'mlflow.db'}"
 
 
 def test_written_path_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRSWEEP_RESULTS", "/elsewhere")
-    assert load("storage.path=/here").storage.path == Path("/here")
+    assert load("storage.path=/here").storage.path == "/here"
 
 
 def test_experiment_is_frozen() -> None:
