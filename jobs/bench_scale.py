@@ -35,7 +35,7 @@ from strsweep.config.sections import results_folder
 from strsweep.journal import Journal, RunFinished, SweepStarted
 from strsweep.storage import SweepStorage
 from strsweep.sweep.cluster import connected, slots
-from strsweep.sweep.early_stop import EarlyStop
+from strsweep.sweep.run import tune_config
 from strsweep.sweep.status import StatusLines
 
 DIGITS = Path(__file__).parent / "configs" / "digits.yaml"
@@ -111,13 +111,7 @@ def tuner(
     trainable: Any = tune.with_parameters(trial, dumped=runs.model_dump_json())
     return tune.Tuner(
         tune.with_resources(trainable, {"memory": 1.0}),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=EarlyStop(searcher),
-            num_samples=-1,
-            max_concurrent_trials=places,
-            reuse_actors=True,
-        ),
+        tune_config=tune_config(searcher, places),
         run_config=tune.RunConfig(
             name="tune", storage_path=str(folder), callbacks=[status], verbose=0
         ),

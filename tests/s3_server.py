@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,18 @@ class S3Server:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+
+@contextmanager
+def running_server(home: Path) -> Generator[S3Server]:
+    """Start a server with the bucket ``sweeps``, and stop it in the end."""
+    server = S3Server(home)
+    try:
+        server.start()
+        server.client().create_bucket(Bucket="sweeps")
+        yield server
+    finally:
+        server.stop()
 
 
 def crash_for(server: S3Server, seconds: float) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from s3_server import S3Server
+from s3_server import S3Server, running_server
 
 from strsweep.config import StorageConfig
 from strsweep.journal import Journal, RunRecord, replay
@@ -83,11 +83,8 @@ def finished(process: subprocess.Popen[str]) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    found = S3Server(tmp_path_factory.mktemp("s3"))
-    found.start()
-    found.client().create_bucket(Bucket="sweeps")
-    yield found
-    found.stop()
+    with running_server(tmp_path_factory.mktemp("s3")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from s3_server import S3Server
+from s3_server import S3Server, running_server
 
 from strsweep.config import StorageConfig
 from strsweep.storage import SweepStorage
@@ -16,11 +16,8 @@ from strsweep.storage import SweepStorage
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A real S3 server with the bucket ``sweeps``."""
-    found = S3Server(tmp_path_factory.mktemp("s3"))
-    found.start()
-    found.client().create_bucket(Bucket="sweeps")
-    yield found
-    found.stop()
+    with running_server(tmp_path_factory.mktemp("s3")) as found:
+        yield found
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from mlflow.protos.databricks_pb2 import (
 
 from strsweep.config import Experiment
 from strsweep.errors import SettingError
+from strsweep.storage import is_object_store
 
 _ALREADY_EXISTS = ErrorCode.Name(RESOURCE_ALREADY_EXISTS)
 _REFUSED = {ErrorCode.Name(UNAUTHENTICATED), ErrorCode.Name(PERMISSION_DENIED)}
@@ -122,4 +123,4 @@ def _artifact_location(experiment: Experiment) -> str | None:
     if urlparse(experiment.tracking.uri).scheme in {"http", "https"}:
         return None
     place = f"{experiment.storage.path}/artifacts/{experiment.tracking_experiment}"
-    return place if "://" in place else Path(place).as_uri()
+    return place if is_object_store(place) else Path(place).as_uri()

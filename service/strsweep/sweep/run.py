@@ -139,13 +139,7 @@ def _tuner(
     trainable: Any = tune.with_parameters(trial, experiment=experiment.model_dump(mode="json"))
     return tune.Tuner(
         tune.with_resources(trainable, _DRIVER),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=EarlyStop(searcher),
-            num_samples=-1,
-            max_concurrent_trials=places,
-            reuse_actors=True,
-        ),
+        tune_config=tune_config(searcher, places),
         run_config=tune.RunConfig(
             # Tune's own records are scaffolding of one job that nobody reads again.
             name=f"{experiment.sweep_id}-{time.strftime('%Y%m%d-%H%M%S')}",
@@ -154,6 +148,17 @@ def _tuner(
             callbacks=[status],
             verbose=0,
         ),
+    )
+
+
+def tune_config(searcher: TargetSearcher, places: int) -> tune.TuneConfig:
+    """Return how Tune is to search: as ``searcher`` says, ``places`` runs at a time."""
+    return tune.TuneConfig(
+        search_alg=searcher,
+        scheduler=EarlyStop(searcher),
+        num_samples=-1,
+        max_concurrent_trials=places,
+        reuse_actors=True,
     )
 
 

@@ -113,6 +113,8 @@ def train_worker(config: dict[str, Any]) -> None:
     run_id: str = config["run_id"]
     context = ray.train.get_context()
     storage = SweepStorage.at(config["location"], experiment.storage)
+    journal = Journal(storage, writer=run_id)
+    checkpoints = RunCheckpoints(storage, run_id, experiment.storage.checkpoints_kept)
     rank, world_size = context.get_world_rank() or 0, context.get_world_size() or 1
     try:
         run = TrainingRun(
@@ -122,19 +124,19 @@ def train_worker(config: dict[str, Any]) -> None:
             rank=rank,
             world_size=world_size,
         )
-        resume(run, RunCheckpoints(storage, run_id, experiment.storage.checkpoints_kept), rank)
-        _train(run, RunWriter(storage, experiment, run_id) if rank == 0 else None, experiment)
+        resume(run, checkpoints, rank)
+        _train(run, RunWriter(run_id, journal, checkpoints) if rank == 0 else None, experiment)
     except (ImagesUnreadableError, StorageError):
         raise  # the storage may come back: Ray tries again from the last checkpoint
     except StrsweepError as error:
         if rank == 0:
             reason = f"{type(error).__name__}: {error}"
-            Journal(storage, writer=run_id).append(RunFailed(run_id=run_id, reason=reason))
+            journal.append(RunFailed(run_id=run_id, reason=reason))
 
 
 def _train(run: TrainingRun, writer: RunWriter | None, experiment: Experiment) -> None:
     num_epochs, every = experiment.training.epochs, experiment.training.checkpoint_every
-    with writer or nullcontext():
+    with nullcontext() if writer is None else writer.outbox:
         for metrics in run.epochs():
             if writer is not None:
                 writer.epoch(run, metrics)
@@ -143,5 +145,5 @@ def _train(run: TrainingRun, writer: RunWriter | None, experiment: Experiment) -
             if writer is not None:
                 writer.checkpoint(run, metrics.epoch)
             ray.train.report(dict(vars(metrics)))
-    if writer is not None:
-        writer.finish(run)
+        if writer is not None:
+            writer.finish(run)

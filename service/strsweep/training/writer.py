@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from types import TracebackType
 
-from strsweep.config import Experiment
 from strsweep.journal import EpochFinished, ImagesUnreadable, Journal, RunFinished
-from strsweep.storage import SweepStorage
 from strsweep.training.checkpoint import copied
 from strsweep.training.checkpoints import RunCheckpoints
 from strsweep.training.layer_rows import layer_rows
@@ -18,36 +15,23 @@ from strsweep.training.run import EpochMetrics, TrainingRun
 class RunWriter:
     """Writes journal and checkpoints of one run while it trains on.
 
-    As a context manager it has stored everything when it ends; an outage of the storage is ridden
-    out in the background. What a killed process had not stored yet is trained again.
+    It writes during the ``with`` block of its ``outbox``, and has stored everything when that ends;
+    an outage of the storage is ridden out in the background. What a killed process had not stored
+    yet is trained again.
 
     Args:
-        storage: Of the sweep.
-        experiment: Of the run.
         run_id: Of the run.
+        journal: To write to.
+        checkpoints: Of the run.
     """
 
-    def __init__(self, storage: SweepStorage, experiment: Experiment, run_id: str) -> None:
+    def __init__(self, run_id: str, journal: Journal, checkpoints: RunCheckpoints) -> None:
         self._run_id = run_id
-        self._journal = Journal(storage, writer=run_id)
-        self._checkpoints = RunCheckpoints(storage, run_id, experiment.storage.checkpoints_kept)
-        self._outbox = Outbox()
+        self._journal = journal
+        self._checkpoints = checkpoints
+        self.outbox = Outbox()
         self._named: set[str] = set()
         """Images that were told to be unreadable."""
-
-    def __enter__(self) -> RunWriter:
-        """Start to write."""
-        self._outbox.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Write what is left."""
-        self._outbox.__exit__(kind, error, traceback)
 
     def epoch(self, run: TrainingRun, metrics: EpochMetrics) -> None:
         """Put one epoch into the journal, and images that it was the first not to be able to read.
@@ -59,11 +43,11 @@ class RunWriter:
             StorageError: The storage refused, or stayed away too long.
         """
         row = EpochFinished(run_id=self._run_id, metrics=dict(vars(metrics)))
-        self._outbox.put(partial(self._journal.append, row))
+        self.outbox.put(partial(self._journal.append, row))
         if new := tuple(name for name in run.unreadable if name not in self._named):
             self._named.update(new)
             told = ImagesUnreadable(run_id=self._run_id, names=new)
-            self._outbox.put(partial(self._journal.append, told))
+            self.outbox.put(partial(self._journal.append, told))
 
     def checkpoint(self, run: TrainingRun, epoch: int) -> None:
         """Store a copy of the state of ``run`` after ``epoch``.
@@ -72,20 +56,19 @@ class RunWriter:
             StorageError: The storage refused, or stayed away too long.
         """
         state = copied(run.state())
-        self._outbox.put(partial(self._checkpoints.save, epoch, state), replaceable=True)
+        self.outbox.put(partial(self._checkpoints.save, epoch, state), replaceable=True)
 
     def finish(self, run: TrainingRun) -> None:
-        """Note the end of the run, once everything else is stored.
+        """Note the end of the run; it is written after everything else.
 
         Raises:
             StorageError: The storage refused, or stayed away too long.
         """
         metrics = run.history[-1]
-        self._journal.append(
-            RunFinished(
-                run_id=self._run_id,
-                metrics=dict(vars(metrics)),
-                layers=layer_rows(run.report()),
-                checkpoint=self._checkpoints.folder(metrics.epoch),
-            )
+        end = RunFinished(
+            run_id=self._run_id,
+            metrics=dict(vars(metrics)),
+            layers=layer_rows(run.report()),
+            checkpoint=self._checkpoints.folder(metrics.epoch),
         )
+        self.outbox.put(partial(self._journal.append, end))
