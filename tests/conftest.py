@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-sys.path.append(str(Path(__file__).parent))  # tests of several folders share s3_server.py
+sys.path.append(str(Path(__file__).parent))  # tests of several folders share these files
 
 # The machine is shared with Ray: how long an example takes says nothing. The same examples every
 # time: a test that fails at random teaches people to run it again.

@@ -25,6 +25,8 @@ class S3Server:
     """A server below ``home``; its data outlive a crash."""
 
     home: Path
+    port: int | None = None
+    """None: a free one, which stays the same."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -60,6 +62,8 @@ class S3Server:
 
     def _run(self, command: str) -> str:
         environment = {**os.environ, "S3_HOME": str(self.home), "S3_VENV": str(SHARED_VENV)}
+        if self.port is not None:
+            environment["S3_PORT"] = str(self.port)
         done = subprocess.run(
             [str(SCRIPT), command], env=environment, capture_output=True, text=True, check=False
         )

@@ -29,11 +29,11 @@ from strsweep.training.run import TrainingRun
 DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"
 EPOCHS = 8
 TRIED = [
-    (0.015, 0.78, "sparsity 70.1% to 84.3% expected from the decay clock", EPOCHS),
-    (0.04, 0.94, "sparsity 88.0% to 97.9% expected from the decay clock", 4),
-    (0.025, 0.94, "sparsity 92.5% to 95.6% expected from 1 runs", EPOCHS),
+    (0.015, 0.78, (0.701, 0.843), EPOCHS),
+    (0.04, 0.94, (0.88, 0.979), 4),
+    (0.025, 0.94, (0.925, 0.956), EPOCHS),
 ]
-"""Weight decay, aim, why, and the epoch where it ends: the second run is stopped early."""
+"""Weight decay, aim, forecast, and the epoch where it ends: the second run is stopped early."""
 
 
 class DigitsSweep:
@@ -66,8 +66,8 @@ class DigitsSweep:
         problem = measure_problem(self.experiment, load_images(self.experiment.data))
         content = self.experiment.model_dump(mode="json")
         self.journal.append(SweepStarted(experiment=content, version="0", problem=problem))
-        for number, (decay, aim, reason, last) in enumerate(TRIED, start=1):
-            self._run(f"run-{number:03d}", decay, Target(sparsity=aim), reason, last)
+        for number, (decay, aim, forecast, last) in enumerate(TRIED, start=1):
+            self._run(f"run-{number:03d}", decay, Target(sparsity=aim), forecast, last)
         for run in self.record.finished_runs:
             assert run.target is not None
             self.journal.append(land_one(self.experiment, run, run.target))
@@ -80,14 +80,25 @@ class DigitsSweep:
         self.delivery = publish_sweep(self.experiment, self.record, tracking)
         return self
 
-    def _run(self, run_id: str, decay: float, target: Target, reason: str, last: int) -> None:
+    def _run(
+        self, run_id: str, decay: float, target: Target, forecast: tuple[float, float], last: int
+    ) -> None:
         settings = RunSettings(threshold_init=-6, weight_decay=decay)
         self.journal.append(
-            RunProposed(run_id=run_id, settings=settings, target=target, reason=reason)
+            RunProposed(
+                run_id=run_id,
+                settings=settings,
+                target=target,
+                reason="sparsity {:.1%} to {:.1%} expected".format(*forecast),
+                forecast=forecast,
+            )
         )
         run = TrainingRun(self.experiment, settings, device=torch.device("cpu"))
         for epoch in run.epochs():
-            self.journal.append(EpochFinished(run_id=run_id, metrics=dict(vars(epoch))))
+            metrics, thresholds = dict(vars(epoch)), run.thresholds
+            self.journal.append(
+                EpochFinished(run_id=run_id, metrics=metrics, thresholds=thresholds)
+            )
             if epoch.epoch == last < EPOCHS:
                 stopped = "would end between 97.12% and 98.31%, where no target is left"
                 self.journal.append(RunStopped(run_id=run_id, epoch=last, reason=stopped))

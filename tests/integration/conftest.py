@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from local_ray import running_ray
 
 ROOT = Path(__file__).parents[2]
 Job = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -17,25 +16,15 @@ Job = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def ray_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A Ray with two CPUs, started and stopped by the script that ``make quickstart`` uses."""
+    """A Ray with two CPUs."""
     home = tmp_path_factory.mktemp("ray")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # MLflow leaves its servers in the environment: jobs must find theirs by their own settings.
-    known = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     # Nodes know object stores by AWS's own files; test_object_storage.py fills them.
     aws = {
         "AWS_CONFIG_FILE": f"{home}/aws.config",
         "AWS_SHARED_CREDENTIALS_FILE": f"{home}/aws.keys",
     }
-    inherited = {**known, **aws, "PATH": path}
-    environment = {**inherited, "STRSWEEP_RESULTS": str(home), "LOCAL_RAY_CPUS": "2"}
-    script = str(ROOT / "infra/local_ray.sh")
-    subprocess.run([script, "start"], env=environment, check=True, cwd=ROOT)
-    exports = (home / "ray/env").read_text()
-    try:
-        yield {**inherited, **dict(re.findall(r"(RAY_\w+)='?([^' \n]+)'?", exports))}
-    finally:
-        subprocess.run([script, "stop"], env=environment, check=True, cwd=ROOT)
+    with running_ray(home, aws) as environment:
+        yield environment
 
 
 @pytest.fixture

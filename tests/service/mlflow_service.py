@@ -18,7 +18,7 @@ import psycopg2
 import requests
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
-from s3_server import SHARED_VENV
+from s3_server import SHARED_VENV, S3Server
 
 from strsweep.config import Experiment
 
@@ -72,6 +72,12 @@ class Service:
         return self.environment["MLFLOW_TRACKING_URI"]
 
     @property
+    def s3(self) -> S3Server:
+        """Its object storage, which can be crashed alone."""
+        ports = int((self.home / "service/ports").read_text())
+        return S3Server(self.home / "service/s3", port=ports + 2)
+
+    @property
     def secrets(self) -> dict[str, str]:
         """Every password and key of the service, by name."""
         folder = self.home / "service"
@@ -83,18 +89,18 @@ class Service:
     def client(self) -> MlflowClient:
         return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
+    def kill_mlflow(self) -> None:
+        """Kill the server with all its processes."""
+        os.killpg(int((self.home / "service/mlflow.pid").read_text()), signal.SIGKILL)
+
     @contextmanager
     def without_mlflow(self) -> Generator[None]:
-        """Kill the server with all its processes; it is back after the block."""
-        os.killpg(int((self.home / "service/mlflow.pid").read_text()), signal.SIGKILL)
+        """Kill the server; it is back after the block."""
+        self.kill_mlflow()
         try:
             yield
         finally:
             self.start()
-
-    def restart_postgres(self) -> None:
-        self.stop("postgres")
-        self.start()
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:
         """Ask PostgreSQL itself."""

@@ -37,6 +37,9 @@ class RunProposed(_Event):
     target: Target | None
     """What is aimed at; None for a run that only explores, or that nobody searched for."""
     reason: str
+    forecast: tuple[float, float] | None = None
+    """Share that is expected to be pruned, of what ``target`` counts: two thirds of runs end in
+    between. None where nothing was expected."""
     refines: Target | None = None
     """The target, hit already, whose accuracy the run is to better."""
     adopted_from: str | None = None
@@ -49,6 +52,9 @@ class EpochFinished(_Event):
     event: Literal["epoch_finished"] = "epoch_finished"
     run_id: str
     metrics: dict[str, float]
+    thresholds: tuple[float | None, ...] = ()
+    """Of the layers, in the order of ``RunFinished.layers``, the mean where a layer has several;
+    None for a layer without one."""
 
 
 class ImagesUnreadable(_Event):

@@ -137,7 +137,9 @@ def _aim(
         target = targets[0]
         index = _nearest(goal.pruned(target), target, outlook)
     position = _apart(float(outlook.positions[index]), outlook.known)
-    return Propose(position=position, target=target, reason=_reason(target, index, outlook))
+    forecast = _forecast(target, index, outlook)
+    reason = _reason(target, forecast, outlook)
+    return Propose(position=position, target=target, reason=reason, forecast=forecast)
 
 
 def _nearest(pruned: float, target: Target, outlook: Outlook) -> int:
@@ -145,10 +147,14 @@ def _nearest(pruned: float, target: Target, outlook: Outlook) -> int:
     return int(np.abs(outlook.curve(target.quantity).mean - logit(pruned)).argmin())
 
 
-def _reason(target: Target, index: int, outlook: Outlook) -> str:
+def _forecast(target: Target, index: int, outlook: Outlook) -> tuple[float, float]:
     curve = outlook.curve(target.quantity)
     mean, sd = float(curve.mean[index]), float(curve.sd[index])
-    low, high = expit(mean - sd), expit(mean + sd)
+    return expit(mean - sd), expit(mean + sd)
+
+
+def _reason(target: Target, forecast: tuple[float, float], outlook: Outlook) -> str:
+    low, high = forecast
     known = f"{outlook.num_finished} runs" if outlook.num_finished else "the decay clock"
     what = "sparsity" if target.quantity == "sparsity" else "pruned MACs"
     return f"{what} {low:.1%} to {high:.1%} expected from {known}"

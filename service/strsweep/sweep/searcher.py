@@ -186,6 +186,7 @@ class TargetSearcher(Searcher):
             settings=self._settings(decision),
             target=decision.target,
             reason=decision.reason,
+            forecast=decision.forecast,
             refines=decision.refines,
         )
         self._journal.append(proposed)

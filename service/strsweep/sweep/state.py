@@ -143,6 +143,8 @@ class Propose:
     position: float
     target: Target | None
     reason: str
+    forecast: tuple[float, float] | None = None
+    """Share that is expected to be pruned, a standard deviation either way."""
     threshold_init: float | None = None
     """Set if the run leaves the path: the drive of ``position`` with another first threshold."""
     refines: Target | None = None

@@ -100,6 +100,8 @@ class TrainingRun:
         """Of the last epoch."""
         self.unreadable: list[str] = []
         """Names of some images that the last epoch could not read."""
+        self.thresholds: tuple[float | None, ...] = ()
+        """Of the layers after the last epoch, in the order of ``report``."""
 
     def epochs(self) -> Iterator[EpochMetrics]:
         """Train the epochs that are left, and yield after each.
@@ -165,6 +167,7 @@ class TrainingRun:
         self._check_finite("validation", evaluation.loss, epoch)
         report = self.report()
         assert report.macs is not None
+        self.thresholds = tuple(layer.threshold for layer in report.layers)
         return EpochMetrics(
             epoch=epoch + 1,
             train_loss=train_loss,

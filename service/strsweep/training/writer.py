@@ -42,7 +42,11 @@ class RunWriter:
         Raises:
             StorageError: The storage refused, or stayed away too long.
         """
-        row = EpochFinished(run_id=self._run_id, metrics=dict(vars(metrics)))
+        row = EpochFinished(
+            run_id=self._run_id,
+            metrics=dict(vars(metrics)),
+            thresholds=tuple(map(_short, run.thresholds)),
+        )
         self.outbox.put(partial(self._journal.append, row))
         if new := tuple(name for name in run.unreadable if name not in self._named):
             self._named.update(new)
@@ -72,3 +76,8 @@ class RunWriter:
             checkpoint=self._checkpoints.folder(metrics.epoch),
         )
         self.outbox.put(partial(self._journal.append, end))
+
+
+def _short(threshold: float | None) -> float | None:
+    """Return five digits: a large network has many thresholds, and every epoch is written down."""
+    return None if threshold is None else float(f"{threshold:.5g}")

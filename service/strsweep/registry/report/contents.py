@@ -13,6 +13,7 @@ from strsweep.registry.report.cost import Cost, cost_of
 from strsweep.registry.report.layers import ModelLayer, model_layers
 from strsweep.registry.report.models import ModelRow, model_rows
 from strsweep.registry.report.runs import Link, RunRow, run_rows
+from strsweep.registry.report.thresholds import ThresholdRow, threshold_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,8 @@ class SweepContents:
     layers: tuple[ModelLayer, ...]
     epochs: tuple[dict[str, float | str], ...]
     """Run by run, what every epoch measured; an epoch that was trained twice is here once."""
+    thresholds: tuple[ThresholdRow, ...]
+    """Of the delivered models, epoch by epoch, from input to output."""
 
     @property
     def title(self) -> str:
@@ -92,6 +95,7 @@ def contents_of(
         runs=runs,
         layers=model_layers(record, receipts),
         epochs=_epochs(record),
+        thresholds=threshold_rows(record, receipts),
     )
 
 

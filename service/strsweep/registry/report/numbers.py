@@ -11,22 +11,23 @@ from typing import Any
 from strsweep.registry.report.contents import SweepContents
 
 NUMBERS_JSON = "report.json"
-_LONG = {"epochs", "layers"}
+_LONG = {"epochs", "layers", "thresholds"}
 
 
 def number_files(contents: SweepContents) -> dict[str, bytes]:
-    """Return ``report.json`` and a CSV each of runs, epochs, layers and receipts."""
+    """Return ``report.json`` and a CSV each of runs, epochs, layers, thresholds and receipts."""
     return {
         NUMBERS_JSON: as_json(as_values(contents)),
         "runs.csv": as_csv([vars(run) for run in contents.runs]),
         "epochs.csv": as_csv(contents.epochs),
         "layers.csv": as_csv([vars(layer) for layer in contents.layers]),
+        "thresholds.csv": as_csv([vars(row) for row in contents.thresholds]),
         "receipts.csv": as_csv([vars(model) for model in contents.models]),
     }
 
 
 def as_values(contents: SweepContents) -> dict[str, Any]:
-    """Return everything but epochs and layers, which are long and in their CSV files."""
+    """Return everything but the long tables, which are in their CSV files."""
     cost = contents.cost
     totals = {"one_each_hours": cost.one_each_hours, "ratio": cost.ratio}
     values = {key: value for key, value in vars(contents).items() if key not in _LONG}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,8 +14,6 @@ from strsweep.registry.receipt import Receipt
 Link = Callable[[str], str]
 """Maps a run id to the address of its page."""
 State = Literal["finished", "stopped", "failed", "under way"]
-_FORECAST = re.compile(r"([\d.]+)% to ([\d.]+)% expected")
-"""How ``sweep/search.py`` words what it expects of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +99,7 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
     last = run.finished.metrics if run.finished is not None else last
     macs = int(last["macs"]) if "macs" in last else None
     macs_share = None if macs is None else macs / dense_macs
-    low, high = forecast(run.proposed.reason)
+    low, high = run.proposed.forecast or (None, None)
     pruned = {
         "sparsity": last.get("sparsity"),
         "macs": None if macs is None else 1 - macs / dense_macs,
@@ -132,15 +129,6 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
         delivered_for=delivered_for,
         link=link,
     )
-
-
-def forecast(reason: str) -> tuple[float | None, float | None]:
-    """Return what the search expected of a run when it proposed it, as shares to prune."""
-    found = _FORECAST.search(reason)
-    if found is None:
-        return None, None
-    low, high = (float(percent) / 100 for percent in found.groups())
-    return low, high
 
 
 def _hours(run: RunRecord) -> float:

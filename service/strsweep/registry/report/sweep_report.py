@@ -20,7 +20,11 @@ from strsweep.registry.report.numbers import number_files
 from strsweep.registry.report.page import render
 from strsweep.registry.report.runs import Link
 from strsweep.registry.report.search_charts import forecast_and_outcome, settings_and_outcome
-from strsweep.registry.report.trajectories import accuracy_over_epochs, sparsity_over_epochs
+from strsweep.registry.report.trajectories import (
+    accuracy_over_epochs,
+    sparsity_over_epochs,
+    thresholds_over_epochs,
+)
 
 REPORT = "report.html"
 
@@ -57,6 +61,7 @@ def _figures(contents: SweepContents) -> dict[str, Any]:
             "front-macs": front(contents, "macs"),
             "sparsity-epochs": sparsity_over_epochs(contents),
             "accuracy-epochs": accuracy_over_epochs(contents),
+            "threshold-epochs": thresholds_over_epochs(contents.thresholds),
             "forecasts": forecast_and_outcome(contents),
             "settings": settings_and_outcome(contents),
         }

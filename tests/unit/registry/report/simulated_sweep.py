@@ -133,7 +133,11 @@ class SimulatedSweep:
         share = [epoch / self.experiment.training.epochs for epoch in range(first, until + 1)]
         levels = [logit(final) - 4 * (1 - done) ** 2 for done in share]
         return [
-            EpochFinished(run_id=run_id, metrics=self._metrics(expit(level), epoch))
+            EpochFinished(
+                run_id=run_id,
+                metrics=self._metrics(expit(level), epoch),
+                thresholds=tuple(row.threshold for row in self.rows(expit(level))),
+            )
             for epoch, level in enumerate(levels, start=first)
         ]
 

@@ -16,7 +16,6 @@ from strsweep.config import Target
 from strsweep.errors import JournalError
 from strsweep.journal import RunProposed, RunStopped, SweepStarted, replay
 from strsweep.registry.report import contents_of, report_files
-from strsweep.registry.report.runs import forecast
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +38,7 @@ def test_the_files(files: dict[str, bytes]) -> None:
         "runs.csv",
         "epochs.csv",
         "layers.csv",
+        "thresholds.csv",
         "receipts.csv",
     }
 
@@ -122,12 +122,23 @@ def test_forecasts_are_what_the_search_said(sweep: SimulatedSweep) -> None:
     proposed = [run.proposed for run in sweep.record.runs.values()]
     assert proposed
     for event in proposed:
-        low, high = forecast(event.reason)
-        assert low is not None
-        assert high is not None
+        assert event.forecast is not None
+        low, high = event.forecast
         assert 0 < low < high < 1
         assert f"{low:.1%} to {high:.1%} expected" in event.reason
-    assert forecast("asked for") == (None, None)
+
+
+def test_thresholds_are_those_of_the_delivered_runs(
+    sweep: SimulatedSweep, files: dict[str, bytes]
+) -> None:
+    rows = table(files, "thresholds.csv")
+    assert {row["run_id"] for row in rows} == {receipt.run_id for receipt in sweep.receipts}
+    layers = [name for name, *_ in sweep.layers]
+    for receipt in sweep.receipts:
+        own = [row for row in rows if row["model"] == str(receipt.target)]
+        for epoch, told in sweep.record.runs[receipt.run_id].epochs.items():
+            found = {r["name"]: float(r["threshold"]) for r in own if int(r["epoch"]) == epoch}
+            assert found == dict(zip(layers, told.thresholds, strict=True))
 
 
 def test_repeated_and_adopted_epochs(tmp_path: Path) -> None:
