@@ -70,20 +70,20 @@ def main(
 def measured(runs: SimulatedRuns, folder: Path) -> SweepCost:
     """Run the sweep, then read its journal and deliver it as a new job would."""
     experiment, storage = runs.experiment, SweepStorage.of(runs.experiment)
-    journal, places = Journal(storage), slots(runs.experiment)
+    journal, at_once = Journal(storage), slots(runs.experiment)
     dumped = experiment.model_dump(mode="json")
     journal.append(SweepStarted(experiment=dumped, version="simulated", problem=runs.problem))
-    searcher = TimedSearcher(experiment, journal)
+    searcher = TimedSearcher(experiment, journal, lambda: at_once)
     wall, controller = time.perf_counter(), time.process_time()
     with (folder / "status.log").open("w") as log, redirect_stdout(log):
-        status = StatusLines(experiment, journal, places)
-        tuner(runs, searcher, status, places, folder).fit()
+        status = StatusLines(experiment, journal, at_once)
+        tuner(runs, searcher, status, folder).fit()
     wall, controller = time.perf_counter() - wall, time.process_time() - controller
     record, num_events, seconds = replayed(storage)
     first, again = delivered(experiment)
     memory = [mib for _, mib in searcher.memory]
     return SweepCost(
-        slots=places,
+        slots=at_once,
         runs=len(record.runs),
         finished=len(record.finished_runs),
         stopped=sum(run.stopped is not None for run in record.runs.values()),
@@ -105,13 +105,13 @@ def measured(runs: SimulatedRuns, folder: Path) -> SweepCost:
 
 
 def tuner(
-    runs: SimulatedRuns, searcher: TimedSearcher, status: StatusLines, places: int, folder: Path
+    runs: SimulatedRuns, searcher: TimedSearcher, status: StatusLines, folder: Path
 ) -> tune.Tuner:
     """Return Tune as a sweep uses it, with a trial that trains nothing."""
     trainable: Any = tune.with_parameters(trial, dumped=runs.model_dump_json())
     return tune.Tuner(
         tune.with_resources(trainable, {"memory": 1.0}),
-        tune_config=tune_config(searcher, places),
+        tune_config=tune_config(searcher),
         run_config=tune.RunConfig(
             name="tune", storage_path=str(folder), callbacks=[status], verbose=0
         ),

@@ -40,6 +40,11 @@ class Hosts:
         """Kill a host with all that runs on it."""
         self._script("crash", host)
 
+    def boot(self, host: str) -> None:
+        """Start a host again that was crashed; its disk was kept."""
+        self._script("boot", host)
+        self._script("sshd", host)
+
     def link(self, host: str, state: str) -> None:
         """Pull the network cable of a host (``down``), or plug it in (``up``)."""
         self._script("link", host, state)
@@ -101,3 +106,12 @@ class Hosts:
             "HOSTS_BINDS": " ".join(binds),
             "HOSTS_PATH": f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         }
+
+
+def ray_up(hosts: Hosts) -> None:
+    """Start Ray on all hosts as the README says, and a tunnel from the client to its dashboard."""
+    up = "RAY_UP_enable_autoscaler_v2=0 ray up -y --no-config-cache /root/onprem.yaml"
+    hosts.run("client", f"cd {ROOT} && {up}")
+    hosts.run("client", "pkill -f 'ssh -fNL'", check=False)
+    tunnel = "ssh -fNL 8265:127.0.0.1:8265 -i /root/.ssh/id -o StrictHostKeyChecking=no head"
+    hosts.run("client", f"{tunnel} >/dev/null 2>&1 </dev/null")

@@ -13,15 +13,15 @@ from subprocess import run as call
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent))  # tests of this folder share cluster_hosts.py
+sys.path.append(str(Path(__file__).parent))  # tests of this folder share its other files
 
-from cluster_hosts import ROOT, Hosts
+from cluster_hosts import ROOT, Hosts, ray_up
+from cluster_sweep import WORKERS, ClusterSweep, Stored
 
-WORKERS = ("w1", "w2", "w3")
 _NEEDED = ("ip", "nsenter", "unshare", "sshd", "ssh", "rsync")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hosts() -> Iterator[Hosts]:
     """Six hosts: head, three workers, a client, and one with the S3 server."""
     if reason := _missing():
@@ -46,19 +46,24 @@ def _missing() -> str | None:
     return "this machine lets nobody make network namespaces" if probe.returncode else None
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster(hosts: Hosts) -> Iterator[Hosts]:
     """The hosts with S3 on ``store``, and Ray started by ``ray up infra/onprem.yaml``."""
     _start_store(hosts)
     _give_token(hosts)
     hosts.write("client", "/root/onprem.yaml", _config(hosts))
     hosts.write("client", "/root/.ssh/id", hosts.key.read_text())
-    up = "RAY_UP_enable_autoscaler_v2=0 ray up -y --no-config-cache /root/onprem.yaml"
-    hosts.run("client", f"cd {ROOT} && {up}")
-    tunnel = "ssh -fNL 8265:127.0.0.1:8265 -i /root/.ssh/id -o StrictHostKeyChecking=no head"
-    hosts.run("client", f"{tunnel} >/dev/null 2>&1 </dev/null")
+    ray_up(hosts)
     yield hosts
     hosts.run("client", f"cd {ROOT} && ray down -y /root/onprem.yaml")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(cluster: Hosts) -> Stored:
+    """A sweep that nobody disturbs."""
+    sweep = ClusterSweep(cluster, "undisturbed").submit()
+    assert "sparsity-90" in sweep.ended()
+    return sweep.stored()
 
 
 def _start_store(hosts: Hosts) -> None:

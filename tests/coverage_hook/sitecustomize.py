@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
+import sys
 import threading
+from importlib.abc import MetaPathFinder
 
-if "COVERAGE_PROCESS_START" in os.environ:
+
+class StartsWithStrsweep(MetaPathFinder):
+    """Begins when strsweep is imported: most processes of Ray never do, and are left alone."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        """Find nothing; others do."""
+        if fullname == "strsweep":
+            sys.meta_path.remove(self)
+            if "ray" in sys.modules:  # a worker needs it next, and imports it faster without a trace
+                importlib.import_module("ray.train.torch")
+            measure()
+
+
+def measure() -> None:
+    """Start the measurement, save it twice a second and at the end."""
     import coverage
 
     measured = coverage.Coverage(
@@ -14,7 +31,7 @@ if "COVERAGE_PROCESS_START" in os.environ:
         data_file=os.environ["STRSWEEP_COVERAGE_FILE"],
         data_suffix=True,
     )
-    measured.start()
+    stop = threading.Event()
 
     def save_often() -> None:
         """Save until the process ends, however it ends."""
@@ -28,7 +45,11 @@ if "COVERAGE_PROCESS_START" in os.environ:
         measured.stop()
         measured.save()
 
-    stop = threading.Event()
     saver = threading.Thread(target=save_often, name="coverage", daemon=True)
     saver.start()
     atexit.register(save_last)
+    measured.start()
+
+
+if "COVERAGE_PROCESS_START" in os.environ:
+    sys.meta_path.insert(0, StartsWithStrsweep())

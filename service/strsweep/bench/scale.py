@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,8 +99,8 @@ class Stopwatch:
 class TimedSearcher(TargetSearcher):
     """The searcher of a sweep with a stopwatch on its decisions."""
 
-    def __init__(self, experiment: Experiment, journal: Journal) -> None:
-        super().__init__(experiment, journal)
+    def __init__(self, experiment: Experiment, journal: Journal, places: Callable[[], int]) -> None:
+        super().__init__(experiment, journal, places)
         self.proposals, self.verdicts = Stopwatch("where to go"), Stopwatch("stop or go on")
         self.memory: list[tuple[int, float]] = []
         """Runs that were started, and MiB of this process then."""
@@ -110,6 +110,8 @@ class TimedSearcher(TargetSearcher):
         self, trial_id: str
     ) -> dict[str, Any] | str | None:
         """Take the time of a proposal."""
+        if not self.has_place():
+            return None
         with self.proposals.measured(self._num_runs):
             suggested = super().suggest(trial_id)
         if isinstance(suggested, dict):

@@ -49,10 +49,10 @@ def slots(experiment: Experiment) -> int:
     patience_s = experiment.workers.wait_minutes * 60
     deadline = time.monotonic() + patience_s
     while True:
-        nodes: list[Resources] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        nodes = _alive()
         missing = _missing(nodes, experiment)
         if missing is None:
-            return _places(nodes, experiment)
+            return places(experiment)
         if time.monotonic() >= deadline:
             raise missing
         if patience_s:
@@ -63,28 +63,33 @@ def slots(experiment: Experiment) -> int:
 
 def _missing(nodes: Sequence[Resources], experiment: Experiment) -> SettingError | None:
     workers = experiment.workers
-    places = num_workers_that_fit(nodes, cpus=workers.cpus, gpus=workers.gpus)
+    fitting = num_workers_that_fit(nodes, cpus=workers.cpus, gpus=workers.gpus)
     later = "If nodes are still to come, set workers.wait_minutes."
-    if places == 0:
+    if fitting == 0:
         key, value = _scarce(nodes, experiment)
         has = f"No node of the cluster has that many; the nodes have {_describe(nodes)}."
         return SettingError(key, value, f"{has} {later}")
-    if places < workers.count:
+    if fitting < workers.count:
         return SettingError(
             "workers.count",
             workers.count,
-            f"The cluster holds {places} such workers at once ({_describe(nodes)}): use fewer "
+            f"The cluster holds {fitting} such workers at once ({_describe(nodes)}): use fewer "
             f"workers, make them smaller, or add nodes. {later}",
         )
     return None
 
 
-def _places(nodes: Sequence[Resources], experiment: Experiment) -> int:
+def places(experiment: Experiment) -> int:
+    """Return how many runs the cluster holds now, 0 if it lost the nodes for even one."""
     workers, most = experiment.workers, experiment.search.max_concurrent
     if workers.wait_minutes and most:
         return most  # what does not fit yet makes the cluster grow
-    places = num_workers_that_fit(nodes, cpus=workers.cpus, gpus=workers.gpus)
-    return min(places // workers.count, most or places)
+    fitting = num_workers_that_fit(_alive(), cpus=workers.cpus, gpus=workers.gpus)
+    return min(fitting // workers.count, most or fitting)
+
+
+def _alive() -> list[Resources]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _ask_for_nodes(nodes: Sequence[Resources], experiment: Experiment) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import ray
@@ -17,7 +18,7 @@ from strsweep.errors import EveryRunFailedError
 from strsweep.journal import Journal, RunProposed, SweepRecord, SweepStarted, replay
 from strsweep.storage import SweepStorage
 from strsweep.sweep.adoption import adopt_runs
-from strsweep.sweep.cluster import claimed, slots
+from strsweep.sweep.cluster import claimed, places, slots
 from strsweep.sweep.early_stop import EarlyStop
 from strsweep.sweep.landing import land_targets
 from strsweep.sweep.nodes import check_data_on_nodes
@@ -50,16 +51,16 @@ def run_sweep(experiment: Experiment, problem: Problem) -> SweepRecord:
         SweepRunningError: Another job runs the same sweep.
         EveryRunFailedError: Run after run failed.
     """
-    places = slots(experiment)
+    at_once = slots(experiment)
     check_data_on_nodes(experiment)
     with claimed(experiment.sweep_id):
         journal = _start(experiment, problem)
-        _announce(experiment, places)
+        _announce(experiment, at_once)
         if experiment.sparsity.mode == "str" and (count := adopt_runs(experiment, journal)):
             print(f"{count} runs of earlier sweeps of this model, data and training are used")
-        searcher = TargetSearcher(experiment, journal)
+        searcher = TargetSearcher(experiment, journal, partial(places, experiment))
         if not searcher.is_over():
-            _tuner(experiment, searcher, StatusLines(experiment, journal, places), places).fit()
+            _tuner(experiment, searcher, StatusLines(experiment, journal, at_once)).fit()
         if searcher.failure is not None:
             raise searcher.failure
         print(f"search ended: {searcher.stopped}", flush=True)
@@ -128,9 +129,7 @@ def _start(experiment: Experiment, problem: Problem) -> Journal:
     return journal
 
 
-def _tuner(
-    experiment: Experiment, searcher: TargetSearcher, status: StatusLines, places: int
-) -> tune.Tuner:
+def _tuner(experiment: Experiment, searcher: TargetSearcher, status: StatusLines) -> tune.Tuner:
     # The old output engine is the one that can be silenced; our own lines take its place. Tune's
     # experiment state is not used either, and saving it can race with the end of a short sweep.
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
@@ -139,7 +138,7 @@ def _tuner(
     trainable: Any = tune.with_parameters(trial, experiment=experiment.model_dump(mode="json"))
     return tune.Tuner(
         tune.with_resources(trainable, _DRIVER),
-        tune_config=tune_config(searcher, places),
+        tune_config=tune_config(searcher),
         run_config=tune.RunConfig(
             # Tune's own records are scaffolding of one job that nobody reads again.
             name=f"{experiment.sweep_id}-{time.strftime('%Y%m%d-%H%M%S')}",
@@ -151,24 +150,23 @@ def _tuner(
     )
 
 
-def tune_config(searcher: TargetSearcher, places: int) -> tune.TuneConfig:
-    """Return how Tune is to search: as ``searcher`` says, ``places`` runs at a time."""
+def tune_config(searcher: TargetSearcher) -> tune.TuneConfig:
+    """Return how Tune is to search: as ``searcher`` says, which also limits the runs at a time."""
     return tune.TuneConfig(
         search_alg=searcher,
         scheduler=EarlyStop(searcher),
         num_samples=-1,
-        max_concurrent_trials=places,
         reuse_actors=True,
     )
 
 
-def _announce(experiment: Experiment, places: int) -> None:
+def _announce(experiment: Experiment, at_once: int) -> None:
     search = experiment.search
     targets = ", ".join(str(target) for target in search.targets)
     print(
         f"sweep {experiment.sweep_id} ({experiment.sparsity.mode}): {targets}, "
         f"each within {search.tolerance * 100:g} points; "
-        f"at most {search.max_runs} runs, {places} at a time\n"
+        f"at most {search.max_runs} runs, {at_once} at a time\n"
         f"{_describe_search(experiment)}"
         f"journal, checkpoints and models: {SweepStorage.of(experiment).location}",
         flush=True,

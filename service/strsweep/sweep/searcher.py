@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,14 @@ class TargetSearcher(Searcher):
     Args:
         experiment: Targets, ranges and budget.
         journal: Of the sweep, which was started; proposals, stops and failures are written to it.
+        places: Tells how many runs may train now; asked before each, as nodes come and go.
     """
 
-    def __init__(self, experiment: Experiment, journal: Journal) -> None:
+    def __init__(self, experiment: Experiment, journal: Journal, places: Callable[[], int]) -> None:
         super().__init__()  # no metric: Tune would refuse a run that failed before its first epoch
         self._experiment = experiment
         self._journal = journal
+        self._places = places
         self._started = time.monotonic()
         record = self._record()
         self._goal = goal_of(record, experiment)
@@ -89,6 +92,8 @@ class TargetSearcher(Searcher):
         self, trial_id: str
     ) -> dict[str, Any] | str | None:
         """Return the config of the next trial, None to wait, or ``FINISHED``."""
+        if not self.has_place():
+            return None
         record = self._record()
         if self.failure is not None:
             return None if self._running else Searcher.FINISHED
@@ -109,6 +114,10 @@ class TargetSearcher(Searcher):
                 return Searcher.FINISHED
             case _:
                 return None
+
+    def has_place(self) -> bool:
+        """Tell whether the cluster holds another run."""
+        return not self._running or len(self._running) < self._places()
 
     def stops(self, run_id: str, epoch: int) -> bool:
         """Tell whether a run is to end early, after an epoch whose checkpoint is stored.

@@ -35,7 +35,7 @@ class Sweep:
     """One sweep on a folder; ``job`` starts a searcher as a new job does."""
 
     def __init__(self, folder: Path, *overrides: str) -> None:
-        self.folder, self.overrides = folder, overrides
+        self.folder, self.overrides, self.places = folder, overrides, 100
         self.journal = Journal(SweepStorage.of(self.experiment()))
 
     def experiment(self, *overrides: str) -> Experiment:
@@ -49,7 +49,7 @@ class Sweep:
         experiment = self.experiment(*overrides)
         dumped = experiment.model_dump(mode="json")
         self.journal.append(SweepStarted(experiment=dumped, version="0", problem=PROBLEM))
-        return TargetSearcher(experiment, self.journal)
+        return TargetSearcher(experiment, self.journal, lambda: self.places)
 
     def train(self, run_id: str, final: float, last: int = 30) -> None:
         """Write the epochs that are left until ``last``."""
@@ -99,6 +99,23 @@ def test_gmp_takes_one_run_per_target(gmp: Sweep) -> None:
     assert [(run.proposed.target, run.proposed.reason) for run in runs] == [
         (Target(sparsity=share), "told exactly") for share in (0.8, 0.9, 0.95, 0.98)
     ]
+
+
+def test_runs_at_a_time_follow_the_cluster(gmp: Sweep) -> None:
+    searcher = gmp.job()
+    gmp.places = 2
+    assert searcher.suggest("t1") == suggested(1, 0.8)
+    assert searcher.suggest("t2") == suggested(2, 0.9)
+    assert searcher.suggest("t3") is None
+    gmp.places = 3  # a node came
+    assert searcher.suggest("t3") == suggested(3, 0.95)
+    gmp.places = 1  # two nodes went
+    gmp.finish(searcher, "t1", "run-001", 0.8)
+    gmp.finish(searcher, "t2", "run-002", 0.9)
+    assert searcher.suggest("t4") is None
+    gmp.places = 0  # all went: Ray starts the next run when there is a node again
+    gmp.finish(searcher, "t3", "run-003", 0.95)
+    assert searcher.suggest("t4") == suggested(4, 0.98)
 
 
 def test_a_new_job_continues_open_runs_and_adds_what_is_new(gmp: Sweep) -> None:

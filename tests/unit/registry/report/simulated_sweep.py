@@ -75,7 +75,7 @@ class SimulatedSweep:
         """Run the search to its end; run ``n`` fails for the reason ``fails(n)``, if any."""
         dumped = self.experiment.model_dump(mode="json")
         self.journal.append(SweepStarted(experiment=dumped, version="0", problem=self.problem))
-        searcher = TargetSearcher(self.experiment, self.journal)
+        searcher = TargetSearcher(self.experiment, self.journal, lambda: 1)
         number = 0
         while isinstance(config := searcher.suggest(f"t{number}"), dict):
             run_id: str = config["run_id"]
