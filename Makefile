@@ -30,7 +30,7 @@ quickstart: install ## sweep digits to 80, 90, 95 and 98 % sparsity on a Ray of 
 service: install ## MLflow with passwords, on PostgreSQL and an S3 server; infra/local_service.sh stop ends it
 	infra/local_service.sh start
 
-test: install ## run the tests and measure coverage, Ray workers included
+test: install ## run the tests and measure what they cover
 	tests/system_packages.sh
 	tests/run.sh
 

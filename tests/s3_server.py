@@ -71,6 +71,11 @@ class S3Server:
         return done.stdout
 
 
+def install() -> None:
+    """Install the server: the hosts of tests/cluster have no way out to do it themselves."""
+    S3Server(SHARED_VENV)._run("install")
+
+
 @contextmanager
 def running_server(home: Path) -> Generator[S3Server]:
     """Start a server with the bucket ``sweeps``, and stop it in the end."""

@@ -18,6 +18,7 @@ CHARTS = {
     "layer-macs",
     "sparsity-epochs",
     "accuracy-epochs",
+    "threshold-epochs",
     "thresholds",
     "settings",
     "forecasts",

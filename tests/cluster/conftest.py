@@ -17,6 +17,7 @@ sys.path.append(str(Path(__file__).parent))  # tests of this folder share its ot
 
 from cluster_hosts import ROOT, Hosts, ray_up
 from cluster_sweep import WORKERS, ClusterSweep, Stored
+from s3_server import install
 
 _NEEDED = ("ip", "nsenter", "unshare", "sshd", "ssh", "rsync")
 
@@ -26,6 +27,7 @@ def hosts() -> Iterator[Hosts]:
     """Six hosts: head, three workers, a client, and one with the S3 server."""
     if reason := _missing():
         pytest.skip(reason)
+    install()
     folder = Path(tempfile.mkdtemp(prefix="strsweep-hosts-"))
     found = Hosts(folder)
     try:

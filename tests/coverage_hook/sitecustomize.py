@@ -17,7 +17,9 @@ class StartsWithStrsweep(MetaPathFinder):
         """Find nothing; others do."""
         if fullname == "strsweep":
             sys.meta_path.remove(self)
-            if "ray" in sys.modules:  # a worker needs it next, and imports it faster without a trace
+            if (
+                "ray" in sys.modules
+            ):  # a worker needs it next, and imports it faster without a trace
                 importlib.import_module("ray.train.torch")
             measure()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from strsweep.config import Experiment, Quantity
+from strsweep.config import Experiment, Problem, Quantity
 from strsweep.errors import JournalError
 from strsweep.journal import SweepRecord
 from strsweep.registry.receipt import Receipt
@@ -73,9 +73,8 @@ def contents_of(
     Raises:
         JournalError: The journal does not say what was measured of model and data.
     """
-    if record.problem is None:
-        raise JournalError("the journal is of version 0.1: run the same sweep again to renew it")
-    dense_macs = record.problem.dense_macs
+    problem = _problem(record)
+    dense_macs = problem.dense_macs
     runs = run_rows(record.runs.values(), receipts, dense_macs=dense_macs, link=link)
     models = model_rows(experiment, record, receipts, dense_macs=dense_macs, link=link)
     return SweepContents(
@@ -87,7 +86,7 @@ def contents_of(
         registered_model=experiment.model_name,
         epochs_per_run=experiment.training.epochs,
         tolerance=experiment.search.tolerance,
-        weights=record.problem.weights,
+        weights=problem.weights,
         dense_macs=dense_macs,
         targets=_targets(experiment, dense_macs),
         cost=cost_of(runs, models, epochs_per_run=experiment.training.epochs),
@@ -97,6 +96,12 @@ def contents_of(
         epochs=_epochs(record),
         thresholds=threshold_rows(record, receipts),
     )
+
+
+def _problem(record: SweepRecord) -> Problem:
+    if record.problem is None:
+        raise JournalError("the journal is of version 0.1: run the same sweep again to renew it")
+    return record.problem
 
 
 def _targets(experiment: Experiment, dense_macs: int) -> tuple[AskedFor, ...]:

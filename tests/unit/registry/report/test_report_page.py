@@ -51,6 +51,7 @@ def test_every_figure_is_valid_and_has_its_place(page: str) -> None:
         "layer-macs",
         "sparsity-epochs",
         "accuracy-epochs",
+        "threshold-epochs",
         "thresholds",
         "settings",
         "forecasts",
