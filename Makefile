@@ -5,7 +5,7 @@ CONFIG ?= jobs/configs/digits.yaml
 export STRSWEEP_RESULTS ?= $(CURDIR)/results
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help install quickstart service test test-all check bench bench-step bench-methods bench-search \
+.PHONY: help install quickstart service test test-all soak check bench bench-step bench-methods bench-search \
     bench-setups bench-scale format ui clean
 DEVICE ?= cpu
 SEEDS ?= 9
@@ -37,6 +37,9 @@ test: install ## run the tests and measure what they cover
 test-all: install ## also separate hosts, the service under faults, runs on S3 that crashes, the browser; needs root
 	tests/system_packages.sh
 	tests/run.sh --all
+
+soak: install ## sweeps back to back for 20 minutes while anything may die; STRSWEEP_SOAK_SEED chooses what
+	STRSWEEP_SOAK_MINUTES=20 tests/run.sh tests/service/test_soak.py -rP
 
 check: install ## formatting, lint, spelling and types, as CI does
 	ruff format --check .

@@ -114,8 +114,8 @@ def first_line(error: Exception) -> str:
 
 def shown_uri(uri: str) -> str:
     """Return an address without the user and password it may hold."""
-    address = urlparse(uri)
-    return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
+    user, at, _ = urlparse(uri).netloc.rpartition("@")
+    return uri.replace(user + at, "", 1) if at else uri  # geturl() loses slashes of sqlite:////
 
 
 def _artifact_location(experiment: Experiment) -> str | None:

@@ -97,6 +97,8 @@ def test_an_alias_that_stays_is_told(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_no_password_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown_uri("http://me:secret@host:5000/a") == "http://host:5000/a"
+    for whole in ("sqlite:////srv/mlflow.db", "sqlite:///mlflow.db", "http://host:5000"):
+        assert shown_uri(whole) == whole
     experiment = load_experiment(DIGITS, ["tracking.uri=http://me:secret@host:5000"])
     print_delivery(experiment, Delivery(models=(), is_behind=True))
     assert "secret" not in capsys.readouterr().out
