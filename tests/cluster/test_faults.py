@@ -53,15 +53,18 @@ def assert_nothing_is_left(hosts: Hosts) -> None:
         time.sleep(2)
 
 
+RAYS_OWN = "IDLE|DashboardAgent|RuntimeEnvAgent|_AutoscalingCoordinatorActor"
+"""Workers that wait for a task, one agent of each kind per node, and one actor per cluster."""
+
+
 def left_behind(hosts: Hosts) -> list[str]:
     groups = ray_list(hosts, "placement-groups", "state!=REMOVED")
     actors = ray_list(hosts, "actors", "state!=DEAD")
     found = [f"group {group['placement_group_id']}" for group in groups]
-    found += [f"actor {actor['class_name']}" for actor in actors]
+    names = [actor["class_name"] for actor in actors]
+    found += [f"actor {name}" for name in names if name not in RAYS_OWN.split("|")]
     for host in ("head", *WORKERS):
-        # Idle workers wait for the next task, and belong to nobody.
-        look = "pgrep -af '^ray::' | grep -v 'ray::IDLE' || true"
-        done = hosts.run(host, look, check=False)
+        done = hosts.run(host, f"pgrep -af '^ray::' | grep -vE 'ray::({RAYS_OWN})' || true")
         found += [f"{host}: {line}" for line in done.stdout.splitlines()]
     return found
 
