@@ -24,7 +24,8 @@ def ray_list(hosts: Hosts, what: str, *filters: str) -> list[dict[str, str]]:
     command = f"ray list {what} {chosen} --format json --limit 500"
     address = "RAY_AUTH_MODE=token RAY_API_SERVER_ADDRESS=http://127.0.0.1:8265"
     done = hosts.run("client", f"{address} {command} --address http://127.0.0.1:8265")
-    return json.loads(done.stdout[done.stdout.index("[") :])
+    found = done.stdout.strip()
+    return [] if found == "No resource in the cluster" else json.loads(found)
 
 
 def await_workers(hosts: Hosts, count: int = len(WORKERS)) -> None:

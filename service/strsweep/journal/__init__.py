@@ -14,12 +14,14 @@ from strsweep.journal.events import (
     RunStopped,
     SweepStarted,
 )
+from strsweep.journal.follower import Follower
 from strsweep.journal.journal import Journal
 from strsweep.journal.record import RunRecord, SweepRecord, replay
 
 __all__ = [
     "EpochFinished",
     "Event",
+    "Follower",
     "ImagesUnreadable",
     "Journal",
     "LayerRow",

@@ -39,9 +39,17 @@ class Journal:
         Raises:
             JournalError: A line in the middle of a file is damaged.
         """
-        sizes = self._storage.sizes("journal")
-        events = [event for name, size in sizes.items() for event in self._lines(name, size)]
+        events = [event for lines in self.files().values() for event in lines]
         return sorted(events, key=lambda event: event.time)
+
+    def files(self) -> dict[str, list[Event]]:
+        """Return the events of every file as they were written; files only grow.
+
+        Raises:
+            JournalError: A line in the middle of a file is damaged.
+        """
+        sizes = self._storage.sizes("journal")
+        return {name: self._lines(name, size) for name, size in sizes.items()}
 
     def _lines(self, name: str, size: int) -> list[Event]:
         known = self._parsed.get(name)

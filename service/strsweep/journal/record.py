@@ -103,6 +103,12 @@ def replay(events: Iterable[Event]) -> SweepRecord:
     before the run started.
     """
     record = SweepRecord()
+    add(events, record)
+    return record
+
+
+def add(events: Iterable[Event], record: SweepRecord) -> list[Event]:
+    """Add ``events`` to ``record``; returns those of runs that it does not know."""
     later: list[Event] = []
     for event in events:
         # Clocks of nodes differ: a run's first epoch can carry an earlier time than its proposal.
@@ -110,12 +116,10 @@ def replay(events: Iterable[Event]) -> SweepRecord:
             record.runs.setdefault(event.run_id, RunRecord(proposed=event))
         else:
             later.append(event)
-    for event in later:
-        _apply(record, event)
-    return record
+    return [event for event in later if not _is_added(event, record)]
 
 
-def _apply(record: SweepRecord, event: Event) -> None:
+def _is_added(event: Event, record: SweepRecord) -> bool:
     match event:
         case SweepStarted():
             if event not in record.started:
@@ -125,8 +129,10 @@ def _apply(record: SweepRecord, event: Event) -> None:
         case ModelPublished():
             record.published[event.target] = event
         case _:
-            if event.run_id in record.runs:
-                _apply_to_run(record.runs[event.run_id], event)
+            if event.run_id not in record.runs:
+                return False
+            _apply_to_run(record.runs[event.run_id], event)
+    return True
 
 
 def _apply_to_run(run: RunRecord, event: Event) -> None:

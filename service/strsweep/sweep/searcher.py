@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 from strsweep.config import Experiment, RunSettings, Target
 from strsweep.errors import EveryRunFailedError
 from strsweep.journal import (
+    Follower,
     Journal,
     RunFailed,
     RunProposed,
@@ -20,7 +21,6 @@ from strsweep.journal import (
     RunResumed,
     RunStopped,
     SweepRecord,
-    replay,
 )
 from strsweep.sweep.one_each import decide_each, told_settings
 from strsweep.sweep.record_view import RunViews, goal_of, path_of, spent_of
@@ -58,6 +58,7 @@ class TargetSearcher(Searcher):
         super().__init__()  # no metric: Tune would refuse a run that failed before its first epoch
         self._experiment = experiment
         self._journal = journal
+        self._follower = Follower(journal)
         self._places = places
         self._started = time.monotonic()
         record = self._record()
@@ -164,7 +165,7 @@ class TargetSearcher(Searcher):
         """Nothing to restore: a new searcher reads the journal."""
 
     def _record(self) -> SweepRecord:
-        return replay(self._journal.read())
+        return self._follower.record()
 
     def _runs(self, record: SweepRecord) -> tuple[list[FinishedRun], list[UnfinishedRun]]:
         # A run that ended but that Tune still winds down is known already: it is in the record.

@@ -8,7 +8,7 @@ from typing import Any
 from ray import tune
 
 from strsweep.config import Experiment, RunSettings
-from strsweep.journal import Journal, RunRecord, SweepRecord, replay
+from strsweep.journal import Follower, Journal, RunRecord, SweepRecord
 from strsweep.sweep.outcome import TargetOutcome, outcomes
 from strsweep.sweep.record_view import finished_runs, goal_of
 
@@ -23,7 +23,7 @@ class StatusLines(tune.Callback):
 
     def __init__(self, experiment: Experiment, journal: Journal, slots: int) -> None:
         self._experiment = experiment
-        self._journal = journal
+        self._follower = Follower(journal)
         self._slots = slots
         self._started = self._last_line = time.monotonic()
         self._run_started: dict[str, float] = {}
@@ -33,7 +33,7 @@ class StatusLines(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say which run starts, where and why."""
         run_id = trial.config["run_id"]
-        run = replay(self._journal.read()).runs[run_id]
+        run = self._follower.record().runs[run_id]
         proposed = run.proposed
         self._run_started[run_id] = time.monotonic()
         self._progress[run_id] = "starting"
@@ -58,7 +58,7 @@ class StatusLines(tune.Callback):
         self._progress.pop(run_id, None)
         if run_id in self._run_started:
             self._durations.append(time.monotonic() - self._run_started[run_id])
-        record = replay(self._journal.read())
+        record = self._follower.record()
         run = record.runs[run_id]
         if run.finished is None:
             self._say(f"{run_id} {_why_unfinished(run)}")

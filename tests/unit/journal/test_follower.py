@@ -1,0 +1,82 @@
+"""A follower knows at every moment what reading the whole journal anew would tell."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strsweep.config import RunSettings, Target
+from strsweep.journal import (
+    EpochFinished,
+    Event,
+    Follower,
+    ImagesUnreadable,
+    Journal,
+    RunFailed,
+    RunFinished,
+    RunProposed,
+    RunResumed,
+    RunStopped,
+    SweepStarted,
+    replay,
+)
+from strsweep.storage import SweepStorage
+
+RUN_IDS = ("run-001", "run-002", "run-003")
+AIM = Target(sparsity=0.9)
+BY_THE_JOB = ("proposed", "stopped", "resumed", "failed", "started")
+BY_THE_WORKER = ("epoch", "unreadable", "finished")
+written = st.tuples(
+    st.sampled_from(RUN_IDS),
+    st.sampled_from(BY_THE_JOB + BY_THE_WORKER),
+    st.integers(1, 3),
+    st.booleans(),
+)
+"""Of which run, what, a number for it, and whether somebody looks afterwards."""
+
+
+def event_of(run_id: str, kind: str, number: int, time: float) -> Event:
+    settings = RunSettings(threshold_init=-10, weight_decay=1e-4)
+    events: dict[str, Event] = {
+        "started": SweepStarted(time=time, experiment={}, version=str(number)),
+        "proposed": RunProposed(
+            time=time, run_id=run_id, settings=settings, target=AIM, reason=str(number)
+        ),
+        "epoch": EpochFinished(time=time, run_id=run_id, metrics={"epoch": number}),
+        "unreadable": ImagesUnreadable(time=time, run_id=run_id, names=(f"{number}.jpg",)),
+        "finished": RunFinished(time=time, run_id=run_id, metrics={}, layers=(), checkpoint="c"),
+        "stopped": RunStopped(time=time, run_id=run_id, epoch=number, reason="would miss"),
+        "resumed": RunResumed(time=time, run_id=run_id, target=AIM, reason="may hit"),
+        "failed": RunFailed(time=time, run_id=run_id, reason="died"),
+    }
+    return events[kind]
+
+
+@given(st.lists(written, max_size=25))
+def test_following_equals_reading_anew(steps: list[tuple[str, str, int, bool]]) -> None:
+    with TemporaryDirectory() as folder:
+        storage = SweepStorage.at(folder)
+        job, follower = Journal(storage), Follower(Journal(storage))
+        workers = {run_id: Journal(storage, writer=run_id) for run_id in RUN_IDS}
+        clock = count(1.0)
+        for run_id, kind, number, looks in [*steps, ("run-001", "epoch", 1, True)]:
+            writer = job if kind in BY_THE_JOB else workers[run_id]
+            writer.append(event_of(run_id, kind, number, next(clock)))
+            if looks:
+                anew = replay(Journal(storage).read())
+                assert follower.record() == anew
+                assert list(follower.record().runs) == list(anew.runs)
+
+
+def test_events_before_the_proposal_count_once_it_is_there(tmp_path: Path) -> None:
+    storage = SweepStorage.at(str(tmp_path))
+    follower = Follower(Journal(storage))
+    Journal(storage, writer="run-001").append(event_of("run-001", "epoch", 1, 1.0))
+    assert follower.record().runs == {}
+    Journal(storage).append(event_of("run-001", "proposed", 1, 2.0))
+    assert list(follower.record().runs["run-001"].epochs) == [1]
+    assert follower.record().runs["run-001"].num_epochs_written == 1
