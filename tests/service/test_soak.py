@@ -24,7 +24,7 @@ _PAUSE_S = (4.0, 25.0)
 _AWAY_S = (1.0, 8.0)
 _MOST_SUBMISSIONS = 20
 _STAYS = re.compile(
-    r"journal/[\w-]+(\.\w+)*\.jsonl(/\d+)?|"
+    r"journal/[\w.-]+\.jsonl|"
     r"runs/run-\d+/epoch_\d+/\w+(\.\w+)*|"
     r"models/sparsity-\d+/run-\d+/\w+\.\w+|"
     r"(report\.(html|json)|\w+\.csv|front\.png)"
