@@ -29,6 +29,12 @@ def undisturbed(
             yield sweep, shown(service, sweep.experiment)
 
 
+@pytest.fixture(autouse=True)
+def whole_service(service: Service) -> None:
+    """All parts run, whatever the test before left."""
+    service.start()
+
+
 def assert_same(one: Shown, other: Shown) -> None:
     """Everything but ids and times is the same, and nothing is there twice."""
     assert one.versions == other.versions

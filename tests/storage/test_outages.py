@@ -108,6 +108,22 @@ def test_a_missing_bucket_is_told(s3: StorageConfig) -> None:
         check_storage(s3.model_copy(update={"path": "s3://nowhere/x"}))
 
 
+def test_a_bucket_that_is_denied_for_a_moment_is_waited_for(
+    server: S3Server, s3: StorageConfig
+) -> None:
+    client = server.client()
+    client.create_bucket(Bucket="momentary")
+    store = ObjectStore("s3://momentary/x", s3)
+    store.write("a", b"1")
+    store.delete("")
+    client.delete_bucket(Bucket="momentary")
+    back = threading.Timer(2, client.create_bucket, kwargs={"Bucket": "momentary"})
+    back.start()
+    store.write("b", b"2")
+    back.join()
+    assert store.read("b") == b"2"
+
+
 def test_checking_leaves_nothing_behind(s3: StorageConfig) -> None:
     check_storage(s3)
     assert ObjectStore(s3.path, s3).sizes("") == {}

@@ -52,6 +52,7 @@ class Outage:
     def __init__(self, location: str, bucket: str, *, patience_s: float) -> None:
         self._location, self._bucket = location, bucket
         self._patience_s = patience_s
+        self._has_answered = False
 
     def ride_out(self, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """Return what ``call`` returns, which is repeated until the service answers.
@@ -61,7 +62,7 @@ class Outage:
         """
         started = time.monotonic()
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(is_away),
+            retry=tenacity.retry_if_exception(self._is_worth_waiting),
             wait=tenacity.wait_exponential_jitter(max=_LONGEST_WAIT_S),
             stop=tenacity.stop_after_delay(self._patience_s),
             before_sleep=self._tell,
@@ -71,10 +72,15 @@ class Outage:
             result = retrying(call, *args, **kwargs)
         except (ClientError, BotoCoreError, Boto3Error) as error:
             raise self._error(error) from None  # its own text may hold what is secret
+        self._has_answered = True
         if retrying.statistics.get("attempt_number", 1) > 1:
             seconds = time.monotonic() - started
             print(f"{self._location} answers again after {seconds:.0f} s", flush=True)
         return result
+
+    def _is_worth_waiting(self, error: BaseException) -> bool:
+        # A bucket that was there is there: services that start again deny it for a moment.
+        return is_away(error) or (self._has_answered and _name(error) == "NoSuchBucket")
 
     def _tell(self, state: tenacity.RetryCallState) -> None:
         if state.attempt_number == 1 and state.outcome is not None:
