@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from s3_server import SHARED_VENV
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tests/cluster/hosts.sh"
 BIN = Path(sys.executable).parent
@@ -97,7 +99,7 @@ class Hosts:
     @property
     def _environment(self) -> dict[str, str]:
         # Hosts see the machine's disk, but not what is below /tmp and /root.
-        hidden = {ROOT.resolve(), BIN.parent.resolve(), (BIN.parent / "s3").resolve()}
+        hidden = {ROOT.resolve(), BIN.parent.resolve(), SHARED_VENV.resolve()}
         binds = sorted(str(path) for path in hidden if path.parts[1] in {"tmp", "root"})
         return {
             "PATH": os.environ["PATH"],

@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).parent))  # tests of this folder share its ot
 
 from cluster_hosts import ROOT, Hosts, ray_up
 from cluster_sweep import WORKERS, ClusterSweep, Stored
-from s3_server import install
+from s3_server import SHARED_VENV, install
 
 _NEEDED = ("ip", "nsenter", "unshare", "sshd", "ssh", "rsync")
 
@@ -70,7 +70,7 @@ def undisturbed(cluster: Hosts) -> Stored:
 
 def _start_store(hosts: Hosts) -> None:
     address = hosts.address("store")
-    settings = f"S3_HOST={address} S3_PORT=9000 S3_HOME=/tmp/s3 S3_VENV={sys.prefix}/s3"
+    settings = f"S3_HOST={address} S3_PORT=9000 S3_HOME=/tmp/s3 S3_VENV={SHARED_VENV}"
     script = f"{settings} {ROOT}/infra/local_s3.sh"
     hosts.run("store", f"{script} start")
     known = dict(re.findall(r"(\w+)='?([^' \n]+)'?", hosts.run("store", f"{script} env").stdout))

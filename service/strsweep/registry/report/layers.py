@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from strsweep.journal import LayerRow, SweepRecord
 from strsweep.registry.receipt import Receipt
-from strsweep.registry.report.runs import shown
+from strsweep.registry.report.runs import model_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,7 @@ class ModelLayer:
 def model_layers(record: SweepRecord, receipts: Sequence[Receipt]) -> tuple[ModelLayer, ...]:
     """Return the layers of all delivered models, model by model, from input to output."""
     models = [
-        (shown(receipt.target) or receipt.run_id, receipt.run_id, _delivered(record, receipt))
-        for receipt in receipts
+        (model_name(receipt), receipt.run_id, _delivered(record, receipt)) for receipt in receipts
     ]
     if not models:
         models = [

@@ -92,6 +92,11 @@ def shown(target: Target | None) -> str:
     return "" if target is None else str(target)
 
 
+def model_name(receipt: Receipt) -> str:
+    """Return what a delivered model is called: its target, or its run where it had none."""
+    return shown(receipt.target) or receipt.run_id
+
+
 def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunRow:
     aim = run.target or run.proposed.refines
     quantity: Quantity = "sparsity" if aim is None else aim.quantity

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from strsweep.journal import RunRecord, SweepRecord
 from strsweep.registry.receipt import Receipt
-from strsweep.registry.report.runs import shown
+from strsweep.registry.report.runs import model_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ def threshold_rows(record: SweepRecord, receipts: Sequence[Receipt]) -> tuple[Th
     return tuple(
         row
         for receipt in receipts
-        for row in _rows(shown(receipt.target) or receipt.run_id, record.runs[receipt.run_id])
+        for row in _rows(model_name(receipt), record.runs[receipt.run_id])
     )
 
 
