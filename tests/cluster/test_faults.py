@@ -65,7 +65,8 @@ def left_behind(hosts: Hosts) -> list[str]:
     names = [actor["class_name"] for actor in actors]
     found += [f"actor {name}" for name in names if name not in RAYS_OWN.split("|")]
     for host in ("head", *WORKERS):
-        done = hosts.run(host, f"pgrep -af '^ray::' | grep -vE 'ray::({RAYS_OWN})' || true")
+        look = f"pgrep -af '^ray::' | grep -vE 'ray::({RAYS_OWN})' || true"
+        done = hosts.run(host, look, check=False)  # a host that is down has no processes
         found += [f"{host}: {line}" for line in done.stdout.splitlines()]
     return found
 
