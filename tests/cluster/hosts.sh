@@ -51,7 +51,9 @@ first_process() { # host: mounts what is its own, then waits to be killed
     done
     { echo "127.0.0.1 localhost"; cat "$root/addresses"; } >/etc/hosts
     : >/etc/resolv.conf
-    rm -rf /root/.ray /root/.ssh /root/.aws # hides the machine's own; nothing is removed there
+    # Hides the machine's own; nothing is removed there. What a host got since then survives a boot.
+    [ -e "$disk/made" ] || rm -rf /root/.ray /root/.ssh /root/.aws
+    touch "$disk/made"
     mkdir -p /run/kept
     mount -t tmpfs tmpfs /run/kept
     for folder in $binds; do # keep them visible while /tmp is covered
