@@ -11,6 +11,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600, func_only=True)]
 
 STRANGER = "store"
 """A host that is not part of the cluster and has no token."""
+without_the_token = pytest.mark.parametrize(
+    "token", ["RAY_AUTH_MODE=disabled", "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=wrong"]
+)
 _SCAN = """
 import asyncio, json, sys
 
@@ -31,7 +34,7 @@ async def main():
 asyncio.run(main())
 """
 _ASK = """
-import json, sys, urllib.error, urllib.request
+import json, sys, urllib.request
 
 host, ports, paths = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
 found = {}
@@ -39,7 +42,7 @@ for port in ports:
     for path in paths:
         try:
             with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=3) as answer:
-                found[f"{port}{path}"] = answer.read(60).decode()
+                found[f"{port}{path}"] = answer.read(60).decode("latin-1")
         except Exception:
             pass  # refused, or it does not speak HTTP
 print(json.dumps(found))
@@ -79,9 +82,7 @@ def test_no_port_that_answers_does_anything_without_the_token(cluster: Hosts, ho
     assert not {place: text for place, text in answers.items() if not text.startswith("# HELP ")}
 
 
-@pytest.mark.parametrize(
-    "token", ["RAY_AUTH_MODE=disabled", "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=wrong"]
-)
+@without_the_token
 def test_the_control_store_refuses(cluster: Hosts, token: str) -> None:
     head = cluster.address("head")
     done = cluster.run(
@@ -95,9 +96,7 @@ def test_the_control_store_refuses(cluster: Hosts, token: str) -> None:
     assert "uthenticat" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    "token", ["RAY_AUTH_MODE=disabled", "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=wrong"]
-)
+@without_the_token
 def test_the_client_server_refuses(cluster: Hosts, token: str) -> None:
     """Ray's own remote prompt, which would run any code."""
     connect = f"import ray; ray.init('ray://{cluster.address('head')}:10001'); print('got in')"
@@ -109,9 +108,7 @@ def test_the_client_server_refuses(cluster: Hosts, token: str) -> None:
     assert refused in done.stderr
 
 
-@pytest.mark.parametrize(
-    "token", ["RAY_AUTH_MODE=disabled", "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=wrong"]
-)
+@without_the_token
 def test_the_jobs_api_refuses(cluster: Hosts, token: str) -> None:
     """Even of whoever has come as far as the tunnel."""
     server = "RAY_API_SERVER_ADDRESS=http://127.0.0.1:8265"
@@ -133,8 +130,10 @@ _LIST = """
 import boto3, botocore, botocore.exceptions, sys
 from botocore.config import Config
 
-unsigned = Config(signature_version=botocore.UNSIGNED) if sys.argv[2] == "unsigned" else None
-client = boto3.client("s3", "us-east-1", endpoint_url=f"http://{sys.argv[1]}:9000", config=unsigned)
+keys = dict(zip(("aws_access_key_id", "aws_secret_access_key"), sys.argv[2:]))
+config = None if keys else Config(signature_version=botocore.UNSIGNED)
+address = f"http://{sys.argv[1]}:9000"
+client = boto3.client("s3", "us-east-1", endpoint_url=address, config=config, **keys)
 try:
     client.list_objects_v2(Bucket="sweeps")
     print("null")
@@ -144,14 +143,10 @@ except botocore.exceptions.ClientError as error:
 
 
 def test_storage_refuses_a_wrong_secret(cluster: Hosts) -> None:
-    cluster.write(
-        STRANGER,
-        "/root/.aws/credentials",
-        "[default]\naws_access_key_id = strsweep:sweep\naws_secret_access_key = wrong\n",
-    )
-    assert on(cluster, STRANGER, _LIST, cluster.address("store"), "signed") == 403
+    store = cluster.address("store")
+    assert on(cluster, STRANGER, _LIST, store, "strsweep:sweep", "wrong") == 403
 
 
 def test_storage_refuses_who_does_not_sign(cluster: Hosts) -> None:
     # Swift takes what is not signed for its own protocol, and finds no account in the address.
-    assert on(cluster, STRANGER, _LIST, cluster.address("store"), "unsigned") in {401, 403, 412}
+    assert on(cluster, STRANGER, _LIST, cluster.address("store")) in {401, 403, 412}
