@@ -112,6 +112,17 @@ class ClusterSweep:
             time.sleep(0.5)
         raise TimeoutError(f"{self.name} did not get to epoch {epochs}")
 
+    def until_trains_on(self, *names: str) -> ClusterSweep:
+        """Wait until workers live on all these hosts at one time."""
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            job = self.jobs[-1]
+            assert job.poll() is None, job.communicate()[0]
+            if set(names) <= set(self.trains_on()):
+                return self
+            time.sleep(0.5)
+        raise TimeoutError(f"{self.name} never trained on {names} at one time")
+
     def trains_on(self) -> list[str]:
         """Return the hosts on which a worker of a run lives."""
         look = "pgrep -f '[r]ay::RayTrainWorker' >/dev/null"  # but not this very command

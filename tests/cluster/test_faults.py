@@ -162,12 +162,10 @@ def test_a_host_comes_and_goes_while_the_sweep_runs(cluster: Hosts) -> None:
     overrides = (f"search.targets={list(targets)}", "workers={count: 1, cpus: 2}")
     sweep = ClusterSweep(cluster, "comes-and-goes", overrides).submit()
     sweep.until(epochs=5, runs=2)
-    assert sweep.trains_on() == ["w1", "w2"]
+    sweep.until_trains_on("w1", "w2")
     cluster.boot("w3")
     booted = time.monotonic()
-    while "w3" not in sweep.trains_on():
-        assert sweep.jobs[-1].poll() is None, sweep.ended()
-        time.sleep(1)
+    sweep.until_trains_on("w3")
     print(f"a host that came was used after {time.monotonic() - booted:.0f} s")
     cluster.crash("w3")
     said = sweep.ended()

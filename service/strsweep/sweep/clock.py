@@ -34,8 +34,8 @@ _STEEPNESS, _KNEE, _LEVEL_90 = 1.5, 4.0, math.log(9)
 class DecayClock:
     """The clock of one recipe on one problem."""
 
-    total: float
-    """Decay of the whole schedule, per unit of weight decay; see ``decay_clock``."""
+    epochs: tuple[float, ...]
+    """Decay until after every epoch, per unit of weight decay; see ``decay_clock``."""
     bite: float
     """``-s`` from which on thresholds prune."""
     hardness: float
@@ -46,16 +46,25 @@ class DecayClock:
     @classmethod
     def of(cls, experiment: Experiment, problem: Problem) -> DecayClock:
         """Return the clock of ``experiment``."""
-        total = decay_clock(experiment.training, problem.steps_per_epoch)
+        epochs = decay_clock(experiment.training, problem.steps_per_epoch)
         hardness, clock, weights = _REFERENCE
         return cls(
-            total=total,
+            epochs=epochs,
             bite=_bite(experiment, problem.weight_scale),
             hardness=hardness
-            * (total / clock) ** _HARDER_BY_CLOCK
+            * (epochs[-1] / clock) ** _HARDER_BY_CLOCK
             * (problem.weights / weights) ** -_EASIER_BY_WEIGHTS,
             threshold_decay=experiment.sparsity.threshold_decay,
         )
+
+    @property
+    def total(self) -> float:
+        """Decay of the whole schedule, per unit of weight decay."""
+        return self.epochs[-1]
+
+    def left(self, epoch: int) -> float:
+        """Return the share of the decay that is still to come after ``epoch`` of them."""
+        return 1 - self.epochs[epoch - 1] / self.total
 
     def drive(self, threshold_init: float, weight_decay: float) -> float:
         """Return ``decay * clock`` less the part that passes before thresholds bite."""

@@ -12,8 +12,9 @@ import numpy as np
 from strsweep.config import Quantity, Target
 from strsweep.sweep.clock import FloatArray, level_at
 from strsweep.sweep.curve import Prediction, Shape, SmoothCurve, logit
-from strsweep.sweep.path import SearchPath
-from strsweep.sweep.state import FinishedRun, Goal, Snapshot, UnfinishedRun
+from strsweep.sweep.ending import Endings
+from strsweep.sweep.path import PLACES, SearchPath
+from strsweep.sweep.state import FinishedRun, Goal, UnfinishedRun
 
 _HARDER, _HARDER_SPREAD = np.linspace(-1.8, 1.8, 13), 0.6
 """How wrong the expected hardness may be, as a logarithm; two thirds are within the spread."""
@@ -50,8 +51,7 @@ class Outlook:
         self._unfinished = [run for run in unfinished if run.trajectory and finished]
         self._curves: dict[Quantity, Prediction] = {}
         self._by_place: dict[Quantity, SmoothCurve] = {}
-        self._by_epoch: dict[tuple[int, Quantity], SmoothCurve] = {}
-        """From a level after this epoch to that at the end."""
+        self._endings: dict[tuple[int, Quantity], Endings] = {}
         self._forecasts: dict[tuple[str, int, Quantity], Prediction] = {}
 
     @property
@@ -90,8 +90,8 @@ class Outlook:
     def forecast(self, run: UnfinishedRun, quantity: Quantity) -> Prediction:
         """Return how ``run`` will end, as one level.
 
-        Two independent views are weighed: where its position lies on the curve of the finished
-        runs, and how finished runs went on from where it is now.
+        Two views are weighed: where its position lies on the curve of the finished runs, and how
+        far along that curve it has come by now.
         """
         key = run.run_id, run.epochs, quantity
         if key not in self._forecasts:
@@ -130,22 +130,12 @@ class Outlook:
         return SmoothCurve(self._shape, x, y, extra)
 
     def _by_trajectory(self, run: UnfinishedRun, quantity: Quantity) -> Prediction:
-        now = run.trajectory[-1]
-        ends = self._ends_after(now.epoch, quantity)
-        return ends.predict(np.asarray([logit(now.pruned(quantity))]))
-
-    def _ends_after(self, epoch: int, quantity: Quantity) -> SmoothCurve:
-        key = epoch, quantity
-        if key not in self._by_epoch:
-            known = [
-                (logit(snapshot.pruned(quantity)), logit(run.pruned(quantity)))
-                for run in self._finished
-                if (snapshot := _after(epoch, run.trajectory)) is not None
-            ]
-            starts, ends = [start for start, _ in known], [end for _, end in known]
-            shape = _rest_of_training(1 - epoch / self._goal.epochs)
-            self._by_epoch[key] = SmoothCurve(shape, starts, ends)
-        return self._by_epoch[key]
+        key = run.epochs, quantity
+        if key not in self._endings:
+            levels = self._by_finished(quantity).predict(PLACES).mean
+            curve = partial(np.interp, xp=PLACES, fp=levels)
+            self._endings[key] = Endings(self._path, curve, quantity, run.epochs, self._finished)
+        return self._endings[key].predict(run)
 
     @cached_property
     def _shape(self) -> Shape:
@@ -157,12 +147,6 @@ class Outlook:
             ripples=_RIPPLES,
             length=0.3,
         )
-
-
-def _after(epoch: int, trajectory: Sequence[Snapshot]) -> Snapshot | None:
-    if epoch <= len(trajectory) and trajectory[epoch - 1].epoch == epoch:  # none is missing
-        return trajectory[epoch - 1]
-    return next((snapshot for snapshot in trajectory if snapshot.epoch == epoch), None)
 
 
 _ROWS = np.asarray(list(product(_HARDER, _LATER)))
@@ -181,15 +165,3 @@ def _laws(path: SearchPath, positions: FloatArray) -> FloatArray:
 @lru_cache(maxsize=64)
 def _drives(path: SearchPath, positions: bytes) -> FloatArray:
     return path.drives(np.frombuffer(positions, dtype=np.float64))
-
-
-def _rest_of_training(share: float) -> Shape:
-    """Return how the end depends on a level when ``share`` of the training is still to come."""
-    return Shape(
-        candidates=lambda level: level[:, None] + 1.2 * share,
-        priors=np.zeros(1),
-        offset=0.1 + 3 * share,
-        tilt=0.05 + share,
-        ripples=tuple((ripple * share, 0.0) for ripple in (0.3, 1.0, 3.0)),
-        length=3.0,
-    )

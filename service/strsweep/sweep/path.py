@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from strsweep.sweep.clock import DecayClock, FloatArray
 
 _BEYOND = 1.0
 """How far outside [0, 1] runs of other ranges are still told apart."""
+PLACES = np.linspace(-3.0, 1.0 + _BEYOND, 201)
+"""Where a run may be on its way to its own place: early in training far below the path."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +82,35 @@ class SearchPath:
         place: Any = brentq(lambda place: self._drive(place) - wanted, low, high)
         return float(place)
 
+    def reached(
+        self, positions: FloatArray, threshold_inits: Sequence[float | None], epoch: int
+    ) -> FloatArray:
+        """Return the places whose runs end with the drive that others have in their middle.
+
+        Args:
+            positions: Of the runs, shape [n].
+            threshold_inits: Of the runs; None: that of the path.
+            epoch: So many are done.
+        """
+        inits = [
+            self._first(float(position)) if first is None else first
+            for position, first in zip(positions, threshold_inits, strict=True)
+        ]
+        ends = self.drives(positions)
+        decays = ends + np.asarray([self.clock.delay(first) for first in inits])
+        now = ends - self.clock.left(epoch) * decays
+        return np.interp(now, _drives_of_places(self), PLACES)
+
     def drives(self, positions: FloatArray) -> FloatArray:
         """Return the drive at every position; it rises."""
         return np.asarray([self._drive(float(position)) for position in positions])
 
     def _drive(self, position: float) -> float:
+        return self.clock.drive(self._first(position), _exact(*self.weight_decay, position))
+
+    def _first(self, position: float) -> float:
         low, high = self.threshold_init
-        first = -_exact(-low, -high, position)
-        return self.clock.drive(first, _exact(*self.weight_decay, position))
+        return -_exact(-low, -high, position)
 
     def _share(self, settings: RunSettings) -> float:
         low, high = self.threshold_init
@@ -93,6 +118,11 @@ class SearchPath:
         if _width(self.weight_decay) > _width((-high, -low)):  # the wider tells it best
             return _share(*self.weight_decay, settings.weight_decay)
         return _share(-low, -high, -settings.threshold_init)
+
+
+@lru_cache(maxsize=16)
+def _drives_of_places(path: SearchPath) -> FloatArray:
+    return path.drives(PLACES)
 
 
 def _range(value: object) -> Range:

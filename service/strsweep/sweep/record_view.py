@@ -93,6 +93,7 @@ def _unfinished(
         target=run.target,
         trajectory=_trajectory(run, record),
         is_running=is_running,
+        threshold_init=_off_path(run, path),
         refines=run.proposed.refines,
     )
 
@@ -109,13 +110,18 @@ def _finished(run: RunRecord, record: SweepRecord, path: SearchPath | None) -> F
         macs_pruned=1 - metrics["macs"] / dense if dense else 0.0,
         target=run.target,
         trajectory=_trajectory(run, record),
-        is_on_path=path is None or path.contains(run.proposed.settings),
+        threshold_init=_off_path(run, path),
         refines=run.proposed.refines,
     )
 
 
 def _position(run: RunRecord, path: SearchPath | None) -> float:
     return 0.0 if path is None else path.locate(run.proposed.settings)
+
+
+def _off_path(run: RunRecord, path: SearchPath | None) -> float | None:
+    settings = run.proposed.settings
+    return None if path is None or path.contains(settings) else settings.threshold_init
 
 
 def _trajectory(run: RunRecord, record: SweepRecord) -> tuple[Snapshot, ...]:

@@ -84,10 +84,15 @@ class FinishedRun:
     target: Target | None = None
     """What it aimed at."""
     trajectory: tuple[Snapshot, ...] = ()
-    is_on_path: bool = True
-    """False for a run with another threshold init than the path has there."""
+    threshold_init: float | None = None
+    """Set if it is another than the path has at ``position``, which is then that of its drive."""
     refines: Target | None = None
     """The target whose accuracy it was to better."""
+
+    @property
+    def is_on_path(self) -> bool:
+        """Tell whether it has the settings of its position."""
+        return self.threshold_init is None
 
     def pruned(self, quantity: Quantity) -> float:
         """Return the share that is pruned, of weights or multiply-adds."""
@@ -118,6 +123,8 @@ class UnfinishedRun:
     """What it aims at; None: it explores."""
     trajectory: tuple[Snapshot, ...] = ()
     is_running: bool = True
+    threshold_init: float | None = None
+    """As of ``FinishedRun``."""
     refines: Target | None = None
 
     @property

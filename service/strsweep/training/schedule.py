@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import accumulate
 
 from strsweep.config import TrainingConfig
 
@@ -31,15 +32,16 @@ def learning_rate(config: TrainingConfig, epoch: int, step: int, steps_per_epoch
 
 
 @lru_cache(maxsize=16)
-def decay_clock(config: TrainingConfig, steps_per_epoch: int) -> float:
-    """Return by how much weight decay shrinks a parameter over a run, per unit of weight decay.
+def decay_clock(config: TrainingConfig, steps_per_epoch: int) -> tuple[float, ...]:
+    """Return by how much weight decay has shrunk a parameter after every epoch, per unit of it.
 
-    A parameter that only decays ends at ``exp(-weight_decay * clock)`` of its first value, with
-    ``clock = sum of the learning rates of all steps / (1 - momentum)``. Thresholds start this way.
+    A parameter that only decays is then at ``exp(-weight_decay * clock)`` of its first value, with
+    ``clock = sum of the learning rates of all steps so far / (1 - momentum)``. Thresholds start
+    this way.
     """
-    rates = (
-        learning_rate(config, epoch, step, steps_per_epoch)
+    steps = range(steps_per_epoch)
+    epochs = (
+        math.fsum(learning_rate(config, epoch, step, steps_per_epoch) for step in steps)
         for epoch in range(config.epochs)
-        for step in range(steps_per_epoch)
     )
-    return math.fsum(rates) / (1 - config.momentum)
+    return tuple(total / (1 - config.momentum) for total in accumulate(epochs))

@@ -89,9 +89,19 @@ def smooth(low: float, high: float, bend: float = 0.0) -> Curve:
     return lambda p: expit(low + (high - low) * (p + bend * p * (1 - p)))
 
 
-def noisy(curve: Curve, sd: float, seed: int) -> Curve:
-    rng = np.random.default_rng(seed)
-    return lambda p: expit(logit(curve(p)) + rng.normal(0, sd)) if sd else curve(p)
+class Noisy:
+    """A curve around which runs scatter."""
+
+    def __init__(self, truth: Curve, sd: float, seed: int) -> None:
+        self.truth, self._sd = truth, sd
+        self._rng = np.random.default_rng(seed)
+
+    def __call__(self, position: float) -> float:
+        share = self.truth(position)
+        return expit(logit(share) + self._rng.normal(0, self._sd)) if self._sd else share
+
+
+LEVEL = smooth(-2, 6)
 
 
 def macs_pruned(sparsity: float) -> float:
@@ -99,12 +109,29 @@ def macs_pruned(sparsity: float) -> float:
     return expit(logit(sparsity) - 0.5)
 
 
-def trajectory(final: float, epoch: int, epochs: int = 30) -> tuple[Snapshot, ...]:
-    """Return a run up to ``epoch`` that will end at ``final``: sparsity rises ever more slowly."""
-    levels = [logit(final) - 4 * (1 - done / epochs) ** 2 for done in range(1, epoch + 1)]
+def trajectory(
+    final: float,
+    epochs: int,
+    *,
+    position: float | None = None,
+    curve: Curve = LEVEL,
+    path: SearchPath = PATH,
+    threshold_init: float | None = None,
+) -> tuple[Snapshot, ...]:
+    """Return the first epochs of a run that will end at ``final``.
+
+    Thresholds do not know how long a run is: it follows ``curve`` by its drive, and is a little
+    ahead. Without ``position`` it is where ``LEVEL`` has its end.
+    """
+    place = (logit(final) + 2) / 8 if position is None else position
+    done = range(1, epochs + 1)
+    reached = [path.reached(np.asarray([place]), [threshold_init], epoch)[0] for epoch in done]
+    drifts = [logit(curve(place)) - logit(curve(then)) for then in reached]
+    ahead = [0.4 * path.clock.left(epoch) for epoch in done]
+    shares = [expit(logit(final) - d + a) for d, a in zip(drifts, ahead, strict=True)]
     return tuple(
-        Snapshot(epoch=done, sparsity=expit(level), macs_pruned=macs_pruned(expit(level)))
-        for done, level in enumerate(levels, start=1)
+        Snapshot(epoch=epoch, sparsity=share, macs_pruned=macs_pruned(share))
+        for epoch, share in zip(done, shares, strict=True)
     )
 
 
@@ -115,7 +142,7 @@ def finished_run(
     *,
     target: Target | None = None,
     accuracy: float = 0.9,
-    is_on_path: bool = True,
+    threshold_init: float | None = None,
     refines: Target | None = None,
 ) -> FinishedRun:
     return FinishedRun(
@@ -125,8 +152,8 @@ def finished_run(
         accuracy=accuracy,
         macs_pruned=macs_pruned(sparsity),
         target=target,
-        trajectory=trajectory(sparsity, 30),
-        is_on_path=is_on_path,
+        trajectory=trajectory(sparsity, 30, position=position, threshold_init=threshold_init),
+        threshold_init=threshold_init,
         refines=refines,
     )
 
@@ -139,14 +166,16 @@ def unfinished_run(
     final: float = 0.5,
     epochs: int = 0,
     is_running: bool = True,
+    threshold_init: float | None = None,
     refines: Target | None = None,
 ) -> UnfinishedRun:
     return UnfinishedRun(
         run_id=f"run-{number:03d}",
         position=position,
         target=target,
-        trajectory=trajectory(final, epochs),
+        trajectory=trajectory(final, epochs, position=position, threshold_init=threshold_init),
         is_running=is_running,
+        threshold_init=threshold_init,
         refines=refines,
     )
 
@@ -222,6 +251,7 @@ class Simulated:
                 run_id=run_id,
                 position=proposed.position,
                 target=proposed.target,
+                threshold_init=proposed.threshold_init,
                 refines=proposed.refines,
             )
         )
@@ -235,8 +265,15 @@ class Simulated:
     def _advance(self, run: UnfinishedRun) -> None:
         epoch = min(run.epochs + self.checkpoint_every, self.goal.epochs)
         self.epochs += epoch - run.epochs
-        final = self.finals[run.run_id]
-        now = replace(run, trajectory=trajectory(final, epoch, self.goal.epochs))
+        seen = trajectory(
+            self.finals[run.run_id],
+            epoch,
+            position=run.position,
+            curve=self.curve.truth if isinstance(self.curve, Noisy) else self.curve,
+            path=self.path,
+            threshold_init=run.threshold_init,
+        )
+        now = replace(run, trajectory=seen)
         self._put(run, now)
         if epoch == self.goal.epochs:
             self.unfinished.remove(now)
@@ -259,6 +296,6 @@ def _ended(run: UnfinishedRun) -> FinishedRun:
         macs_pruned=last.macs_pruned,
         target=run.target,
         trajectory=run.trajectory,
-        is_on_path=run.refines is None,
+        threshold_init=run.threshold_init,
         refines=run.refines,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from search_simulation import IMAGENET, IMAGENET_PROBLEM, PROBLEM, Simulated, digits, noisy
+from search_simulation import IMAGENET, IMAGENET_PROBLEM, PROBLEM, Noisy, Simulated, digits
 
 from strsweep.config import Experiment, Problem, Target, load_experiment
 from strsweep.config.presets import PRESETS
@@ -142,6 +142,6 @@ def test_a_sweep_with_auto_hits_its_targets(factor: float) -> None:
         return expit(float(level_at(path.drives([position]), path.clock.hardness * factor)[0]))
 
     goal = Goal.of(settled, PROBLEM)
-    sweep = Simulated(noisy(curve, 0.03, 0), goal, path)
+    sweep = Simulated(Noisy(curve, 0.03, 0), goal, path)
     assert sweep.search() == Finish("every target is hit")
     assert len(sweep.proposed) <= 12

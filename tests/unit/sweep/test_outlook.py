@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from search_simulation import (
+    LEVEL,
     PATH,
     PROBLEM,
     a_goal,
     digits,
     finished_run,
-    smooth,
     sparsities,
     unfinished_run,
 )
@@ -26,7 +26,6 @@ from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.path import SearchPath
 from strsweep.sweep.state import FinishedRun, UnfinishedRun
 
-LEVEL = smooth(-2, 6)
 KNOWN = [finished_run(p, LEVEL(p), n) for n, p in enumerate((0.2, 0.35, 0.5, 0.65, 0.8), start=1)]
 RECORDED = read_recorded(Path(__file__).parents[1] / "bench/search_recorded.jsonl")
 WIDE = SearchPath.of(digits("search.weight_decay=[4e-3, 3.4e-2]"), PROBLEM)
@@ -107,8 +106,8 @@ def test_a_run_off_the_path_is_trusted_less() -> None:
     index = round(0.5 * 400)
     few = [KNOWN[0], KNOWN[4]]
     on, off = (
-        outlook([*few, replace(odd, is_on_path=is_on_path)]).curve("sparsity")
-        for is_on_path in (True, False)
+        outlook([*few, replace(odd, threshold_init=first)]).curve("sparsity")
+        for first in (None, -40.0)
     )
     assert abs(off.mean[index] - 2.0) < abs(on.mean[index] - 2.0)
     assert off.sd[index] > on.sd[index]

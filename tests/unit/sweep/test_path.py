@@ -17,7 +17,7 @@ from strsweep.sweep.path import SearchPath
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A shared machine may be slow; that is no failure."""
 
-CLOCK = DecayClock(total=165.0, bite=4.4, hardness=0.67)
+CLOCK = DecayClock(epochs=(165.0,), bite=4.4, hardness=0.67)
 positions = st.floats(0, 1)
 ratios = st.floats(1.05, 1e4)
 decays = st.floats(1e-7, 1e-1)

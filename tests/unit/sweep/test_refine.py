@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from search_simulation import (
+    LEVEL,
     PATH,
     PROBLEM,
     Simulated,
     a_goal,
     digits,
     finished_run,
-    smooth,
     sparsities,
     unfinished_run,
 )
@@ -33,7 +33,6 @@ from strsweep.sweep.state import (
     Wait,
 )
 
-LEVEL = smooth(-2, 6)
 TWO = LEFT, RIGHT = sparsities(0.9, 0.95)
 KNOWN = [finished_run(p, LEVEL(p), n) for n, p in enumerate((0.2, 0.4, 0.6, 0.8), start=1)]
 HITS = [*KNOWN, finished_run(0.525, 0.9, 5), finished_run(0.618, 0.95, 6)]
@@ -100,7 +99,7 @@ def test_where_no_other_init_is_possible_it_says_so() -> None:
 
 
 def test_the_more_accurate_run_is_delivered() -> None:
-    better = finished_run(0.53, 0.902, 7, accuracy=0.95, is_on_path=False, refines=LEFT)
+    better = finished_run(0.53, 0.902, 7, accuracy=0.95, threshold_init=-40.0, refines=LEFT)
     states = outcomes(a_goal(TWO), [*HITS, better])
     assert states[0].run == better
     assert states[1].run == HITS[5]
@@ -108,7 +107,7 @@ def test_the_more_accurate_run_is_delivered() -> None:
 
 def test_a_run_off_the_path_tells_less_of_it_and_nothing_of_its_ends() -> None:
     goal = a_goal([Target(sparsity=0.9), Target(sparsity=0.999)])
-    off = finished_run(1.0, 0.95, 7, is_on_path=False)
+    off = finished_run(1.0, 0.95, 7, threshold_init=-40.0)
     assert decided(goal, [*HITS, off]) != Finish("the targets left are out of reach of the ranges")
-    on = replace(off, is_on_path=True)
+    on = replace(off, threshold_init=None)
     assert decided(goal, [*HITS, on]) == Finish("the targets left are out of reach of the ranges")

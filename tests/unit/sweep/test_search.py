@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from search_simulation import DIGITS as EXAMPLE
 from search_simulation import (
+    LEVEL,
     PATH,
     PROBLEM,
     TARGETS,
+    Noisy,
     Simulated,
     a_goal,
     finished_run,
-    noisy,
     smooth,
     sparsities,
     unfinished_run,
@@ -122,9 +123,8 @@ def test_search_waits_when_every_target_is_aimed_at() -> None:
 
 
 def test_aim_is_where_the_curve_has_the_target() -> None:
-    level = smooth(-2, 6)
-    finished = [finished_run(p, level(p), n) for n, p in enumerate((0.2, 0.4, 0.6, 0.8))]
-    proposed = decided(finished, [], a_goal(sparsities(level(0.5))))
+    finished = [finished_run(p, LEVEL(p), n) for n, p in enumerate((0.2, 0.4, 0.6, 0.8))]
+    proposed = decided(finished, [], a_goal(sparsities(LEVEL(0.5))))
     assert isinstance(proposed, Propose)
     assert proposed.position == pytest.approx(0.5, abs=0.02)
     assert proposed.reason.endswith("expected from 4 runs")
@@ -182,7 +182,7 @@ def test_a_step_from_0_to_1_ends_without_repeating() -> None:
 
 def test_great_noise_is_told_and_repeats_no_run() -> None:
     goal = a_goal([NINETY], tolerance=1e-5)
-    sweep = Simulated(noisy(smooth(-1, 5), 0.5, seed=0), goal=goal)
+    sweep = Simulated(Noisy(smooth(-1, 5), 0.5, seed=0), goal=goal)
     assert "runs scatter more" in sweep.search().reason
     positions = [proposed.position for proposed in sweep.proposed]
     assert len(set(positions)) == len(positions) < 40
@@ -194,12 +194,11 @@ def test_failed_runs_are_spent_but_known_to_nobody() -> None:
 
 
 def test_a_stopped_run_goes_on_when_a_target_opens_where_it_would_end() -> None:
-    level = smooth(-2, 6)
     places = (0.2, 0.35, 0.5, 0.65, 0.8)
-    finished = [finished_run(p, level(p), n) for n, p in enumerate(places)]
-    end = level(0.57)
+    finished = [finished_run(p, LEVEL(p), n) for n, p in enumerate(places)]
+    end = LEVEL(0.57)
     resting = unfinished_run(0.57, NINETY, final=end, epochs=20, is_running=False)
-    goal = a_goal(sparsities(level(0.2), level(0.5)))
+    goal = a_goal(sparsities(LEVEL(0.2), LEVEL(0.5)))
     assert decided(finished, [resting], goal) == EVERY
     opened = Target(sparsity=end)
     more = a_goal([*goal.targets, opened])
@@ -207,7 +206,7 @@ def test_a_stopped_run_goes_on_when_a_target_opens_where_it_would_end() -> None:
     assert resumed == Resume(
         run_id="run-099", target=opened, reason=f"stopped early, may end at {opened}"
     )
-    far = a_goal([*goal.targets, Target(sparsity=level(0.72))])
+    far = a_goal([*goal.targets, Target(sparsity=LEVEL(0.72))])
     assert isinstance(decided(finished, [resting], far), Propose)
 
 
@@ -218,20 +217,18 @@ def test_a_stopped_run_goes_on_when_a_target_opens_where_it_would_end() -> None:
 def test_going_on_is_no_new_run_but_costs_its_epochs(
     max_runs: int, max_epochs: int | None, goes_on: bool
 ) -> None:
-    level = smooth(-2, 6)
     places = (0.2, 0.35, 0.5, 0.65, 0.8)
-    finished = [finished_run(p, level(p), n) for n, p in enumerate(places)]
-    resting = unfinished_run(0.57, NINETY, final=level(0.57), epochs=20, is_running=False)
-    goal = a_goal(sparsities(level(0.57)), max_runs=max_runs, max_epochs=max_epochs)
+    finished = [finished_run(p, LEVEL(p), n) for n, p in enumerate(places)]
+    resting = unfinished_run(0.57, NINETY, final=LEVEL(0.57), epochs=20, is_running=False)
+    goal = a_goal(sparsities(LEVEL(0.57)), max_runs=max_runs, max_epochs=max_epochs)
     decision = decided(finished, [resting], goal, Spent(runs=6, epochs=150))
     assert isinstance(decision, Resume if goes_on else Finish)
 
 
 def test_one_run_can_serve_two_targets_near_each_other() -> None:
-    level = smooth(-2, 6)
-    finished = [finished_run(p, level(p), n) for n, p in enumerate((0.2, 0.4, 0.6, 0.8))]
-    lower, upper = level(0.495), level(0.505)
+    finished = [finished_run(p, LEVEL(p), n) for n, p in enumerate((0.2, 0.4, 0.6, 0.8))]
+    lower, upper = LEVEL(0.495), LEVEL(0.505)
     goal = a_goal(sparsities(lower, upper), tolerance=0.02)
     proposed = decided(finished, [], goal)
     assert isinstance(proposed, Propose)
-    assert upper - 0.02 < level(proposed.position) < lower + 0.02
+    assert upper - 0.02 < LEVEL(proposed.position) < lower + 0.02

@@ -11,9 +11,9 @@ from search_simulation import (
     PATH,
     TARGETS,
     Curve,
+    Noisy,
     Simulated,
     a_goal,
-    noisy,
     smooth,
 )
 
@@ -28,7 +28,7 @@ few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthChec
 """Each example is a whole sweep."""
 randoms = st.randoms(use_true_random=False)
 curves = st.builds(
-    lambda low, high, bend, sd, seed: noisy(smooth(low, high, bend), sd, seed),
+    lambda low, high, bend, sd, seed: Noisy(smooth(low, high, bend), sd, seed),
     st.floats(-3, 1),
     st.floats(4.2, 7),
     st.floats(-0.6, 0.6),

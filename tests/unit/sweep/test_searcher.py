@@ -235,15 +235,15 @@ def test_a_new_job_decides_as_the_old_one_would(tmp_path: Path) -> None:
 
 
 def stopped_run(sweep: Sweep) -> tuple[TargetSearcher, dict[str, Any]]:
-    """Return a sweep whose fourth run was stopped at epoch 20, on its way to 60 %."""
+    """Return a sweep whose third run was stopped at epoch 20, on its way to 60 %."""
     searcher = sweep.job()
-    for trial, final in (("a", 0.97), ("b", 0.7), ("c", 0.9)):
+    for trial, final in (("a", 0.97), ("b", 0.7)):
         sweep.finish(searcher, trial, proposed(searcher.suggest(trial))["run_id"], final)
-    config = proposed(searcher.suggest("d"))
+    config = proposed(searcher.suggest("c"))
     sweep.train(config["run_id"], 0.6, last=10)
     sweep.train(config["run_id"], 0.6, last=20)
     assert searcher.stops(config["run_id"], 20)
-    searcher.on_trial_complete("d")
+    searcher.on_trial_complete("c")
     return searcher, config
 
 
@@ -257,18 +257,18 @@ def test_a_run_without_hope_is_stopped_and_noted(tmp_path: Path) -> None:
     assert not run.is_open
     assert searcher.failure is None
     # It is not what a new job goes on with, as long as it serves nothing.
-    assert proposed(sweep.job().suggest("e"))["run_id"] == "run-005"
+    assert proposed(sweep.job().suggest("d"))["run_id"] == "run-004"
 
 
 def test_a_stopped_run_goes_on_when_its_end_is_asked_for(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
     _, config = stopped_run(sweep)
-    more = sweep.job("search.targets=[0.9, 0.6]", "search.tolerance=0.02")
+    more = sweep.job("search.targets=[0.97, 0.6]", "search.tolerance=0.05")
     assert not more.is_over()
-    assert more.suggest("e") == config
+    assert more.suggest("d") == config
     run = sweep.record.runs[config["run_id"]]
     assert (run.stopped, run.is_open, run.target) == (None, True, Target(sparsity=0.6))
-    sweep.finish(more, "e", config["run_id"], 0.6)
+    sweep.finish(more, "d", config["run_id"], 0.6)
     assert more.is_over()
     assert more.stopped == "every target is hit"
 
@@ -371,9 +371,9 @@ class Trial:
 def test_tune_stops_what_the_searcher_says(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
     searcher = sweep.job()
-    for trial, final in (("a", 0.97), ("b", 0.7), ("c", 0.9)):
+    for trial, final in (("a", 0.97), ("b", 0.7)):
         sweep.finish(searcher, trial, proposed(searcher.suggest(trial))["run_id"], final)
-    run_id = proposed(searcher.suggest("d"))["run_id"]
+    run_id = proposed(searcher.suggest("c"))["run_id"]
     scheduler = EarlyStop(searcher)
     sweep.train(run_id, 0.6, last=5)
     assert scheduler.on_trial_result(None, Trial(run_id), {"epoch": 5}) == EarlyStop.CONTINUE

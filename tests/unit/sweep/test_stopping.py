@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from search_simulation import (
+    LEVEL,
     PATH,
     Simulated,
     a_goal,
@@ -31,7 +32,6 @@ from strsweep.sweep.state import (
 )
 from strsweep.sweep.stopping import Stop, judge
 
-LEVEL = smooth(-2, 6)
 PLACES = (0.2, 0.35, 0.5, 0.65, 0.8)
 KNOWN = [finished_run(p, LEVEL(p), n) for n, p in enumerate(PLACES, start=1)]
 NINETY, NINETY_EIGHT = sparsities(0.9, 0.98)
@@ -178,14 +178,14 @@ def test_forecasts_of_stopped_runs_hold() -> None:
 
 
 def test_a_stopped_run_goes_on_once_its_end_is_wanted() -> None:
-    resting = unfinished_run(0.4, NINETY, final=LEVEL(0.4), epochs=20, is_running=False)
-    wanted = a_goal([Target(sparsity=LEVEL(0.4))])
+    resting = unfinished_run(0.575, NINETY, final=LEVEL(0.575), epochs=20, is_running=False)
+    wanted = a_goal([Target(sparsity=LEVEL(0.575))])
     spent = Spent(runs=6)
     decision = decide(wanted, PATH, KNOWN, [resting], spent=spent)
     assert isinstance(decision, Resume)
     assert decision.run_id == resting.run_id
     # Unless another run is on its way there.
-    other = unfinished_run(0.41, wanted.targets[0], 98)
+    other = unfinished_run(0.58, wanted.targets[0], 98)
     assert not isinstance(decide(wanted, PATH, KNOWN, [resting, other], spent=spent), Resume)
 
 
