@@ -5,24 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chromium import Chromium
+from chromium import CHARTS, Chromium
 from digits_sweep import DigitsSweep
 
 from strsweep.registry.report import comparison_files, read_sweep, report_files
 
 pytestmark = pytest.mark.browser
-CHARTS = {
-    "front-sparsity",
-    "front-macs",
-    "layer-sparsity",
-    "layer-macs",
-    "sparsity-epochs",
-    "accuracy-epochs",
-    "threshold-epochs",
-    "thresholds",
-    "settings",
-    "forecasts",
-}
 
 
 @pytest.fixture(scope="module")
