@@ -1,33 +1,33 @@
 """A smooth rising curve with its uncertainty, learned from noisy observations.
 
-The search uses two kinds: pruned share over the position on the search path, and the final pruned
-share over the one in the middle of training. Shares are looked at through the logit.
+It is the pruned share over the position on the search path, looked at through the logit. A run in
+its middle counts as an observation with a larger error; see ``sweep.evidence``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve
+from numpy.typing import ArrayLike
+from scipy.linalg import block_diag, cho_factor, cho_solve
 from scipy.special import ndtr
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 SATURATION = 1e-4
 """Shares closer than this to 0 or 1 carry no slope; the logit is cut off there."""
 _NOISES = (0.02, 0.04, 0.08, 0.16, 0.32)
-_NOISE_MEDIAN, _NOISE_SPREAD = 0.05, 0.7
-"""Of one run, in logit: what is believed before. Runs of one seed scatter by 0.02 to 0.04 on
-digits, seeds by 0.1."""
+_NOISE_MEDIAN, _NOISE_SPREAD = 0.04, 0.4
+"""Of one run, in logit: what is believed before. Runs of one seed scatter by 0.02 to 0.05 on
+digits."""
 _NEGLIGIBLE = 1e-2
 """Posterior probability below which a choice of noise and ripple is left out."""
-_BINS = 100
-"""Observations nearer than this part of their range are averaged: a thousand cost no more."""
 
 
 def logit(share: float) -> float:
@@ -82,15 +82,55 @@ class Prediction:
         return ndtr((high - self.mean) / self.sd) - ndtr((low - self.mean) / self.sd)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """What was seen of a curve."""
+
+    x: FloatArray
+    """Where, shape [n]."""
+    y: FloatArray
+    """Levels, shape [n]."""
+    run: IntArray
+    """Number of the run each is of, shape [n]; those of one run share its noise."""
+    run_sd: FloatArray
+    """Standard deviation of that run beyond the noise of others, shape [n]."""
+    error: FloatArray
+    """Covariance of what else they are off by, shape [n, n]."""
+
+    @classmethod
+    def of_runs(cls, x: ArrayLike, y: ArrayLike, run_sd: ArrayLike = 0.0) -> Observations:
+        """Return ends of whole runs, one of each."""
+        places = np.asarray(x, dtype=np.float64)
+        return cls(
+            x=places,
+            y=np.asarray(y, dtype=np.float64),
+            run=np.arange(len(places)),
+            run_sd=np.broadcast_to(np.asarray(run_sd, dtype=np.float64), places.shape),
+            error=np.zeros((len(places), len(places))),
+        )
+
+    def joined(self, other: Observations) -> Observations:
+        """Return both; their errors have nothing to do with each other."""
+        return Observations(
+            x=np.concatenate([self.x, other.x]),
+            y=np.concatenate([self.y, other.y]),
+            run=np.concatenate([self.run, other.run]),
+            run_sd=np.concatenate([self.run_sd, other.run_sd]),
+            error=np.asarray(block_diag(self.error, other.error), dtype=np.float64),
+        )
+
+
 @dataclass(frozen=True)
 class _Parts:
-    """A covariance: of offset and tilt, and of a ripple with the standard deviation 1."""
+    """A covariance: of offset and tilt, a ripple with the standard deviation 1, and single runs."""
 
     trend: FloatArray
-    matern: FloatArray
+    ripple: FloatArray
+    same_run: FloatArray
+    run_variance: FloatArray
 
-    def with_ripple(self, ripple: float) -> FloatArray:
-        return self.trend + ripple**2 * self.matern
+    def total(self, noise: float, ripple: float) -> FloatArray:
+        return self.trend + ripple**2 * self.ripple + self.same_run * (noise**2 + self.run_variance)
 
 
 class SmoothCurve:
@@ -101,101 +141,102 @@ class SmoothCurve:
 
     Args:
         shape: What is believed before.
-        x: Where something was observed; may be empty.
-        y: What was observed there, as levels.
-        extra_sd: Standard deviation of each beyond the noise of a run: 0 for finished runs, the
-            error of the forecast for unfinished ones.
+        seen: What was observed; None: nothing.
     """
 
-    def __init__(
-        self,
-        shape: Shape,
-        x: Sequence[float] = (),
-        y: Sequence[float] = (),
-        extra_sd: Sequence[float] = (),
-    ) -> None:
+    def __init__(self, shape: Shape, seen: Observations | None = None) -> None:
         self._shape = shape
-        observed = np.asarray([x, y, extra_sd or [0.0] * len(x)], dtype=np.float64)
-        self._x, self._y, self._extra = _averaged(*observed)
-        self._middle = float(self._x.mean()) if len(self._x) else 0.0
-        self._residuals = self._y[:, None] - shape.candidates(self._x)
-        self._parts = self._kernel_parts(self._x)
+        self._seen = Observations.of_runs([], []) if seen is None else seen
+        x = self._seen.x
+        sure = 1 / (_NOISE_MEDIAN**2 + self._seen.error.diagonal())
+        self._middle = float(np.average(x, weights=sure)) if len(x) else 0.0
+        self._residuals = self._seen.y[:, None] - shape.candidates(x)
+        self._parts = self._kernel_parts(x, self._seen.run)
         self._choices = [(noise, *ripple) for noise, ripple in product(_NOISES, shape.ripples)]
-        likelihoods = np.stack([self._likelihoods(*choice) for choice in self._choices])
+        self._factors = [self._factorized(noise, ripple) for noise, ripple, _ in self._choices]
+        likelihoods = np.stack([self._likelihoods(index) for index in range(len(self._choices))])
         weights = np.exp(likelihoods - likelihoods.max())
         self._weights = weights / weights.sum()
 
-    def predict(self, x: FloatArray) -> Prediction:
-        """Return the levels at ``x``; the mean rises with ``x``, which must be sorted."""
-        candidates, parts = self._shape.candidates(x), self._kernel_parts(x)
-        mean = square = curve = noise_variance = 0.0
-        for (noise, ripple, _), weights in zip(self._choices, self._weights, strict=True):
+    def predict(self, x: FloatArray, run: int | None = None) -> Prediction:
+        """Return the levels at ``x``, which must be sorted; the mean rises with it.
+
+        Args:
+            x: Places, shape [n].
+            run: Where this one, which was observed, will end; None: where a new run would.
+        """
+        candidates, parts = self._shape.candidates(x), self._kernel_parts(x, self._runs(x, run))
+        mean = square = curve = noise_variance = kept = 0.0
+        for index, weights in enumerate(self._weights):
             share = float(weights.sum())
             if share < _NEGLIGIBLE:
                 continue
-            means, variance = self._posterior(x, candidates, parts, noise, ripple)
+            means, variance = self._posterior(x, candidates, parts, index)
+            noise = self._choices[index][0] ** 2
+            if run is not None:  # a part of its noise is known
+                variance, noise = variance + noise + self._run_variance(run), 0.0
             mean = mean + means @ weights
             square = square + means**2 @ weights
             curve = curve + variance * share
-            noise_variance += noise**2 * share
-        total = self._weights.sum(axis=1)
-        kept = float(total[total >= _NEGLIGIBLE].sum())
+            noise_variance += noise * share
+            kept += share
         mean, square, curve = mean / kept, square / kept, curve / kept
         spread = np.maximum(square - mean**2, 0.0)
         return Prediction(
             mean=np.maximum.accumulate(mean),
-            curve_sd=np.sqrt(curve + spread),
+            curve_sd=np.sqrt(np.maximum(curve, 0.0) + spread),
             noise=math.sqrt(noise_variance / kept),
         )
 
+    def _runs(self, x: FloatArray, run: int | None) -> IntArray:
+        return np.full(len(x), -1 if run is None else run)
+
+    def _run_variance(self, run: int) -> float:
+        return float(self._seen.run_sd[self._seen.run == run].max()) ** 2
+
     def _posterior(
-        self, x: FloatArray, candidates: FloatArray, parts: _Parts, noise: float, ripple: float
+        self, x: FloatArray, candidates: FloatArray, parts: _Parts, index: int
     ) -> tuple[FloatArray, FloatArray]:
-        """Return the mean at ``x`` for every candidate, and the variance, which they share."""
-        shape = self._shape  # the diagonal of the kernel
+        """Return the mean at ``x`` for every candidate, and the variance, which they share.
+
+        The variance is without the noise of a run, and less what observations tell of both.
+        """
+        shape, (noise, ripple, _) = self._shape, self._choices[index]
         prior = shape.offset**2 + (shape.tilt * (x - self._middle)) ** 2 + ripple**2
-        if not len(self._x):
+        if not len(self._seen.x):
             return candidates, prior
-        cross = parts.with_ripple(ripple)
+        cross = parts.total(noise, ripple)
         known = np.hstack([self._residuals, cross.T])
-        solved = cho_solve(self._factorized(noise, ripple), known, check_finite=False)
+        solved = cho_solve(self._factors[index], known, check_finite=False)
         split = self._residuals.shape[1]
         explained = np.einsum("ij,ji->i", cross, solved[:, split:])
-        return candidates + cross @ solved[:, :split], np.maximum(prior - explained, 0.0)
+        return candidates + cross @ solved[:, :split], prior - explained
 
-    def _kernel_parts(self, x: FloatArray) -> _Parts:
-        """Return the covariance of the curve at ``x`` with that where it was observed."""
+    def _kernel_parts(self, x: FloatArray, runs: IntArray) -> _Parts:
+        """Return the covariance of levels at ``x`` with those that were observed."""
         shape = self._shape
-        left, right = x[:, None] - self._middle, self._x[None, :] - self._middle
-        distance = math.sqrt(5) * np.abs(left - right) / shape.length
-        matern = (1 + distance + distance**2 / 3) * np.exp(-distance)  # twice differentiable
-        return _Parts(shape.offset**2 + shape.tilt**2 * left * right, matern)
+        left, right = x[:, None] - self._middle, self._seen.x - self._middle
+        return _Parts(
+            trend=shape.offset**2 + shape.tilt**2 * left * right,
+            ripple=matern((left - right) / shape.length),
+            same_run=(runs[:, None] == self._seen.run).astype(np.float64),
+            run_variance=self._seen.run_sd**2,
+        )
 
     def _factorized(self, noise: float, ripple: float) -> tuple[FloatArray, bool]:
-        covariance = self._parts.with_ripple(ripple)
-        covariance[np.diag_indices_from(covariance)] += noise**2 + self._extra**2
+        covariance = self._parts.total(noise, ripple) + self._seen.error
         return cho_factor(covariance, lower=True, check_finite=False)
 
-    def _likelihoods(self, noise: float, ripple: float, prior: float) -> FloatArray:
-        """Return how likely every candidate is together with this noise and ripple."""
+    def _likelihoods(self, index: int) -> FloatArray:
+        """Return how likely every candidate is together with a choice of noise and ripple."""
+        noise, _, prior = self._choices[index]
         belief = prior - 0.5 * (math.log(noise / _NOISE_MEDIAN) / _NOISE_SPREAD) ** 2
-        if not len(self._x):
-            return self._shape.priors + belief
-        factor = self._factorized(noise, ripple)
-        fit = (self._residuals * cho_solve(factor, self._residuals, check_finite=False)).sum(axis=0)
+        factor, residuals = self._factors[index], self._residuals
+        fit = (residuals * cho_solve(factor, residuals, check_finite=False)).sum(axis=0)
         return self._shape.priors + belief - 0.5 * fit - np.log(factor[0].diagonal()).sum()
 
 
-def _averaged(
-    x: FloatArray, y: FloatArray, extra: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Merge observations at nearly the same place if they are many, the certain ones first."""
-    if len(x) <= _BINS:
-        return x, y, extra
-    span = float(np.ptp(x)) or 1.0
-    cell = np.round((x - x.min()) / span * _BINS).astype(np.int64)
-    weight = 1 / (_NOISE_MEDIAN**2 + extra**2)
-    total = np.bincount(cell, weight)
-    used = total > 0
-    places, levels = (np.bincount(cell, weight * value)[used] / total[used] for value in (x, y))
-    return places, levels, np.sqrt(np.maximum(1 / total[used] - _NOISE_MEDIAN**2, 0.0))
+def matern(distance: FloatArray) -> FloatArray:
+    """Return the correlation of twice differentiable functions over a distance in lengths."""
+    far = math.sqrt(5) * np.abs(distance)
+    return (1 + far + far**2 / 3) * np.exp(-far)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cached_property, lru_cache, partial
 from itertools import product
@@ -12,18 +11,16 @@ import numpy as np
 from strsweep.config import Quantity, Target
 from strsweep.sweep.clock import FloatArray, level_at
 from strsweep.sweep.curve import Prediction, Shape, SmoothCurve, logit
-from strsweep.sweep.ending import Endings
-from strsweep.sweep.path import PLACES, SearchPath
+from strsweep.sweep.evidence import Evidence
+from strsweep.sweep.path import SearchPath
 from strsweep.sweep.state import FinishedRun, Goal, UnfinishedRun
 
 _HARDER, _HARDER_SPREAD = np.linspace(-1.8, 1.8, 13), 0.6
 """How wrong the expected hardness may be, as a logarithm; two thirds are within the spread."""
 _LATER, _LATER_SPREAD = np.linspace(-0.3, 0.3, 7), 0.15
 """By how much more drive thresholds may begin to bite."""
-_RIPPLES = ((0.1, 0.0), (0.3, 0.0), (1.0, 0.0), (2.0, 0.0))
+_RIPPLES = ((0.05, 0.0), (0.1, 0.0), (0.3, 0.0), (1.0, 0.0))
 """How far a curve may stray from the law; setups that it was not fitted on need the larger ones."""
-_OFF_PATH_SD = 0.3
-"""Runs with another threshold init follow the same law to about this, in logit."""
 _GRID = np.linspace(0.0, 1.0, 401)
 
 
@@ -47,11 +44,9 @@ class Outlook:
         self._goal = goal
         self._path = path
         self._finished = finished
-        self._all = unfinished
-        self._unfinished = [run for run in unfinished if run.trajectory and finished]
+        self._unfinished = unfinished
+        self._learned: dict[Quantity, tuple[SmoothCurve, Evidence]] = {}
         self._curves: dict[Quantity, Prediction] = {}
-        self._by_place: dict[Quantity, SmoothCurve] = {}
-        self._endings: dict[tuple[int, Quantity], Endings] = {}
         self._forecasts: dict[tuple[str, int, Quantity], Prediction] = {}
 
     @property
@@ -67,12 +62,12 @@ class Outlook:
     @property
     def known(self) -> list[float]:
         """Positions of all runs."""
-        return [run.position for run in (*self._finished, *self._all)]
+        return [run.position for run in (*self._finished, *self._unfinished)]
 
     def curve(self, quantity: Quantity) -> Prediction:
         """Return what a new run would end with at every one of ``positions``, as levels."""
         if quantity not in self._curves:
-            self._curves[quantity] = self._fitted(quantity, self._unfinished).predict(_GRID)
+            self._curves[quantity] = self._learn(quantity)[0].predict(_GRID)
         return self._curves[quantity]
 
     def chances(self, target: Target) -> FloatArray:
@@ -88,54 +83,19 @@ class Outlook:
         return prediction.probability(logit(window.low), logit(window.high))
 
     def forecast(self, run: UnfinishedRun, quantity: Quantity) -> Prediction:
-        """Return how ``run`` will end, as one level.
-
-        Two views are weighed: where its position lies on the curve of the finished runs, and how
-        far along that curve it has come by now.
-        """
+        """Return how ``run`` will end, as one level."""
         key = run.run_id, run.epochs, quantity
         if key not in self._forecasts:
-            self._forecasts[key] = self._weighed(run, quantity)
+            curve, evidence = self._learn(quantity)
+            place = np.asarray([run.position])
+            self._forecasts[key] = curve.predict(place, evidence.number(run))
         return self._forecasts[key]
 
-    def _weighed(self, run: UnfinishedRun, quantity: Quantity) -> Prediction:
-        place = np.asarray([run.position])
-        by_place = self._by_finished(quantity).predict(place)
-        if not run.trajectory or not self._finished:
-            return by_place
-        by_now = self._by_trajectory(run, quantity)
-        weights = 1 / by_place.sd**2, 1 / by_now.sd**2
-        total = weights[0] + weights[1]
-        return Prediction(
-            mean=(weights[0] * by_place.mean + weights[1] * by_now.mean) / total,
-            curve_sd=np.sqrt(1 / total),
-            noise=0.0,
-        )
-
-    def _by_finished(self, quantity: Quantity) -> SmoothCurve:
-        if quantity not in self._by_place:
-            self._by_place[quantity] = self._fitted(quantity, [])
-        return self._by_place[quantity]
-
-    def _fitted(self, quantity: Quantity, unfinished: Sequence[UnfinishedRun]) -> SmoothCurve:
-        x = [run.position for run in self._finished]
-        y = [logit(run.pruned(quantity)) for run in self._finished]
-        extra = [0.0 if run.is_on_path else _OFF_PATH_SD for run in self._finished]
-        for run in unfinished:
-            end = self._by_trajectory(run, quantity)
-            x.append(run.position)
-            y.append(float(end.mean[0]))
-            # All come from one map, and err together: many are not better than one.
-            extra.append(float(end.sd[0]) * math.sqrt(len(unfinished)))
-        return SmoothCurve(self._shape, x, y, extra)
-
-    def _by_trajectory(self, run: UnfinishedRun, quantity: Quantity) -> Prediction:
-        key = run.epochs, quantity
-        if key not in self._endings:
-            levels = self._by_finished(quantity).predict(PLACES).mean
-            curve = partial(np.interp, xp=PLACES, fp=levels)
-            self._endings[key] = Endings(self._path, curve, quantity, run.epochs, self._finished)
-        return self._endings[key].predict(run)
+    def _learn(self, quantity: Quantity) -> tuple[SmoothCurve, Evidence]:
+        if quantity not in self._learned:
+            evidence = Evidence(self._path, quantity, self._finished, self._unfinished)
+            self._learned[quantity] = SmoothCurve(self._shape, evidence.observations), evidence
+        return self._learned[quantity]
 
     @cached_property
     def _shape(self) -> Shape:

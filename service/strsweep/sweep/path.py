@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,7 +15,7 @@ from strsweep.sweep.clock import DecayClock, FloatArray
 
 _BEYOND = 1.0
 """How far outside [0, 1] runs of other ranges are still told apart."""
-PLACES = np.linspace(-3.0, 1.0 + _BEYOND, 201)
+_PLACES = np.linspace(-3.0, 1.0 + _BEYOND, 201)
 """Where a run may be on its way to its own place: early in training far below the path."""
 
 
@@ -82,24 +81,18 @@ class SearchPath:
         place: Any = brentq(lambda place: self._drive(place) - wanted, low, high)
         return float(place)
 
-    def reached(
-        self, positions: FloatArray, threshold_inits: Sequence[float | None], epoch: int
-    ) -> FloatArray:
-        """Return the places whose runs end with the drive that others have in their middle.
+    def reached(self, position: float, threshold_init: float | None, epoch: int) -> float:
+        """Return the place whose runs end with the drive that another has in its middle.
 
         Args:
-            positions: Of the runs, shape [n].
-            threshold_inits: Of the runs; None: that of the path.
+            position: Of the run.
+            threshold_init: Of the run; None: that of the path.
             epoch: So many are done.
         """
-        inits = [
-            self._first(float(position)) if first is None else first
-            for position, first in zip(positions, threshold_inits, strict=True)
-        ]
-        ends = self.drives(positions)
-        decays = ends + np.asarray([self.clock.delay(first) for first in inits])
-        now = ends - self.clock.left(epoch) * decays
-        return np.interp(now, _drives_of_places(self), PLACES)
+        first = self._first(position) if threshold_init is None else threshold_init
+        end = self._drive(position)
+        now = end - self.clock.left(epoch) * (end + self.clock.delay(first))
+        return float(np.interp(now, _drives_of_places(self), _PLACES))
 
     def drives(self, positions: FloatArray) -> FloatArray:
         """Return the drive at every position; it rises."""
@@ -122,7 +115,7 @@ class SearchPath:
 
 @lru_cache(maxsize=16)
 def _drives_of_places(path: SearchPath) -> FloatArray:
-    return path.drives(PLACES)
+    return path.drives(_PLACES)
 
 
 def _range(value: object) -> Range:

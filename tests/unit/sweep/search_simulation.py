@@ -125,7 +125,7 @@ def trajectory(
     """
     place = (logit(final) + 2) / 8 if position is None else position
     done = range(1, epochs + 1)
-    reached = [path.reached(np.asarray([place]), [threshold_init], epoch)[0] for epoch in done]
+    reached = [path.reached(place, threshold_init, epoch) for epoch in done]
     drifts = [logit(curve(place)) - logit(curve(then)) for then in reached]
     ahead = [0.4 * path.clock.left(epoch) for epoch in done]
     shares = [expit(logit(final) - d + a) for d, a in zip(drifts, ahead, strict=True)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from strsweep.sweep.curve import SATURATION, Shape, SmoothCurve, expit, logit
+from strsweep.sweep.curve import SATURATION, Observations, Shape, SmoothCurve, expit, logit
 
 unhurried = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A shared machine may be slow; that is no failure."""
@@ -53,7 +54,7 @@ def test_without_observations_it_is_what_is_believed_before() -> None:
 
 def test_observations_that_follow_a_candidate_are_gone_through() -> None:
     x = np.linspace(0.1, 0.9, 6)
-    curve = SmoothCurve(LINE, list(x), list(bent(x)))
+    curve = SmoothCurve(LINE, Observations.of_runs(x, bent(x)))
     assert curve.predict(x).mean == pytest.approx(bent(x), abs=0.03)
     between = np.linspace(0.1, 0.9, 40)
     found = curve.predict(between)
@@ -65,7 +66,7 @@ def test_observations_that_follow_a_candidate_are_gone_through() -> None:
 @given(places, st.integers(0, 1000))
 def test_mean_rises_and_errors_are_finite(x: list[float], seed: int) -> None:
     y = np.random.default_rng(seed).normal(0, 3, len(x))
-    found = SmoothCurve(LINE, x, list(y)).predict(GRID)
+    found = SmoothCurve(LINE, Observations.of_runs(x, list(y))).predict(GRID)
     assert (np.diff(found.mean) >= 0).all()
     assert np.isfinite(found.mean).all()
     assert (found.curve_sd >= 0).all()
@@ -78,8 +79,8 @@ def test_mean_rises_and_errors_are_finite(x: list[float], seed: int) -> None:
 def test_order_of_the_observations_does_not_matter(x: list[float], seed: int) -> None:
     rng = np.random.default_rng(seed)
     y = bent(np.asarray(x)) + rng.normal(0, 0.1, len(x))
-    one = SmoothCurve(LINE, x, list(y)).predict(GRID)
-    two = SmoothCurve(LINE, x[::-1], list(y[::-1])).predict(GRID)
+    one = SmoothCurve(LINE, Observations.of_runs(x, list(y))).predict(GRID)
+    two = SmoothCurve(LINE, Observations.of_runs(x[::-1], list(y[::-1]))).predict(GRID)
     assert two.mean == pytest.approx(one.mean, abs=1e-6)
     assert two.sd == pytest.approx(one.sd, abs=1e-6)
 
@@ -91,7 +92,7 @@ def test_nine_of_ten_new_runs_end_within_the_interval_of_90_percent(count: int) 
         rng = np.random.default_rng(seed)
         ripple = rng.normal(0, 0.3, 3)
         drawn = [rng.normal(0, 0.3), rng.normal(0, 1.0), rng.choice([5.0, 8.0])]
-        sd = 0.05 * math.exp(rng.normal(0, 0.7))
+        sd = 0.04 * math.exp(rng.normal(0, 0.4))
 
         def truth(x: np.ndarray, drawn: list[float] = drawn, ripple: np.ndarray = ripple):
             waves = sum(a * np.sin((n + 1) * 2.5 * x) for n, a in enumerate(ripple))
@@ -99,7 +100,9 @@ def test_nine_of_ten_new_runs_end_within_the_interval_of_90_percent(count: int) 
             return base + drawn[0] + drawn[1] * (x - 0.5) + waves
 
         x, new = rng.uniform(0, 1, count), np.sort(rng.uniform(0, 1, 10))
-        found = SmoothCurve(LINE, list(x), list(truth(x) + rng.normal(0, sd, count))).predict(new)
+        found = SmoothCurve(
+            LINE, Observations.of_runs(list(x), list(truth(x) + rng.normal(0, sd, count)))
+        ).predict(new)
         error = truth(new) + rng.normal(0, sd, 10) - found.mean
         hits += list(np.abs(error) <= 1.645 * found.sd)
     assert 0.8 <= np.mean(hits) <= 0.98
@@ -108,7 +111,12 @@ def test_nine_of_ten_new_runs_end_within_the_interval_of_90_percent(count: int) 
 def test_runs_that_contradict_each_other_show_the_noise() -> None:
     x = [0.3, 0.3, 0.5, 0.5, 0.7, 0.7]
     quiet, loud = (
-        SmoothCurve(LINE, x, [8 * p - 3 + sign * d for p, sign in zip(x, (1, -1) * 3, strict=True)])
+        SmoothCurve(
+            LINE,
+            Observations.of_runs(
+                x, [8 * p - 3 + sign * d for p, sign in zip(x, (1, -1) * 3, strict=True)]
+            ),
+        )
         for d in (0.01, 0.4)
     )
     assert quiet.predict(GRID).noise < 0.05
@@ -118,24 +126,30 @@ def test_runs_that_contradict_each_other_show_the_noise() -> None:
 
 def test_an_uncertain_observation_weighs_less() -> None:
     x, y = [0.2, 0.5, 0.8], [8 * 0.2 - 3, 2.0, 8 * 0.8 - 3]
-    sure = SmoothCurve(LINE, x, y).predict(np.asarray([0.5]))
-    unsure = SmoothCurve(LINE, x, y, [0.0, 1.0, 0.0]).predict(np.asarray([0.5]))
+    sure = SmoothCurve(LINE, Observations.of_runs(x, y)).predict(np.asarray([0.5]))
+    unsure = SmoothCurve(LINE, Observations.of_runs(x, y, [0.0, 1.0, 0.0])).predict(
+        np.asarray([0.5])
+    )
     assert abs(unsure.mean[0] - 1.0) < abs(sure.mean[0] - 1.0)
     assert unsure.curve_sd[0] > sure.curve_sd[0]
 
 
-def test_a_thousand_observations_are_as_good_as_their_means() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.uniform(0, 1, 1000)
-    curve = SmoothCurve(LINE, list(x), list(bent(x) + rng.normal(0, 0.1, 1000)))
-    found = curve.predict(GRID)
-    assert len(curve._x) <= 101  # pyright: ignore[reportPrivateUsage]
-    assert found.mean == pytest.approx(bent(GRID), abs=0.06)
-    assert found.curve_sd[5:-5].max() < 0.04
+def test_a_run_under_way_keeps_what_sets_it_apart() -> None:
+    x = np.asarray([0.1, 0.3, 0.5, 0.7, 0.9, 0.6])
+    y = 8 * x - 3 + np.asarray([0, 0, 0, 0, 0, 0.1])
+    error = np.diag([0.0] * 5 + [0.01**2])
+    whole = Observations.of_runs(x, y)
+    curve = SmoothCurve(LINE, replace(whole, error=error))
+    place = np.asarray([0.6])
+    new, known = curve.predict(place), curve.predict(place, run=5)
+    assert known.mean[0] == pytest.approx(8 * 0.6 - 3 + 0.1, abs=0.01)
+    assert known.mean[0] > new.mean[0]
+    assert known.sd[0] < new.sd[0]
+    assert known.sd[0] == pytest.approx(0.01, rel=0.1), "its noise is known but for the error"
 
 
 def test_a_hundred_and_one_equal_places_do_no_harm() -> None:
-    found = SmoothCurve(LINE, [0.5] * 150, [1.0] * 150).predict(GRID)
+    found = SmoothCurve(LINE, Observations.of_runs([0.5] * 150, [1.0] * 150)).predict(GRID)
     assert found.mean[50] == pytest.approx(1.0, abs=0.02)
 
 

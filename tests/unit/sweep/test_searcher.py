@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ray.tune.search import Searcher
-from search_simulation import PROBLEM, digits, macs_pruned, trajectory
+from search_simulation import PATH, PROBLEM, digits, macs_pruned, smooth, trajectory
 
 from strsweep.config import Experiment, RunSettings, Target
 from strsweep.errors import EveryRunFailedError
@@ -29,6 +29,12 @@ from strsweep.sweep.outcome import outcomes_of
 from strsweep.sweep.searcher import TargetSearcher
 
 GMP = ("sparsity.mode=gmp", "sparsity.budget=uniform", "search.weight_decay=1e-4")
+
+STEEP = smooth(-3, 7)
+
+
+def place(settings: RunSettings) -> float:
+    return 0.5 if settings.threshold_init is None else PATH.locate(settings)
 
 
 class Sweep:
@@ -53,8 +59,9 @@ class Sweep:
 
     def train(self, run_id: str, final: float, last: int = 30) -> None:
         """Write the epochs that are left until ``last``."""
-        done = len(self.record.runs[run_id].epochs)
-        for snapshot in trajectory(final, last)[done:]:
+        run = self.record.runs[run_id]
+        position = place(run.proposed.settings)
+        for snapshot in trajectory(final, last, position=position, curve=STEEP)[len(run.epochs) :]:
             macs = (1 - snapshot.macs_pruned) * PROBLEM.dense_macs
             metrics = {"epoch": snapshot.epoch, "sparsity": snapshot.sparsity, "macs": macs}
             self.journal.append(EpochFinished(run_id=run_id, metrics=metrics))
@@ -67,6 +74,16 @@ class Sweep:
             RunFinished(run_id=run_id, metrics=metrics, layers=(), checkpoint="runs/x")
         )
         searcher.on_trial_complete(trial_id)
+
+    def finish_three(self, searcher: TargetSearcher) -> str:
+        """Let three runs end where ``STEEP`` has them; return a fourth, which aims at 95 %."""
+        for trial in "abc":
+            run_id = proposed(searcher.suggest(trial))["run_id"]
+            self.finish(searcher, trial, run_id, self.end(run_id))
+        return proposed(searcher.suggest("d"))["run_id"]
+
+    def end(self, run_id: str) -> float:
+        return STEEP(place(self.record.runs[run_id].proposed.settings))
 
 
 @pytest.fixture
@@ -234,41 +251,39 @@ def test_a_new_job_decides_as_the_old_one_would(tmp_path: Path) -> None:
     }
 
 
-def stopped_run(sweep: Sweep) -> tuple[TargetSearcher, dict[str, Any]]:
-    """Return a sweep whose third run was stopped at epoch 20, on its way to 60 %."""
+def stopped_run(sweep: Sweep) -> str:
+    """Return the fourth run of a sweep; it aimed at 95 %, and was stopped on its way to 93 %."""
     searcher = sweep.job()
-    for trial, final in (("a", 0.97), ("b", 0.7)):
-        sweep.finish(searcher, trial, proposed(searcher.suggest(trial))["run_id"], final)
-    config = proposed(searcher.suggest("c"))
-    sweep.train(config["run_id"], 0.6, last=10)
-    sweep.train(config["run_id"], 0.6, last=20)
-    assert searcher.stops(config["run_id"], 20)
-    searcher.on_trial_complete("c")
-    return searcher, config
+    run_id = sweep.finish_three(searcher)
+    sweep.train(run_id, 0.93, last=10)
+    sweep.train(run_id, 0.93, last=20)
+    assert searcher.stops(run_id, 20)
+    searcher.on_trial_complete("d")
+    assert searcher.failure is None
+    return run_id
 
 
 def test_a_run_without_hope_is_stopped_and_noted(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
-    searcher, config = stopped_run(sweep)
-    run = sweep.record.runs[config["run_id"]]
+    run_id = stopped_run(sweep)
+    run = sweep.record.runs[run_id]
     assert run.stopped is not None
     assert (run.stopped.epoch, run.failed, run.finished) == (20, None, None)
     assert "no target is left" in run.stopped.reason
     assert not run.is_open
-    assert searcher.failure is None
     # It is not what a new job goes on with, as long as it serves nothing.
-    assert proposed(sweep.job().suggest("d"))["run_id"] == "run-004"
+    assert proposed(sweep.job().suggest("e"))["run_id"] == "run-005"
 
 
 def test_a_stopped_run_goes_on_when_its_end_is_asked_for(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
-    _, config = stopped_run(sweep)
-    more = sweep.job("search.targets=[0.97, 0.6]", "search.tolerance=0.05")
+    run_id = stopped_run(sweep)
+    more = sweep.job("search.targets=[0.93]", "search.tolerance=0.01")
     assert not more.is_over()
-    assert more.suggest("d") == config
-    run = sweep.record.runs[config["run_id"]]
-    assert (run.stopped, run.is_open, run.target) == (None, True, Target(sparsity=0.6))
-    sweep.finish(more, "d", config["run_id"], 0.6)
+    assert proposed(more.suggest("e"))["run_id"] == run_id
+    run = sweep.record.runs[run_id]
+    assert (run.stopped, run.is_open, run.target) == (None, True, Target(sparsity=0.93))
+    sweep.finish(more, "e", run_id, 0.93)
     assert more.is_over()
     assert more.stopped == "every target is hit"
 
@@ -371,13 +386,11 @@ class Trial:
 def test_tune_stops_what_the_searcher_says(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
     searcher = sweep.job()
-    for trial, final in (("a", 0.97), ("b", 0.7)):
-        sweep.finish(searcher, trial, proposed(searcher.suggest(trial))["run_id"], final)
-    run_id = proposed(searcher.suggest("c"))["run_id"]
+    run_id = sweep.finish_three(searcher)
     scheduler = EarlyStop(searcher)
-    sweep.train(run_id, 0.6, last=5)
+    sweep.train(run_id, 0.93, last=5)
     assert scheduler.on_trial_result(None, Trial(run_id), {"epoch": 5}) == EarlyStop.CONTINUE
-    sweep.train(run_id, 0.6, last=20)
+    sweep.train(run_id, 0.93, last=20)
     assert scheduler.on_trial_result(None, Trial(run_id), {"epoch": 20.0}) == EarlyStop.STOP
 
 
