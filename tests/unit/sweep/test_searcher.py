@@ -76,7 +76,7 @@ class Sweep:
         searcher.on_trial_complete(trial_id)
 
     def finish_three(self, searcher: TargetSearcher) -> str:
-        """Let three runs end where ``STEEP`` has them; return a fourth, which aims at 95 %."""
+        """Let three runs end where ``STEEP`` has them; return a fourth, which aims at 90 %."""
         for trial in "abc":
             run_id = proposed(searcher.suggest(trial))["run_id"]
             self.finish(searcher, trial, run_id, self.end(run_id))
@@ -252,12 +252,12 @@ def test_a_new_job_decides_as_the_old_one_would(tmp_path: Path) -> None:
 
 
 def stopped_run(sweep: Sweep) -> str:
-    """Return the fourth run of a sweep; it aimed at 95 %, and was stopped on its way to 93 %."""
+    """Return the fourth run of a sweep; it aimed at 90 %, and was stopped on its way to 92 %."""
     searcher = sweep.job()
     run_id = sweep.finish_three(searcher)
-    sweep.train(run_id, 0.93, last=10)
-    sweep.train(run_id, 0.93, last=20)
-    assert searcher.stops(run_id, 20)
+    sweep.train(run_id, 0.92, last=10)
+    sweep.train(run_id, 0.92, last=27)
+    assert searcher.stops(run_id, 27)
     searcher.on_trial_complete("d")
     assert searcher.failure is None
     return run_id
@@ -268,7 +268,7 @@ def test_a_run_without_hope_is_stopped_and_noted(tmp_path: Path) -> None:
     run_id = stopped_run(sweep)
     run = sweep.record.runs[run_id]
     assert run.stopped is not None
-    assert (run.stopped.epoch, run.failed, run.finished) == (20, None, None)
+    assert (run.stopped.epoch, run.failed, run.finished) == (27, None, None)
     assert "no target is left" in run.stopped.reason
     assert not run.is_open
     # It is not what a new job goes on with, as long as it serves nothing.
@@ -278,12 +278,12 @@ def test_a_run_without_hope_is_stopped_and_noted(tmp_path: Path) -> None:
 def test_a_stopped_run_goes_on_when_its_end_is_asked_for(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
     run_id = stopped_run(sweep)
-    more = sweep.job("search.targets=[0.93]", "search.tolerance=0.01")
+    more = sweep.job("search.targets=[0.92]")
     assert not more.is_over()
     assert proposed(more.suggest("e"))["run_id"] == run_id
     run = sweep.record.runs[run_id]
-    assert (run.stopped, run.is_open, run.target) == (None, True, Target(sparsity=0.93))
-    sweep.finish(more, "e", run_id, 0.93)
+    assert (run.stopped, run.is_open, run.target) == (None, True, Target(sparsity=0.92))
+    sweep.finish(more, "e", run_id, 0.92)
     assert more.is_over()
     assert more.stopped == "every target is hit"
 
@@ -388,10 +388,10 @@ def test_tune_stops_what_the_searcher_says(tmp_path: Path) -> None:
     searcher = sweep.job()
     run_id = sweep.finish_three(searcher)
     scheduler = EarlyStop(searcher)
-    sweep.train(run_id, 0.93, last=5)
+    sweep.train(run_id, 0.92, last=5)
     assert scheduler.on_trial_result(None, Trial(run_id), {"epoch": 5}) == EarlyStop.CONTINUE
-    sweep.train(run_id, 0.93, last=20)
-    assert scheduler.on_trial_result(None, Trial(run_id), {"epoch": 20.0}) == EarlyStop.STOP
+    sweep.train(run_id, 0.92, last=27)
+    assert scheduler.on_trial_result(None, Trial(run_id), {"epoch": 27.0}) == EarlyStop.STOP
 
 
 def test_tune_gets_the_file_it_wants_and_nothing_is_restored_from_it(
