@@ -154,6 +154,9 @@ class SmoothCurve:
         self._parts = self._kernel_parts(x, self._seen.run)
         self._choices = [(noise, *ripple) for noise, ripple in product(_NOISES, shape.ripples)]
         self._factors = [self._factorized(noise, ripple) for noise, ripple, _ in self._choices]
+        self._solved = [
+            cho_solve(factor, self._residuals, check_finite=False) for factor in self._factors
+        ]
         likelihoods = np.stack([self._likelihoods(index) for index in range(len(self._choices))])
         weights = np.exp(likelihoods - likelihoods.max())
         self._weights = weights / weights.sum()
@@ -206,11 +209,9 @@ class SmoothCurve:
         if not len(self._seen.x):
             return candidates, prior
         cross = parts.total(noise, ripple)
-        known = np.hstack([self._residuals, cross.T])
-        solved = cho_solve(self._factors[index], known, check_finite=False)
-        split = self._residuals.shape[1]
-        explained = np.einsum("ij,ji->i", cross, solved[:, split:])
-        return candidates + cross @ solved[:, :split], prior - explained
+        solved = cho_solve(self._factors[index], cross.T, check_finite=False)
+        explained = np.einsum("ij,ji->i", cross, solved)
+        return candidates + cross @ self._solved[index], prior - explained
 
     def _kernel_parts(self, x: FloatArray, runs: IntArray) -> _Parts:
         """Return the covariance of levels at ``x`` with those that were observed."""
@@ -231,9 +232,9 @@ class SmoothCurve:
         """Return how likely every candidate is together with a choice of noise and ripple."""
         noise, _, prior = self._choices[index]
         belief = prior - 0.5 * (math.log(noise / _NOISE_MEDIAN) / _NOISE_SPREAD) ** 2
-        factor, residuals = self._factors[index], self._residuals
-        fit = (residuals * cho_solve(factor, residuals, check_finite=False)).sum(axis=0)
-        return self._shape.priors + belief - 0.5 * fit - np.log(factor[0].diagonal()).sum()
+        fit = (self._residuals * self._solved[index]).sum(axis=0)
+        spread = np.log(self._factors[index][0].diagonal()).sum()
+        return self._shape.priors + belief - 0.5 * fit - spread
 
 
 def matern(distance: FloatArray) -> FloatArray:

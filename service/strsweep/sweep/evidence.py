@@ -35,7 +35,7 @@ _LOWEST = -3.0
 _OFF_PATH_SD = 0.3
 """Runs with another threshold init follow the same law to about this, in logit."""
 _DETAILED = 16
-"""Whole runs, the newest, whose way is looked at too: what they share is known from these."""
+"""Runs of either kind, the newest, whose way is looked at too: they tell what all share."""
 _BINS = 60
 """Ends of the others nearer than this part of their range count as one: a thousand cost no more."""
 
@@ -75,10 +75,11 @@ class Evidence:
         self._path = path
         self._quantity: Quantity = quantity
         begun = [run for run in unfinished if run.trajectory]
-        detailed = finished[-_DETAILED:]
-        looks = [look for run in (*detailed, *begun) for look in self._looks(run)]
-        ends = _averaged([self._end(run) for run in finished[:-_DETAILED]])
-        runs = enumerate((*detailed, *begun), start=len(ends.x))
+        old, new = finished[:-_DETAILED], [*finished[-_DETAILED:], *begun[-_DETAILED:]]
+        looks = [self._now(run) for run in begun[:-_DETAILED]]
+        looks += [look for run in new for look in self._looks(run)]
+        ends = _averaged([self._end(run) for run in old])
+        runs = enumerate((*begun[:-_DETAILED], *new), start=len(ends.x))
         self._numbers = {run.run_id: number for number, run in runs}
         self.observations = ends.joined(_observed(looks, self._numbers))
 
@@ -89,11 +90,14 @@ class Evidence:
     def _end(self, run: FinishedRun) -> _Look:
         return _Look(run, run.position, logit(run.pruned(self._quantity)), 0.0)
 
+    def _now(self, run: UnfinishedRun) -> _Look:
+        return self._look(run, run.trajectory[-1])
+
     def _looks(self, run: Run) -> list[_Look]:
         """Return the end of ``run``, or where it is now, and some levels of its way there."""
         if isinstance(run, FinishedRun):
             return [self._end(run), *self._way(run, run.trajectory)]
-        return [self._look(run, run.trajectory[-1]), *self._way(run, run.trajectory[:-1])]
+        return [self._now(run), *self._way(run, run.trajectory[:-1])]
 
     def _way(self, run: Run, seen: Sequence[Snapshot]) -> list[_Look]:
         left = self._path.clock.left
