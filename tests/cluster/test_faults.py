@@ -171,6 +171,6 @@ def test_a_host_comes_and_goes_while_the_sweep_runs(cluster: Hosts) -> None:
     said = sweep.ended()
     found = sweep.stored()
     assert all(done == list(range(1, EPOCHS + 1)) for done, _ in found.epochs)
-    assert sorted(receipt["target"]["sparsity"] for receipt in found.receipts) == list(targets)
+    assert sorted(receipt["target"] for receipt in found.receipts) == list(targets)
     assert said.count("@sparsity-") == len(targets)
     assert_nothing_is_left(cluster)
