@@ -13,6 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 rm -f .coverage .coverage.*
 export MPLBACKEND=agg
+export OMP_NUM_THREADS=1 # two files at a time: threads of small matrices would wait for each other
 long=(tests/cluster tests/service tests/browser tests/integration/test_object_storage.py)
 case "${1:-}" in
 '')

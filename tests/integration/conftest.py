@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,13 @@ def results(tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-@pytest.fixture
-def job(ray_environment: dict[str, str], results: Path) -> Job:
-    """Run ``jobs/NAME.py ARGUMENTS`` against the Ray of the tests."""
+@pytest.fixture(scope="session")
+def job_in(ray_environment: dict[str, str]) -> Callable[[Path], Job]:
+    """Take a results folder, and return how to run ``jobs/NAME.py ARGUMENTS`` with it."""
 
-    def run(name: str, *arguments: str, timeout: float = 540) -> subprocess.CompletedProcess[str]:
+    def run(
+        results: Path, name: str, *arguments: str, timeout: float = 540
+    ) -> subprocess.CompletedProcess[str]:
         environment = {**ray_environment, "STRSWEEP_RESULTS": str(results)}
         try:
             return subprocess.run(
@@ -53,7 +56,13 @@ def job(ray_environment: dict[str, str], results: Path) -> Job:
             said = (error.stdout or b"").decode() + (error.stderr or b"").decode()
             pytest.fail(f"{name} hung after it had said:\n{said}\n{state_of(ray_environment)}")
 
-    return run
+    return lambda results: partial(run, results)
+
+
+@pytest.fixture
+def job(job_in: Callable[[Path], Job], results: Path) -> Job:
+    """Run ``jobs/NAME.py ARGUMENTS`` against the Ray of the tests."""
+    return job_in(results)
 
 
 def state_of(environment: dict[str, str]) -> str:

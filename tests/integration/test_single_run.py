@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,16 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 DIGITS = "jobs/configs/digits.yaml"
 SHORT = ["training.epochs=3", "training.batch_size=100", "search.weight_decay=1.2e-2"]
 
+AWAY = "tracking.uri=http://127.0.0.1:9"
+
+
+@dataclass(frozen=True)
+class Trained:
+    results: Path
+    job: Job
+    """With these results."""
+    done: subprocess.CompletedProcess[str]
+
 
 def arguments(overrides: list[str]) -> list[str]:
     return ["--config", DIGITS, *(part for text in overrides for part in ("--set", text))]
@@ -33,13 +44,19 @@ def only_run(results: Path, overrides: list[str]) -> RunRecord:
     return run
 
 
-def test_two_ray_workers_equal_one(job: Job, results: Path) -> None:
-    runs: list[RunRecord] = []
-    for count in (1, 2):
-        overrides = [*SHORT, f"workers.count={count}"]
-        done = job("train", *arguments(overrides))
-        assert done.returncode == 0, done.stderr
-        runs.append(only_run(results, overrides))
+@pytest.fixture(scope="module")
+def alone(job_in: Callable[[Path], Job], tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A run with one worker, whose MLflow server is away."""
+    results = tmp_path_factory.mktemp("alone")
+    job = job_in(results)
+    return Trained(results, job, job("train", *arguments([*SHORT, AWAY])))
+
+
+def test_two_ray_workers_equal_one(job: Job, results: Path, alone: Trained) -> None:
+    overrides = [*SHORT, "workers.count=2"]
+    done = job("train", *arguments(overrides))
+    assert done.returncode == 0, done.stderr
+    runs = only_run(alone.results, SHORT), only_run(results, overrides)
     # Sums in another order differ in the last bit, and training doubles such a difference every few
     # steps: the first epoch is compared here, single steps to 1e-5 in tests/distributed.
     one, two = (run.epochs[1].metrics for run in runs)
@@ -48,15 +65,14 @@ def test_two_ray_workers_equal_one(job: Job, results: Path) -> None:
     assert [run.num_epochs_trained for run in runs] == [3, 3]
 
 
-def test_mlflow_away_costs_no_training(job: Job, results: Path) -> None:
-    away = job("train", *arguments([*SHORT, "tracking.uri=http://127.0.0.1:9"]))
-    assert away.returncode == 1
-    assert "cannot be reached; the journal keeps everything" in away.stdout
-    assert "run jobs/publish.py with the same settings" in away.stdout
-    again = job("train", *arguments(SHORT))
+def test_mlflow_away_costs_no_training(alone: Trained) -> None:
+    assert alone.done.returncode == 1
+    assert "cannot be reached; the journal keeps everything" in alone.done.stdout
+    assert "run jobs/publish.py with the same settings" in alone.done.stdout
+    again = alone.job("train", *arguments(SHORT))
     assert again.returncode == 0, again.stderr
     assert "digits v1" in again.stdout
-    assert only_run(results, SHORT).num_epochs_trained == 3
+    assert only_run(alone.results, SHORT).num_epochs_trained == 3
 
 
 def test_a_run_that_diverges_is_told_and_not_retried(job: Job, results: Path) -> None:

@@ -10,7 +10,6 @@ import sys
 import time
 import venv
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +99,7 @@ def await_mid_sweep(experiment: Experiment, process: subprocess.Popen[bytes]) ->
 @pytest.fixture(scope="module")
 def killed(
     ray_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Killed]:
+) -> Killed:
     results = tmp_path_factory.mktemp("killed")
     environment = {**ray_environment, "STRSWEEP_RESULTS": str(results)}
     with pytest.MonkeyPatch.context() as patch:
