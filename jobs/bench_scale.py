@@ -33,7 +33,7 @@ from strsweep.cli import exit_codes
 from strsweep.config import Experiment, RunSettings
 from strsweep.config.sections import results_folder
 from strsweep.journal import Journal, RunFinished, SweepStarted
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 from strsweep.sweep.cluster import connected, slots
 from strsweep.sweep.run import tune_config
 from strsweep.sweep.status import StatusLines
@@ -69,7 +69,7 @@ def main(
 
 def measured(runs: SimulatedRuns, folder: Path) -> SweepCost:
     """Run the sweep, then read its journal and deliver it as a new job would."""
-    experiment, storage = runs.experiment, SweepStorage.of(runs.experiment)
+    experiment, storage = runs.experiment, storage_of(runs.experiment)
     journal, at_once = Journal(storage), slots(runs.experiment)
     dumped = experiment.model_dump(mode="json")
     journal.append(SweepStarted(experiment=dumped, version="simulated", problem=runs.problem))
@@ -121,7 +121,7 @@ def tuner(
 def trial(config: dict[str, Any], *, dumped: str) -> None:
     """Write what a worker would write, and report the epochs that have a checkpoint."""
     runs = SimulatedRuns.model_validate_json(dumped)
-    storage, run_id = SweepStorage.of(runs.experiment), str(config["run_id"])
+    storage, run_id = storage_of(runs.experiment), str(config["run_id"])
     journal, name = Journal(storage, writer=run_id), f"journal/{run_id}.jsonl"
     done = storage.read(name).count(b"\n") if name in storage.sizes("journal") else 0
     settings = RunSettings.model_validate({key: config[key] for key in RunSettings.model_fields})

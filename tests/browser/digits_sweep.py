@@ -19,7 +19,7 @@ from strsweep.journal import (
     replay,
 )
 from strsweep.registry import Delivery, Tracking, publish_sweep
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 from strsweep.sweep.landing import land_one
 from strsweep.training.checkpoint import save_checkpoint
 from strsweep.training.layer_rows import layer_rows
@@ -52,7 +52,7 @@ class DigitsSweep:
                 f"tracking.uri={tracking_uri}",
             ],
         )
-        self.storage = SweepStorage.of(self.experiment)
+        self.storage = storage_of(self.experiment)
         self.journal = Journal(self.storage)
         self.delivery: Delivery | None = None
 

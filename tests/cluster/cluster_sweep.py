@@ -19,14 +19,14 @@ TWO_HOSTS = ("search.targets=[0.9]", "workers={count: 2, cpus: 2, wait_minutes: 
 _READ = """
 import json, sys
 from strsweep.journal import EpochFinished, Journal, replay
-from strsweep.storage import SweepStorage
+from strsweep.storage import store_at
 from strsweep.config import StorageConfig
 from strsweep.storage.object_store import ObjectStore
 store = ObjectStore("s3://sweeps/results", StorageConfig())
 sweeps = [name for name in store.folders("sweeps") if name.startswith(sys.argv[1] + "-")]
 epochs, times, receipts = [], [], []
 if sweeps:
-    storage = SweepStorage.at(f"s3://sweeps/results/sweeps/{sweeps[0]}")
+    storage = store_at(f"s3://sweeps/results/sweeps/{sweeps[0]}")
     events = list(Journal(storage).read())
     runs = replay(events).runs.values()
     epochs = [(sorted(run.epochs), run.num_epochs_trained) for run in runs]

@@ -22,7 +22,7 @@ from strsweep.export import load_compressed
 from strsweep.journal import Journal, RunFinished, RunProposed, SweepStarted, replay
 from strsweep.registry import Tracking, export_model, publish_sweep
 from strsweep.registry.receipt import read_receipt
-from strsweep.storage import SweepStorage
+from strsweep.storage import Store, storage_of
 from strsweep.sweep.landing import land_one
 from strsweep.training.checkpoint import save_checkpoint
 from strsweep.training.layer_rows import layer_rows
@@ -56,7 +56,7 @@ class Trained:
     zeros: int
 
 
-def finished(experiment: Experiment, storage: SweepStorage) -> RunFinished:
+def finished(experiment: Experiment, storage: Store) -> RunFinished:
     """Train a few epochs in this process and write what the worker of a job writes."""
     run = TrainingRun(experiment, SETTINGS, device=torch.device("cpu"))
     metrics = [vars(epoch) for epoch in run.epochs()][-1]
@@ -69,7 +69,7 @@ def finished(experiment: Experiment, storage: SweepStorage) -> RunFinished:
     )
 
 
-def publish(experiment: Experiment, storage: SweepStorage) -> None:
+def publish(experiment: Experiment, storage: Store) -> None:
     """Write the journal of a sweep of one run, land the run, package and register it."""
     journal, target = Journal(storage), Target(sparsity=0.5)
     problem = measure_problem(experiment, load_images(experiment.data))
@@ -93,7 +93,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         patch.setenv("MLFLOW_TRACKING_URI", "")  # MLflow sets it; this takes it back
         warnings.simplefilter("ignore")  # MLflow's own: jobs that users run show none
         experiment = load_experiment(DIGITS, OVERRIDES)
-        storage = SweepStorage.of(experiment)
+        storage = storage_of(experiment)
         publish(experiment, storage)
     package = Path(storage.uri("models/sparsity-50/run-001"))
     return Trained(results=results, package=package, zeros=read_receipt(package).zeros)

@@ -21,7 +21,7 @@ from strsweep.journal import (
     replay,
 )
 from strsweep.sparsity import measure
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 from strsweep.sweep import landing
 from strsweep.sweep.landing import is_on_target, land_one, land_targets
 from strsweep.sweep.outcome import TargetOutcome
@@ -79,7 +79,7 @@ class Sweep:
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
     experiment = load_experiment(DIGITS, [f"storage.path={tmp_path}"])
-    storage = SweepStorage.of(experiment)
+    storage = storage_of(experiment)
     model = sparse_model(experiment, SETTINGS, 10, (1, 8, 8))
     report = measure(model, (1, 8, 8))
     save_checkpoint(storage, "runs/run-001/last", {"model": model.state_dict()})
@@ -103,7 +103,7 @@ def test_every_target_lands_once(sweep: Sweep, capsys: pytest.CaptureFixture[str
     sweep.land()
     assert sorted(map(str, sweep.landed)) == ["20 %", "50 % MACs"]
     assert capsys.readouterr().out.count(" landed run-001: sparsity ") == 2
-    storage = SweepStorage.of(sweep.experiment)
+    storage = storage_of(sweep.experiment)
     for target, event in sweep.landed.items():
         assert event.checkpoint == f"landed/{target.label}/run-001"
         dense_macs = sum(layer.dense_macs for layer in event.layers)

@@ -18,7 +18,7 @@ from s3_server import S3Server, running_server
 
 from strsweep.config import StorageConfig
 from strsweep.journal import Journal, RunRecord, replay
-from strsweep.storage import SweepStorage
+from strsweep.storage import Store, store_at
 from strsweep.storage.object_store import ObjectStore
 
 pytestmark = [
@@ -59,10 +59,10 @@ class Place:
         )
 
     @property
-    def storage(self) -> SweepStorage:
+    def storage(self) -> Store:
         """Of the only sweep."""
         (sweep,) = ObjectStore(self.path, StorageConfig()).folders("sweeps")
-        return SweepStorage.at(f"{self.path}/sweeps/{sweep}")
+        return store_at(f"{self.path}/sweeps/{sweep}")
 
     def run(self) -> RunRecord | None:
         """Return the only run; None before it is proposed."""

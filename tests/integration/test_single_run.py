@@ -12,7 +12,7 @@ import pytest
 
 from strsweep.config import Experiment, load_experiment
 from strsweep.journal import Journal, RunRecord, replay
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 
 Job = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -40,7 +40,7 @@ def only_run(results: Path, overrides: list[str]) -> RunRecord:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STRSWEEP_RESULTS", str(results))
         experiment: Experiment = load_experiment(Path(DIGITS), overrides)
-    (run,) = replay(Journal(SweepStorage.of(experiment)).read()).runs.values()
+    (run,) = replay(Journal(storage_of(experiment)).read()).runs.values()
     return run
 
 

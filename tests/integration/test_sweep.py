@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from strsweep.config import Experiment, Target, load_experiment
 from strsweep.journal import EpochFinished, Journal, SweepRecord, replay
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 
 pytestmark = [
     pytest.mark.ray,
@@ -60,7 +60,7 @@ class Killed:
 
     @property
     def journal(self) -> Journal:
-        return Journal(SweepStorage.of(self.experiment))
+        return Journal(storage_of(self.experiment))
 
     @property
     def record(self) -> SweepRecord:
@@ -88,7 +88,7 @@ def await_mid_sweep(experiment: Experiment, process: subprocess.Popen[bytes]) ->
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         assert process.poll() is None, "the sweep ended before it could be killed"
-        record = replay(Journal(SweepStorage.of(experiment)).read())
+        record = replay(Journal(storage_of(experiment)).read())
         under_way = [r for r in record.runs.values() if r.is_open and len(r.epochs) > EVERY + 3]
         if len(record.finished_runs) >= 2 and under_way:
             return record
@@ -97,9 +97,7 @@ def await_mid_sweep(experiment: Experiment, process: subprocess.Popen[bytes]) ->
 
 
 @pytest.fixture(scope="module")
-def killed(
-    ray_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Killed:
+def killed(ray_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Killed:
     results = tmp_path_factory.mktemp("killed")
     environment = {**ray_environment, "STRSWEEP_RESULTS": str(results)}
     with pytest.MonkeyPatch.context() as patch:
@@ -124,7 +122,7 @@ def killed(
 
 def await_started(experiment: Experiment) -> None:
     deadline = time.monotonic() + 60
-    while not replay(Journal(SweepStorage.of(experiment)).read()).runs:
+    while not replay(Journal(storage_of(experiment)).read()).runs:
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
@@ -197,7 +195,7 @@ def test_mlflow_has_every_step_once_and_as_the_journal(killed: Killed) -> None:
 
 @pytest.mark.parametrize("target", [0.9, 0.95])
 def test_the_receipt_is_what_the_file_holds(killed: Killed, target: float) -> None:
-    storage = SweepStorage.of(killed.experiment)
+    storage = storage_of(killed.experiment)
     folder = Path(storage.uri(killed.record.published[Target(sparsity=target)].folder))
     receipt = json.loads((folder / "receipt.json").read_text())
     budget = json.loads((folder / "budget.json").read_text())
@@ -235,9 +233,7 @@ def test_a_registered_model_loads_without_this_library_and_without_pickle(
     packages = Path(json.__file__).parents[1].name, Path(pytest.__file__).parents[1]
     (tmp_path / "other/lib" / packages[0] / "site-packages/all.pth").write_text(str(packages[1]))
     folder = Path(
-        SweepStorage.of(killed.experiment).uri(
-            killed.record.published[Target(sparsity=0.95)].folder
-        )
+        storage_of(killed.experiment).uri(killed.record.published[Target(sparsity=0.95)].folder)
     )
     environment = {k: v for k, v in killed.environment.items() if k != "PYTHONPATH"}
     done = subprocess.run(
@@ -271,7 +267,7 @@ def evaluate(killed: Killed, reference: str) -> subprocess.CompletedProcess[str]
 @pytest.mark.parametrize("kind", ["registered", "folder"])
 def test_evaluate_gives_what_the_receipt_says(killed: Killed, kind: str) -> None:
     folder = Path(
-        SweepStorage.of(killed.experiment).uri(killed.record.published[Target(sparsity=0.9)].folder)
+        storage_of(killed.experiment).uri(killed.record.published[Target(sparsity=0.9)].folder)
     )
     reference = "models:/digits@sparsity-90" if kind == "registered" else str(folder)
     done = evaluate(killed, reference)

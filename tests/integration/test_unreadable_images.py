@@ -12,7 +12,7 @@ from PIL import Image
 
 from strsweep.config import load_experiment
 from strsweep.journal import ImagesUnreadable, Journal, replay
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 
 Job = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -49,7 +49,7 @@ def test_the_journal_names_a_bad_file_once(job: Job, images: Path, results: Path
     done = job("train", "--config", DIGITS, *options)
     assert done.returncode == 0, done.stderr
 
-    events = Journal(SweepStorage.of(load_experiment(Path(DIGITS), overrides))).read()
+    events = Journal(storage_of(load_experiment(Path(DIGITS), overrides))).read()
     told = [event for event in events if isinstance(event, ImagesUnreadable)]
     assert [sorted(event.names) for event in told] == [[str(images / name) for name in BAD_FILES]]
     (run,) = replay(events).runs.values()

@@ -20,9 +20,9 @@ from recorded_sweep import experiment_of
 
 from strsweep import registry
 from strsweep.journal import Journal
-from strsweep.storage import SweepStorage
+from strsweep.storage.folder import FolderStore
 
-_CLASSES: dict[str, Any] = {each.__name__: each for each in (MlflowClient, SweepStorage, Journal)}
+_CLASSES: dict[str, Any] = {each.__name__: each for each in (MlflowClient, FolderStore, Journal)}
 
 
 def kill_after(boundary: str) -> None:

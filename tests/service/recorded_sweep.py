@@ -20,7 +20,7 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 from strsweep.training.checkpoint import State, save_checkpoint
 from strsweep.training.layer_rows import layer_rows
 from strsweep.training.problem import measure_problem
@@ -62,7 +62,7 @@ class RecordedSweep:
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        self.storage = SweepStorage.of(experiment)
+        self.storage = storage_of(experiment)
         self.journal = Journal(self.storage)
 
     @property

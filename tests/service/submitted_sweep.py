@@ -14,7 +14,7 @@ from mlflow_service import Service
 
 from strsweep.config import Experiment, load_experiment
 from strsweep.journal import Journal, SweepRecord, replay
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 
 ROOT = Path(__file__).parents[2]
 DIGITS = "jobs/configs/digits.yaml"
@@ -44,7 +44,7 @@ class Submitted:
 
     @property
     def record(self) -> SweepRecord:
-        return replay(Journal(SweepStorage.of(self.experiment)).read())
+        return replay(Journal(storage_of(self.experiment)).read())
 
     def until(self, process: subprocess.Popen[str], ready: Callable[[SweepRecord], bool]) -> None:
         """Wait for the journal to tell something."""

@@ -26,9 +26,9 @@ BOUNDARIES = [
     "MlflowClient.log_text",
     "MlflowClient.set_terminated:1",
     "MlflowClient.log_batch:2",  # totals
-    "SweepStorage.write:1",  # weights
-    "SweepStorage.write:5",  # all files but the receipt
-    "SweepStorage.write:6",
+    "FolderStore.write:1",  # weights
+    "FolderStore.write:5",  # all files but the receipt
+    "FolderStore.write:6",
     "MlflowClient.create_registered_model",
     "MlflowClient.create_logged_model",
     "MlflowClient.log_model_artifacts",

@@ -16,7 +16,7 @@ from mlflow_service import Service, shown
 from submitted_sweep import STEERED, Submitted, cluster, told
 
 from strsweep.config import Experiment
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 
 MINUTES = float(os.environ.get("STRSWEEP_SOAK_MINUTES", "2"))
 SEED = int(os.environ.get("STRSWEEP_SOAK_SEED", "0"))
@@ -163,7 +163,7 @@ def assert_whole(service: Service, experiment: Experiment) -> None:
         assert statuses == ["FINISHED"], run_id
     for steps in result.steps.values():
         assert steps["sparsity"] == list(range(1, experiment.training.epochs + 1))
-    stored = SweepStorage.of(experiment).sizes("")
+    stored = storage_of(experiment).sizes("")
     assert [name for name in stored if not _STAYS.fullmatch(name)] == []
     kept = Counter(name.rpartition("/")[0] for name in stored if name.startswith("runs/"))
     per_run = Counter(folder.rpartition("/")[0] for folder in kept)

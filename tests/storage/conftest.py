@@ -10,7 +10,7 @@ import pytest
 from s3_server import S3Server, running_server
 
 from strsweep.config import StorageConfig
-from strsweep.storage import SweepStorage
+from strsweep.storage import Store, store_at
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,9 @@ def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> StorageConfig:
 
 
 @pytest.fixture(params=["folder", "s3"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> SweepStorage:
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """The storage of one sweep, on each kind of store."""
     if request.param == "folder":
-        return SweepStorage.at(str(tmp_path / "sweeps/one"))
+        return store_at(str(tmp_path / "sweeps/one"))
     config: StorageConfig = request.getfixturevalue("s3")
-    return SweepStorage.at(f"{config.path}/sweeps/one", config)
+    return store_at(f"{config.path}/sweeps/one", config)

@@ -12,7 +12,7 @@ import torch
 from strsweep.config import RunSettings, StorageConfig
 from strsweep.errors import CheckpointError
 from strsweep.journal import Journal, RunProposed, replay
-from strsweep.storage import SweepStorage
+from strsweep.storage import Store, store_at
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.checkpoints import RunCheckpoints
 
@@ -24,7 +24,7 @@ def proposal(number: int) -> RunProposed:
     return RunProposed(run_id=f"run-{number:03d}", settings=settings, target=None, reason="test")
 
 
-def test_what_was_written_is_read_back(storage: SweepStorage) -> None:
+def test_what_was_written_is_read_back(storage: Store) -> None:
     storage.write("a/b.bin", b"first")
     storage.write("a/b.bin", b"second \x00\xff")
     storage.write("a/c/d.bin", b"")
@@ -38,7 +38,7 @@ def test_what_was_written_is_read_back(storage: SweepStorage) -> None:
         storage.read("a/e.bin")
 
 
-def test_a_folder_is_not_another_one_that_begins_like_it(storage: SweepStorage) -> None:
+def test_a_folder_is_not_another_one_that_begins_like_it(storage: Store) -> None:
     storage.write("runs/run-1/x", b"1")
     storage.write("runs/run-10/x", b"10")
     assert list(storage.sizes("runs/run-1")) == ["runs/run-1/x"]
@@ -47,7 +47,7 @@ def test_a_folder_is_not_another_one_that_begins_like_it(storage: SweepStorage) 
     assert list(storage.sizes("runs")) == ["runs/run-10/x"]
 
 
-def test_files_can_be_had_on_this_machine(storage: SweepStorage) -> None:
+def test_files_can_be_had_on_this_machine(storage: Store) -> None:
     storage.write("models/a/weights", b"w")
     storage.write("models/a/deep/receipt", b"r")
     with storage.local("models/a") as folder:
@@ -59,8 +59,8 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_a_journal_has_what_several_processes_wrote(storage: SweepStorage) -> None:
-    journals = [Journal(SweepStorage.at(storage.location)) for _ in range(3)]
+def test_a_journal_has_what_several_processes_wrote(storage: Store) -> None:
+    journals = [Journal(store_at(storage.location)) for _ in range(3)]
 
     def write(start: int) -> None:
         for number in range(start, start + 5):
@@ -75,16 +75,16 @@ def test_a_journal_has_what_several_processes_wrote(storage: SweepStorage) -> No
     assert sorted(record.runs) == [f"run-{number:03d}" for number in range(15)]
 
 
-def test_a_copy_in_another_process_overwrites_no_line(storage: SweepStorage) -> None:
+def test_a_copy_in_another_process_overwrites_no_line(storage: Store) -> None:
     storage.append_line("journal/sweep.jsonl", "one")
-    copy: SweepStorage = pickle.loads(pickle.dumps(storage))
+    copy: Store = pickle.loads(pickle.dumps(storage))
     copy.append_line("journal/sweep.jsonl", "two")
     storage.append_line("journal/sweep.jsonl", "three")
     lines = [line for name in storage.sizes("journal") for line in storage.read(name).split()]
     assert sorted(lines) == [b"one", b"three", b"two"]
 
 
-def test_a_long_log_is_kept_whole(storage: SweepStorage) -> None:
+def test_a_long_log_is_kept_whole(storage: Store) -> None:
     lines = [f"{number:04d} " + "x" * 40_000 for number in range(20)]
     for line in lines:
         storage.append_line("journal/long.jsonl", line)
@@ -92,7 +92,7 @@ def test_a_long_log_is_kept_whole(storage: SweepStorage) -> None:
     assert written.decode().splitlines() == lines
 
 
-def test_only_the_newest_checkpoints_are_kept(storage: SweepStorage) -> None:
+def test_only_the_newest_checkpoints_are_kept(storage: Store) -> None:
     checkpoints = RunCheckpoints(storage, "run-001", kept=2)
     assert checkpoints.newest() is None
     for epoch in (1, 2, 10, 11):
@@ -106,7 +106,7 @@ def test_only_the_newest_checkpoints_are_kept(storage: SweepStorage) -> None:
 
 @pytest.mark.parametrize("damage", ["truncated", "changed"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
-    storage: SweepStorage, damage: str, capsys: pytest.CaptureFixture[str]
+    storage: Store, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoints = RunCheckpoints(storage, "run-001", kept=2)
     for epoch in (1, 2):
@@ -123,8 +123,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     assert f"{storage.uri(name)} cannot be read: it is damaged" in capsys.readouterr().out
 
 
-def test_another_sweep_can_be_read_from(storage: SweepStorage) -> None:
-    other = SweepStorage.at(storage.location.replace("sweeps/one", "sweeps/two"), StorageConfig())
+def test_another_sweep_can_be_read_from(storage: Store) -> None:
+    other = store_at(storage.location.replace("sweeps/one", "sweeps/two"), StorageConfig())
     save_checkpoint(other, "runs/run-007/epoch_00003", {"model": {"w": torch.ones(2)}})
     state = load_checkpoint(storage, "../two/runs/run-007/epoch_00003")
     assert state["model"]["w"].tolist() == [1, 1]

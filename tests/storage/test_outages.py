@@ -16,7 +16,7 @@ from s3_server import S3Server, crash_for
 
 from strsweep.config import StorageConfig
 from strsweep.errors import SettingError, StorageError
-from strsweep.storage import SweepStorage, check_storage
+from strsweep.storage import check_storage, store_at
 from strsweep.storage.object_store import ObjectStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow")
@@ -30,7 +30,7 @@ SECRET = "recognisable-secret-in-the-environment"
 def test_a_crash_in_the_middle_of_an_upload_is_ridden_out(
     server: S3Server, s3: StorageConfig, away_s: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    storage = SweepStorage.at(f"{s3.path}/sweeps/one", s3)
+    storage = store_at(f"{s3.path}/sweeps/one", s3)
     storage.write("large", b"old")
     upload = threading.Thread(target=storage.write, args=("large", LARGE))
     upload.start()
@@ -44,7 +44,7 @@ def test_a_crash_in_the_middle_of_an_upload_is_ridden_out(
 
 
 def test_every_call_rides_out_a_crash(server: S3Server, s3: StorageConfig) -> None:
-    storage = SweepStorage.at(f"{s3.path}/sweeps/one", s3)
+    storage = store_at(f"{s3.path}/sweeps/one", s3)
     storage.write("a/b", b"content")
     storage.write("old/c", b"content")
     storage.append_line("journal/sweep.jsonl", "before")
@@ -72,7 +72,7 @@ def test_every_call_rides_out_a_crash(server: S3Server, s3: StorageConfig) -> No
 def test_a_service_that_stays_away_is_an_error_and_no_hang(s3: StorageConfig) -> None:
     config = s3.model_copy(update={"endpoint": "http://127.0.0.1:9", "patience": 0.03})
     with pytest.raises(StorageError, match=r"did not answer for 0\.03 minutes \(Endpoint"):
-        SweepStorage.at(s3.path, config).read("a")
+        store_at(s3.path, config).read("a")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_rests_of_uploads_are_removed_by_age(server: S3Server, s3: StorageConfig
 
 
 def test_rests_of_files_are_removed_by_age(tmp_path: Path) -> None:
-    storage = SweepStorage.at(str(tmp_path))
+    storage = store_at(str(tmp_path))
     storage.write("a/whole", b"")
     (tmp_path / "a/other.partial").write_bytes(b"half")
     assert storage.remove_rests(older_than=timedelta(hours=1)) == 0
@@ -165,7 +165,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_told_and_harms_nothing(small_disk: Path) -> None:
-    storage = SweepStorage.at(str(small_disk / "sweep"))
+    storage = store_at(str(small_disk / "sweep"))
     storage.write("a", b"old")
     storage.append_line("journal/sweep.jsonl", "old")
     with pytest.raises(StorageError, match=r"No space left on device\). The disk is full: free"):

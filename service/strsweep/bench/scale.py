@@ -18,7 +18,7 @@ from strsweep.bench.scale_runs import SimulatedRuns
 from strsweep.config import Experiment, RunSettings, load_experiment
 from strsweep.data import load_images
 from strsweep.journal import Journal, SweepRecord, replay
-from strsweep.storage import SweepStorage
+from strsweep.storage import Store
 from strsweep.sweep.auto import resolve
 from strsweep.sweep.searcher import TargetSearcher
 from strsweep.sweep.state import open_targets
@@ -180,7 +180,7 @@ def summarized(stopwatch: Stopwatch, runs: int) -> Decisions:
     )
 
 
-def replayed(storage: SweepStorage) -> tuple[SweepRecord, int, float]:
+def replayed(storage: Store) -> tuple[SweepRecord, int, float]:
     """Read a journal anew; returns the record, its events and the seconds that took."""
     started = time.perf_counter()
     events = Journal(storage).read()
@@ -188,7 +188,7 @@ def replayed(storage: SweepStorage) -> tuple[SweepRecord, int, float]:
     return record, len(events), time.perf_counter() - started
 
 
-def journal_bytes(storage: SweepStorage) -> int:
+def journal_bytes(storage: Store) -> int:
     """Return the size of all files of a journal."""
     return sum(storage.sizes("journal").values())
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from strsweep.errors import JournalError
 from strsweep.journal.events import EVENT, Event
-from strsweep.storage import SweepStorage
+from strsweep.storage import Store
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class Journal:
         writer: Name of the file to append to.
     """
 
-    def __init__(self, storage: SweepStorage, writer: str = "sweep") -> None:
+    def __init__(self, storage: Store, writer: str = "sweep") -> None:
         self._storage = storage
         self._name = f"journal/{writer}.jsonl"
         self._parsed: dict[str, tuple[int, list[Event]]] = {}

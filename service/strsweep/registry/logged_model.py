@@ -17,7 +17,7 @@ from strsweep.config import Experiment
 from strsweep.registry.package import Package
 from strsweep.registry.receipt import PACKAGE_FILES, label
 from strsweep.registry.server import artifact_errors
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 
 _READY = "READY"
 
@@ -84,7 +84,7 @@ def _upload(experiment: Experiment, made: Package, model_id: str) -> None:
     """Write an exported program (pt2): no pickle, no code of ours."""
     mlflow.set_tracking_uri(experiment.tracking.uri)
     mlflow.set_registry_uri(experiment.tracking.uri)
-    storage = SweepStorage.of(experiment)
+    storage = storage_of(experiment)
     # Not within a run: MLflow would set the run that trained it going again.
     with (
         warnings.catch_warnings(),

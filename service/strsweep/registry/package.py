@@ -32,7 +32,7 @@ from strsweep.registry.receipt import (
 )
 from strsweep.registry.recount import recount
 from strsweep.sparsity import bake
-from strsweep.storage import SweepStorage
+from strsweep.storage import Store
 from strsweep.training.checkpoint import load_checkpoint
 from strsweep.training.network import sparse_model
 
@@ -57,7 +57,7 @@ class Package:
 
 def package(
     experiment: Experiment,
-    storage: SweepStorage,
+    storage: Store,
     images: Callable[[], Images],
     run: RunRecord,
     *,
@@ -94,7 +94,7 @@ def _folder(run: RunRecord, target: Target | None) -> str:
 
 def _made(
     experiment: Experiment,
-    storage: SweepStorage,
+    storage: Store,
     images: Images,
     run: RunRecord,
     source: _Source,
@@ -122,9 +122,7 @@ def _made(
     return Package(folder=folder, model=model, receipt=receipt, example=example, logits=logits)
 
 
-def _found(
-    experiment: Experiment, storage: SweepStorage, folder: str, source: _Source
-) -> Package | None:
+def _found(experiment: Experiment, storage: Store, folder: str, source: _Source) -> Package | None:
     """Return the package that an earlier job wrote of the same run; None if there is none."""
     try:
         receipt = Receipt.model_validate_json(storage.read(f"{folder}/{RECEIPT}"))
@@ -173,7 +171,7 @@ def _example(images: Images) -> Tensor:
 
 def _baked(
     experiment: Experiment,
-    storage: SweepStorage,
+    storage: Store,
     images: Images,
     settings: RunSettings,
     source: _Source,

@@ -29,7 +29,7 @@ from strsweep.registry.report import runs_page
 from strsweep.registry.server import first_line, refusals
 from strsweep.registry.summary import delivered_note, show_summary, summary_files
 from strsweep.registry.tracking import Tracking
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 from strsweep.sweep.auto import resolve
 from strsweep.sweep.outcome import TargetOutcome, outcomes_of
 from strsweep.sweep.record_view import finished_runs
@@ -78,7 +78,7 @@ def publish_journal(experiment: Experiment) -> Delivery:
         SettingError: There is no such sweep, or the server refuses us.
         StrsweepError: A package cannot be written.
     """
-    storage = SweepStorage.of(experiment)
+    storage = storage_of(experiment)
     record = replay(Journal(storage).read())
     if record.problem is None:
         raise SettingError(
@@ -99,7 +99,7 @@ class _Publisher:
         self._experiment = experiment
         self._record = record
         self._tracking = tracking
-        self._storage = SweepStorage.of(experiment)
+        self._storage = storage_of(experiment)
         self._images = functools.cache(lambda: load_images(experiment.data))
         self._patience = Retrying(
             retry=retry_if_exception_type(MlflowException),

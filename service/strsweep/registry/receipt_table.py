@@ -12,7 +12,7 @@ from strsweep.config import Experiment
 from strsweep.registry.delivery import Delivered, Delivery
 from strsweep.registry.receipt import Receipt
 from strsweep.registry.server import shown_uri
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 from strsweep.sweep.status import percent
 
 _WIDTH = 110
@@ -95,7 +95,7 @@ def _notes(experiment: Experiment, delivery: Delivery) -> Iterator[str]:
             f"MLflow at {shown_uri(experiment.tracking.uri)} lacks results that are safe in the "
             "sweep's storage: run jobs/publish.py with the same settings when it answers."
         )
-    yield f"models, budgets and receipts: {SweepStorage.of(experiment).uri('models')}"
+    yield f"models, budgets and receipts: {storage_of(experiment).uri('models')}"
     look = delivery.page or _how_to_look(experiment)
     yield f"MLflow experiment '{experiment.tracking_experiment}': {look}"
 

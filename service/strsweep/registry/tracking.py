@@ -25,7 +25,7 @@ from strsweep.registry.shown import end_files, end_time, run_name, status
 from strsweep.registry.sweep_page import show_as, sweep_run, totals
 from strsweep.registry.sweep_runs import ShownRun, SweepRuns
 from strsweep.registry.system_metrics import SystemMetrics
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 
 _INTERVAL_S = 10.0
 
@@ -46,7 +46,7 @@ class Tracking:
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        self._journal = Journal(SweepStorage.of(experiment))
+        self._journal = Journal(storage_of(experiment))
         self.client = connect(experiment)
         self._runs: SweepRuns | None = None
         """None: nothing is known of what the server has, or it is in doubt."""

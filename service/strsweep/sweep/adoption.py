@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from strsweep.config import Experiment
 from strsweep.errors import InvalidExperimentError, JournalError, SettingError
 from strsweep.journal import Journal, RunProposed, RunRecord, SweepRecord, replay
-from strsweep.storage import SweepStorage, other_sweeps
+from strsweep.storage import Store, other_sweeps
 
 _RAISED_BY_OLD_JOURNALS = (ValidationError, SettingError, InvalidExperimentError, JournalError)
 
@@ -35,7 +35,7 @@ def adopt_runs(experiment: Experiment, journal: Journal) -> int:
     return number - len(record.runs)
 
 
-def _finished_runs(storage: SweepStorage, experiment: Experiment) -> list[RunRecord]:
+def _finished_runs(storage: Store, experiment: Experiment) -> list[RunRecord]:
     try:
         record = replay(Journal(storage).read())
         same = _recipe_of(record) == experiment.recipe_id

@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 
 from strsweep.config import Experiment, Target
 from strsweep.journal import Journal, LayerRow, ModelLanded, RunRecord, SweepRecord
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 from strsweep.sweep.outcome import TargetOutcome
 from strsweep.sweep.status import percent
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
@@ -59,7 +59,7 @@ def land_one(experiment: Experiment, run: RunRecord, target: Target) -> ModelLan
         The event, which is not in the journal yet.
     """
     assert run.finished is not None
-    storage = SweepStorage.of(experiment)
+    storage = storage_of(experiment)
     landed = land_run(
         experiment,
         run.proposed.settings,

@@ -28,7 +28,7 @@ class Outlook:
     """Curves and forecasts from the runs of a sweep; computed once, when they are asked for.
 
     Args:
-        goal: Says how long a run is.
+        goal: Its windows say what hits a target.
         path: Of the sweep.
         finished: Runs whose end is known.
         unfinished: Runs under way, and runs that were stopped.

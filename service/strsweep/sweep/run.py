@@ -16,7 +16,7 @@ from strsweep import __version__
 from strsweep.config import Experiment, Problem, RunSettings
 from strsweep.errors import EveryRunFailedError
 from strsweep.journal import Journal, RunProposed, SweepRecord, SweepStarted, replay
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 from strsweep.sweep.adoption import adopt_runs
 from strsweep.sweep.cluster import claimed, places, slots
 from strsweep.sweep.early_stop import EarlyStop
@@ -118,7 +118,7 @@ def _propose(record: SweepRecord, settings: RunSettings, journal: Journal) -> Ru
 
 
 def _start(experiment: Experiment, problem: Problem) -> Journal:
-    storage = SweepStorage.of(experiment)
+    storage = storage_of(experiment)
     storage.remove_rests(_OLDEST_UNDER_WAY)
     journal = Journal(storage)
     journal.append(
@@ -168,7 +168,7 @@ def _announce(experiment: Experiment, at_once: int) -> None:
         f"each within {search.tolerance * 100:g} points; "
         f"at most {search.max_runs} runs, {at_once} at a time\n"
         f"{_describe_search(experiment)}"
-        f"journal, checkpoints and models: {SweepStorage.of(experiment).location}",
+        f"journal, checkpoints and models: {storage_of(experiment).location}",
         flush=True,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from strsweep.errors import CheckpointError
-from strsweep.storage import SweepStorage
+from strsweep.storage import Store
 
 _FILE = "state.pt"
 _FORMAT = 1
@@ -19,7 +19,7 @@ _DIGEST_BYTES = 32
 State = dict[str, Any]
 
 
-def save_checkpoint(storage: SweepStorage, folder: str, state: State) -> None:
+def save_checkpoint(storage: Store, folder: str, state: State) -> None:
     """Write ``state`` into ``folder`` of the sweep; a killed process leaves the old or the new one.
 
     Raises:
@@ -31,7 +31,7 @@ def save_checkpoint(storage: SweepStorage, folder: str, state: State) -> None:
     storage.write(f"{folder}/{_FILE}", digest + content.getvalue())
 
 
-def load_checkpoint(storage: SweepStorage, folder: str) -> State:
+def load_checkpoint(storage: Store, folder: str) -> State:
     """Read the state from ``folder`` of the sweep; tensors arrive on the CPU.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 import torch.distributed as dist
 
 from strsweep.errors import CheckpointError
-from strsweep.storage import SweepStorage
+from strsweep.storage import Store
 from strsweep.training.checkpoint import State, load_checkpoint, save_checkpoint
 from strsweep.training.run import TrainingRun
 
@@ -21,7 +21,7 @@ class RunCheckpoints:
         kept: How many of the newest are kept.
     """
 
-    def __init__(self, storage: SweepStorage, run_id: str, kept: int) -> None:
+    def __init__(self, storage: Store, run_id: str, kept: int) -> None:
         self._storage = storage
         self._folder = f"runs/{run_id}"
         self._kept = kept

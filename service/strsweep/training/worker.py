@@ -17,7 +17,7 @@ from ray.train.v2.api.callback import UserCallback
 from strsweep.config import Experiment, RunSettings
 from strsweep.errors import ImagesUnreadableError, StorageError, StrsweepError
 from strsweep.journal import Journal, RunFailed
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of, store_at
 from strsweep.training.checkpoints import RunCheckpoints, resume
 from strsweep.training.run import TrainingRun
 from strsweep.training.writer import RunWriter
@@ -49,7 +49,7 @@ class WorkerTask(TypedDict):
 def task(experiment: Experiment, run_id: str, settings: RunSettings) -> WorkerTask:
     """Return the task of one run."""
     return WorkerTask(
-        location=SweepStorage.of(experiment).location,
+        location=storage_of(experiment).location,
         experiment=experiment.model_dump(mode="json"),
         run_id=run_id,
         settings=settings.model_dump(),
@@ -112,7 +112,7 @@ def train_worker(config: dict[str, Any]) -> None:
     experiment = Experiment.model_validate(config["experiment"])
     run_id: str = config["run_id"]
     context = ray.train.get_context()
-    storage = SweepStorage.at(config["location"], experiment.storage)
+    storage = store_at(config["location"], experiment.storage)
     journal = Journal(storage, writer=run_id)
     checkpoints = RunCheckpoints(storage, run_id, experiment.storage.checkpoints_kept)
     rank, world_size = context.get_world_rank() or 0, context.get_world_size() or 1

@@ -24,7 +24,7 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
-from strsweep.storage import SweepStorage
+from strsweep.storage import store_at
 
 RUN_IDS = ("run-001", "run-002", "run-003")
 AIM = Target(sparsity=0.9)
@@ -59,7 +59,7 @@ def event_of(run_id: str, kind: str, number: int, time: float) -> Event:
 @given(st.lists(written, max_size=25))
 def test_following_equals_reading_anew(steps: list[tuple[str, str, int, bool]]) -> None:
     with TemporaryDirectory() as folder:
-        storage = SweepStorage.at(folder)
+        storage = store_at(folder)
         job, follower = Journal(storage), Follower(Journal(storage))
         workers = {run_id: Journal(storage, writer=run_id) for run_id in RUN_IDS}
         clock = count(1.0)
@@ -73,7 +73,7 @@ def test_following_equals_reading_anew(steps: list[tuple[str, str, int, bool]]) 
 
 
 def test_events_before_the_proposal_count_once_it_is_there(tmp_path: Path) -> None:
-    storage = SweepStorage.at(str(tmp_path))
+    storage = store_at(str(tmp_path))
     follower = Follower(Journal(storage))
     Journal(storage, writer="run-001").append(event_of("run-001", "epoch", 1, 1.0))
     assert follower.record().runs == {}

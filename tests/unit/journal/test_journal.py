@@ -29,7 +29,7 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
-from strsweep.storage import SweepStorage
+from strsweep.storage import Store, store_at
 
 SETTINGS = RunSettings(threshold_init=-10, weight_decay=1e-4 / 3)
 LAYER = LayerRow(
@@ -79,15 +79,15 @@ EVENTS: list[Event] = [
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> SweepStorage:
-    return SweepStorage.at(str(tmp_path))
+def storage(tmp_path: Path) -> Store:
+    return store_at(str(tmp_path))
 
 
 def epoch(number: int, time: float, run_id: str = "run-001") -> EpochFinished:
     return EpochFinished(time=time, run_id=run_id, metrics={"epoch": number})
 
 
-def tear(storage: SweepStorage, event: Event, name: str = "journal/sweep.jsonl") -> None:
+def tear(storage: Store, event: Event, name: str = "journal/sweep.jsonl") -> None:
     """Append the first half of a line, as a writer does that is killed in the middle."""
     line = event.model_dump_json().encode()
     with Path(storage.uri(name)).open("ab") as file:
@@ -100,7 +100,7 @@ def test_the_examples_show_every_kind_of_event() -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: f"{event.event}-{event.time}")
-def test_event_is_read_as_it_was_written(storage: SweepStorage, event: Event) -> None:
+def test_event_is_read_as_it_was_written(storage: Store, event: Event) -> None:
     Journal(storage).append(event)
     assert Journal(storage).read() == [event]
     assert storage.read("journal/sweep.jsonl").count(b"\n") == 1
@@ -118,7 +118,7 @@ OLD_LINES = (
 """As version 0.1 wrote them: targets were numbers, and nobody measured the problem."""
 
 
-def test_a_journal_of_version_0_1_is_read(storage: SweepStorage) -> None:
+def test_a_journal_of_version_0_1_is_read(storage: Store) -> None:
     for line in OLD_LINES:
         storage.append_line("journal/sweep.jsonl", line)
     record = replay(Journal(storage).read())
@@ -128,24 +128,24 @@ def test_a_journal_of_version_0_1_is_read(storage: SweepStorage) -> None:
     assert set(record.published) == {Target(sparsity=0.95), None}
 
 
-def test_a_sparsity_is_still_written_as_a_number(storage: SweepStorage) -> None:
+def test_a_sparsity_is_still_written_as_a_number(storage: Store) -> None:
     proposed = RunProposed(run_id="run-001", settings=SETTINGS, target=NINETY, reason="")
     assert '"target":0.9,' in proposed.model_dump_json()
     multiply_adds = proposed.model_copy(update={"target": FEW_MACS})
     assert '"target":{"macs":0.05},' in multiply_adds.model_dump_json()
 
 
-def test_a_new_journal_is_empty(storage: SweepStorage) -> None:
+def test_a_new_journal_is_empty(storage: Store) -> None:
     assert Journal(storage).read() == []
 
 
-def test_event_without_a_time_gets_the_clock(storage: SweepStorage) -> None:
+def test_event_without_a_time_gets_the_clock(storage: Store) -> None:
     first = RunFailed(run_id="run-001", reason="x")
     second = RunFailed(run_id="run-001", reason="x")
     assert 1.7e9 < first.time <= second.time < first.time + 60
 
 
-def test_writers_are_merged_by_time(storage: SweepStorage) -> None:
+def test_writers_are_merged_by_time(storage: Store) -> None:
     writers = ("sweep", "run-001", "run-002")
     for index, event in enumerate(EVENTS):
         Journal(storage, writers[index % 3]).append(event)
@@ -154,7 +154,7 @@ def test_writers_are_merged_by_time(storage: SweepStorage) -> None:
         assert Journal(storage, writer).read() == EVENTS
 
 
-def test_events_of_one_writer_at_the_same_time_keep_their_order(storage: SweepStorage) -> None:
+def test_events_of_one_writer_at_the_same_time_keep_their_order(storage: Store) -> None:
     events = [epoch(number, 1.0) for number in (3, 1, 2)]
     for event in events:
         Journal(storage).append(event)
@@ -163,7 +163,7 @@ def test_events_of_one_writer_at_the_same_time_keep_their_order(storage: SweepSt
 
 @pytest.mark.parametrize("cut", range(1, 12))
 def test_torn_last_line_is_left_out_and_told(
-    storage: SweepStorage, cut: int, caplog: pytest.LogCaptureFixture
+    storage: Store, cut: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     Journal(storage).append(EVENTS[0])
     Journal(storage).append(EVENTS[1])
@@ -175,7 +175,7 @@ def test_torn_last_line_is_left_out_and_told(
     assert "journal/sweep.jsonl, line 2 was cut off" in caplog.text
 
 
-def test_line_that_lacks_only_its_end_is_read(storage: SweepStorage) -> None:
+def test_line_that_lacks_only_its_end_is_read(storage: Store) -> None:
     Journal(storage).append(EVENTS[0])
     path = Path(storage.uri("journal/sweep.jsonl"))
     path.write_bytes(path.read_bytes().rstrip(b"\n"))
@@ -184,7 +184,7 @@ def test_line_that_lacks_only_its_end_is_read(storage: SweepStorage) -> None:
     assert Journal(storage).read() == EVENTS[:2]
 
 
-def test_torn_lines_in_the_middle_are_left_out(storage: SweepStorage) -> None:
+def test_torn_lines_in_the_middle_are_left_out(storage: Store) -> None:
     for event in EVENTS[:3]:
         Journal(storage).append(event)
         tear(storage, event)
@@ -206,7 +206,7 @@ def test_torn_lines_in_the_middle_are_left_out(storage: SweepStorage) -> None:
         "5",
     ],
 )
-def test_changed_line_is_named_by_file_and_number(storage: SweepStorage, line: str) -> None:
+def test_changed_line_is_named_by_file_and_number(storage: Store, line: str) -> None:
     Journal(storage, "run-007").append(EVENTS[0])
     storage.append_line("journal/run-007.jsonl", line)
     Journal(storage, "run-007").append(EVENTS[1])
@@ -218,15 +218,15 @@ WRITER = """
 import sys
 from pathlib import Path
 from strsweep.journal import EpochFinished, Journal
-from strsweep.storage import SweepStorage
-journal = Journal(SweepStorage.at(sys.argv[1]))
+from strsweep.storage import Store, store_at
+journal = Journal(store_at(sys.argv[1]))
 for number in range(int(sys.argv[2]), 10**9):
     journal.append(EpochFinished(time=number, run_id="run-001", metrics={"epoch": number}))
     print(number, flush=True)
 """
 
 
-def test_kill_9_of_a_writer_leaves_a_readable_journal(storage: SweepStorage) -> None:
+def test_kill_9_of_a_writer_leaves_a_readable_journal(storage: Store) -> None:
     confirmed = 0
     for _ in range(2):
         with subprocess.Popen(

@@ -12,7 +12,7 @@ from strsweep.config import Experiment, RunSettings, Target, load_experiment
 from strsweep.data import load_images
 from strsweep.journal import ModelLanded, RunFinished, RunProposed, RunRecord
 from strsweep.sparsity import measure
-from strsweep.storage import SweepStorage
+from strsweep.storage import Store, storage_of
 from strsweep.sweep.landing import land_one
 from strsweep.training.checkpoint import save_checkpoint
 from strsweep.training.layer_rows import layer_rows
@@ -28,8 +28,8 @@ class Sweep:
     run: RunRecord
 
     @property
-    def storage(self) -> SweepStorage:
-        return SweepStorage.of(self.experiment)
+    def storage(self) -> Store:
+        return storage_of(self.experiment)
 
     def land(self, **target: float) -> ModelLanded:
         return land_one(self.experiment, self.run, Target.model_validate(target))
@@ -43,7 +43,7 @@ def sweep(tmp_path: Path) -> Sweep:
     model = sparse_model(experiment, SETTINGS, 10, load_images(experiment.data).input_shape)
     report = measure(model, (1, 8, 8))
     assert report.macs is not None
-    storage = SweepStorage.of(experiment)
+    storage = storage_of(experiment)
     save_checkpoint(storage, "runs/run-001/last", {"model": model.state_dict()})
     run = RunRecord(
         proposed=RunProposed(

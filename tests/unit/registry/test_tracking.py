@@ -32,7 +32,7 @@ from strsweep.journal import (
 from strsweep.registry import tracking as module
 from strsweep.registry.shown import recipe
 from strsweep.registry.tracking import Tracking
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 TARGET = Target(sparsity=0.95)
@@ -132,7 +132,7 @@ def experiment(tmp_path: Path) -> Experiment:
 
 @pytest.fixture
 def journal(experiment: Experiment) -> Journal:
-    journal = Journal(SweepStorage.of(experiment))
+    journal = Journal(storage_of(experiment))
     journal.append(SweepStarted(experiment={}, version="0"))
     journal.append(proposed("run-001"))
     return journal

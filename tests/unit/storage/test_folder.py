@@ -8,28 +8,28 @@ import pytest
 
 from strsweep.config import load_experiment
 from strsweep.errors import SettingError
-from strsweep.storage import SweepStorage, check_writable
+from strsweep.storage import Store, check_writable, storage_of, store_at
 
 DIGITS = Path(__file__).parents[3] / "jobs" / "configs" / "digits.yaml"
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> SweepStorage:
-    return SweepStorage.at(str(tmp_path / "not" / "yet" / "there"))
+def storage(tmp_path: Path) -> Store:
+    return store_at(str(tmp_path / "not" / "yet" / "there"))
 
 
 def test_folder_is_named_by_the_sweep_id(tmp_path: Path) -> None:
     experiment = load_experiment(DIGITS, [f"storage.path={tmp_path}"])
-    assert SweepStorage.of(experiment).location == str(tmp_path / "sweeps" / experiment.sweep_id)
+    assert storage_of(experiment).location == str(tmp_path / "sweeps" / experiment.sweep_id)
 
 
-def test_appended_lines_are_read_in_order(storage: SweepStorage) -> None:
+def test_appended_lines_are_read_in_order(storage: Store) -> None:
     for line in ("one", "two", "drei \u00e4"):
         storage.append_line("log/a.txt", line)
     assert storage.read("log/a.txt") == "one\ntwo\ndrei \u00e4\n".encode()
 
 
-def test_torn_last_line_is_closed_by_the_next_append(storage: SweepStorage) -> None:
+def test_torn_last_line_is_closed_by_the_next_append(storage: Store) -> None:
     storage.append_line("a.txt", "whole")
     with Path(storage.uri("a.txt")).open("ab") as file:
         file.write(b"to")
@@ -37,20 +37,20 @@ def test_torn_last_line_is_closed_by_the_next_append(storage: SweepStorage) -> N
     assert storage.read("a.txt") == b"whole\nto\nnext\n"
 
 
-def test_empty_file_gets_no_empty_line(storage: SweepStorage) -> None:
+def test_empty_file_gets_no_empty_line(storage: Store) -> None:
     storage.write("a.txt", b"")
     storage.append_line("a.txt", "first")
     assert storage.read("a.txt") == b"first\n"
 
 
-def test_write_replaces_the_whole_content(storage: SweepStorage) -> None:
+def test_write_replaces_the_whole_content(storage: Store) -> None:
     storage.write("deep/a.bin", b"a long first content")
     storage.write("deep/a.bin", b"\x00\xff")
     assert storage.read("deep/a.bin") == b"\x00\xff"
     assert list(storage.sizes("deep")) == ["deep/a.bin"]
 
 
-def test_reader_of_the_old_content_is_not_disturbed_by_a_write(storage: SweepStorage) -> None:
+def test_reader_of_the_old_content_is_not_disturbed_by_a_write(storage: Store) -> None:
     storage.write("a.bin", b"old")
     with Path(storage.uri("a.bin")).open("rb") as reader:
         storage.write("a.bin", b"new")
@@ -58,33 +58,33 @@ def test_reader_of_the_old_content_is_not_disturbed_by_a_write(storage: SweepSto
     assert storage.read("a.bin") == b"new"
 
 
-def test_write_that_fails_leaves_the_old_content(storage: SweepStorage) -> None:
+def test_write_that_fails_leaves_the_old_content(storage: Store) -> None:
     storage.write("a.bin", b"old")
     with pytest.raises(TypeError):
         storage.write("a.bin", "text is not bytes")  # pyright: ignore
     assert storage.read("a.bin") == b"old"
 
 
-def test_write_goes_over_what_a_killed_write_left(storage: SweepStorage) -> None:
+def test_write_goes_over_what_a_killed_write_left(storage: Store) -> None:
     storage.write("a.bin.partial", b"a long half-written content")
     storage.write("a.bin", b"new")
     assert storage.read("a.bin") == b"new"
     assert not Path(storage.uri("a.bin.partial")).exists()
 
 
-def test_sizes_are_of_all_files_below(storage: SweepStorage) -> None:
+def test_sizes_are_of_all_files_below(storage: Store) -> None:
     for name in ("f/b", "f/a", "f/inner/c"):
         storage.write(name, b"")
     assert list(storage.sizes("f")) == ["f/a", "f/b", "f/inner/c"]
     assert storage.folders("f") == ["inner"]
 
 
-def test_sizes_of_a_missing_folder_are_none(storage: SweepStorage) -> None:
+def test_sizes_of_a_missing_folder_are_none(storage: Store) -> None:
     assert storage.sizes("nowhere") == {}
     assert not Path(storage.location).exists()
 
 
-def test_reading_a_missing_file_raises(storage: SweepStorage) -> None:
+def test_reading_a_missing_file_raises(storage: Store) -> None:
     with pytest.raises(FileNotFoundError):
         storage.read("nothing")
 

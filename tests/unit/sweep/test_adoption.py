@@ -18,7 +18,7 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 from strsweep.sweep.adoption import adopt_runs
 from strsweep.sweep.record_view import finished_runs, path_of
 
@@ -33,7 +33,7 @@ class Sweeps:
         self, *overrides: str, problem: Problem | None = PROBLEM
     ) -> tuple[Experiment, Journal]:
         experiment = digits(f"storage.path={self.folder}", *overrides)
-        journal = Journal(SweepStorage.of(experiment))
+        journal = Journal(storage_of(experiment))
         dumped = experiment.model_dump(mode="json")
         journal.append(SweepStarted(experiment=dumped, version="0", problem=problem))
         return experiment, journal
@@ -105,8 +105,8 @@ def test_checkpoints_stay_where_they_are(sweeps: Sweeps) -> None:
     adopt_runs(mine, journal)
     finished = record_of(journal).runs["run-001"].finished
     assert finished is not None
-    SweepStorage.of(other).write("runs/run-001/30/file", b"of the other sweep")
-    assert SweepStorage.of(mine).read(f"{finished.checkpoint}/file") == b"of the other sweep"
+    storage_of(other).write("runs/run-001/30/file", b"of the other sweep")
+    assert storage_of(mine).read(f"{finished.checkpoint}/file") == b"of the other sweep"
 
 
 def test_nothing_is_adopted_twice_and_nothing_second_hand(sweeps: Sweeps) -> None:
@@ -161,9 +161,9 @@ def test_a_folder_that_cannot_be_read_is_told_and_left_out(
     _, theirs = sweeps.started("name=first")
     trained(theirs, 1, 8e-3, 0.87)
     experiment, broken = sweeps.started("name=broken")
-    SweepStorage.of(experiment).append_line("journal/sweep.jsonl", '{"event": "unheard_of"}')
+    storage_of(experiment).append_line("journal/sweep.jsonl", '{"event": "unheard_of"}')
     older, _ = sweeps.started("name=older")
-    SweepStorage.of(older).append_line(
+    storage_of(older).append_line(
         "journal/sweep.jsonl",
         SweepStarted(experiment={"name": "older"}, version="0").model_dump_json(),
     )
@@ -184,10 +184,10 @@ def test_a_kill_between_two_lines_leaves_nothing_half_adopted(sweeps: Sweeps) ->
     mine, journal = sweeps.started("name=second")
     before = len(journal.read())
     adopt_runs(mine, journal)
-    path = Path(SweepStorage.of(mine).uri("journal/sweep.jsonl"))
+    path = Path(storage_of(mine).uri("journal/sweep.jsonl"))
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-1]))  # all but the proposal
-    again = Journal(SweepStorage.of(mine))
+    again = Journal(storage_of(mine))
     assert len(again.read()) > before
     assert record_of(again).runs == {}
     assert adopt_runs(mine, again) == 1

@@ -23,7 +23,7 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 from strsweep.sweep.early_stop import EarlyStop
 from strsweep.sweep.outcome import outcomes_of
 from strsweep.sweep.searcher import TargetSearcher
@@ -42,7 +42,7 @@ class Sweep:
 
     def __init__(self, folder: Path, *overrides: str) -> None:
         self.folder, self.overrides, self.places = folder, overrides, 100
-        self.journal = Journal(SweepStorage.of(self.experiment()))
+        self.journal = Journal(storage_of(self.experiment()))
 
     def experiment(self, *overrides: str) -> Experiment:
         return digits(f"storage.path={self.folder}", *self.overrides, *overrides)

@@ -9,23 +9,23 @@ import pytest
 import torch
 
 from strsweep.errors import CheckpointError
-from strsweep.storage import SweepStorage
+from strsweep.storage import store_at
 from strsweep.training.checkpoint import State, load_checkpoint, save_checkpoint
 
 WEIGHTS = torch.arange(30.0) + 100
 
 
 def save(path: Path, state: State) -> None:
-    save_checkpoint(SweepStorage.at(str(path.parents[1])), path.parent.name, state)
+    save_checkpoint(store_at(str(path.parents[1])), path.parent.name, state)
 
 
 def load(path: Path) -> State:
-    return load_checkpoint(SweepStorage.at(str(path.parents[1])), path.parent.name)
+    return load_checkpoint(store_at(str(path.parents[1])), path.parent.name)
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    save_checkpoint(SweepStorage.at(str(tmp_path)), "last", {"model": {"w": WEIGHTS}})
+    save_checkpoint(store_at(str(tmp_path)), "last", {"model": {"w": WEIGHTS}})
     return tmp_path / "last/state.pt"
 
 

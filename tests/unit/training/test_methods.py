@@ -12,7 +12,7 @@ from torch import nn
 from strsweep.config import RunSettings, load_experiment
 from strsweep.errors import CheckpointError, SettingError
 from strsweep.sparsity import sparsify, threshold_parameters
-from strsweep.storage import SweepStorage
+from strsweep.storage import store_at
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.optimizer import sgd
 from strsweep.training.run import TrainingRun
@@ -165,10 +165,10 @@ def test_resumed_equals_uninterrupted_bit_for_bit(method: str, tmp_path: Path) -
     whole = new_run(*overrides, settings=settings)
     for metrics in whole.epochs():
         if metrics.epoch == 3:
-            save_checkpoint(SweepStorage.at(str(tmp_path)), "last", whole.state())
+            save_checkpoint(store_at(str(tmp_path)), "last", whole.state())
     torch.rand(17)  # another process would have another random state
     resumed = new_run(*overrides, settings=settings)
-    resumed.load_state(load_checkpoint(SweepStorage.at(str(tmp_path)), "last"))
+    resumed.load_state(load_checkpoint(store_at(str(tmp_path)), "last"))
     if method == "gmp":
         assert 0 < sum(zeros(resumed)) < sum(UNIFORM_90)
     assert len(list(resumed.epochs())) == 3

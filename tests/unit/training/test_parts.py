@@ -15,7 +15,7 @@ from torch import nn
 from strsweep.config import TrainingConfig
 from strsweep.errors import CheckpointError
 from strsweep.sparsity import sparsify
-from strsweep.storage import SweepStorage
+from strsweep.storage import store_at
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.optimizer import sgd
 from strsweep.training.schedule import learning_rate
@@ -72,7 +72,7 @@ def test_a_bad_checkpoint_is_refused(
 ) -> None:
     monkeypatch.setenv("STRSWEEP_ATTACK", str(tmp_path / "attacked"))
     path = tmp_path / "last/state.pt"
-    save_checkpoint(SweepStorage.at(str(tmp_path)), "last", {"model": {"w": torch.ones(100)}})
+    save_checkpoint(store_at(str(tmp_path)), "last", {"model": {"w": torch.ones(100)}})
     if damage == "missing":
         path.unlink()
     elif damage == "truncated":
@@ -82,11 +82,11 @@ def test_a_bad_checkpoint_is_refused(
     else:
         path.write_bytes(pickle.dumps(Attack(), protocol=2))
     with pytest.raises(CheckpointError, match=r"state\.pt cannot be read"):
-        load_checkpoint(SweepStorage.at(str(tmp_path)), "last")
+        load_checkpoint(store_at(str(tmp_path)), "last")
     assert not (tmp_path / "attacked").exists()
 
 
 def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
-    save_checkpoint(SweepStorage.at(str(tmp_path)), "last", {"format": 99})
+    save_checkpoint(store_at(str(tmp_path)), "last", {"format": 99})
     with pytest.raises(CheckpointError, match="format 99"):
-        load_checkpoint(SweepStorage.at(str(tmp_path)), "last")
+        load_checkpoint(store_at(str(tmp_path)), "last")

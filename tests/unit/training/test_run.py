@@ -10,7 +10,7 @@ import torch
 
 from strsweep.config import Experiment, RunSettings, load_experiment
 from strsweep.errors import SettingError, TrainingDivergedError
-from strsweep.storage import SweepStorage
+from strsweep.storage import store_at
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.run import TrainingRun
 
@@ -44,12 +44,10 @@ def uninterrupted() -> TrainingRun:
 def test_resumed_equals_uninterrupted_bit_for_bit(
     uninterrupted: TrainingRun, interrupted_after: int, tmp_path: Path
 ) -> None:
-    save_checkpoint(
-        SweepStorage.at(str(tmp_path)), "last", trained(new_run(), interrupted_after).state()
-    )
+    save_checkpoint(store_at(str(tmp_path)), "last", trained(new_run(), interrupted_after).state())
     torch.rand(17)  # another process would have another random state
     resumed = new_run()
-    resumed.load_state(load_checkpoint(SweepStorage.at(str(tmp_path)), "last"))
+    resumed.load_state(load_checkpoint(store_at(str(tmp_path)), "last"))
     assert_same_state(trained(resumed).state(), uninterrupted.state())
     assert [m.sparsity for m in resumed.history] == [m.sparsity for m in uninterrupted.history]
     assert 0.01 < resumed.history[-1].sparsity < 1

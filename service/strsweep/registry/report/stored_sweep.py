@@ -12,7 +12,7 @@ from strsweep.errors import InvalidExperimentError, JournalError, SettingError
 from strsweep.journal import Journal, SweepRecord, replay
 from strsweep.registry.receipt import RECEIPT, Receipt
 from strsweep.registry.report.contents import SweepContents, contents_of
-from strsweep.storage import SweepStorage, is_object_store
+from strsweep.storage import Store, is_object_store, store_at
 from strsweep.sweep.outcome import outcomes_of
 
 _OPTION = "--sweep"
@@ -41,13 +41,13 @@ def read_sweep(reference: str) -> SweepContents:
         raise SettingError(_OPTION, reference, f"It cannot be read: {told:.300}") from error
 
 
-def _storage(reference: str) -> SweepStorage:
+def _storage(reference: str) -> Store:
     if is_object_store(reference) or Path(reference).is_dir():
-        return SweepStorage.at(reference)
-    return SweepStorage.at(str(results_folder() / "sweeps" / reference))
+        return store_at(reference)
+    return store_at(str(results_folder() / "sweeps" / reference))
 
 
-def _receipts(experiment: Experiment, record: SweepRecord, storage: SweepStorage) -> list[Receipt]:
+def _receipts(experiment: Experiment, record: SweepRecord, storage: Store) -> list[Receipt]:
     """Return the receipts of the delivered models, registered or not."""
     folders = [published.folder for published in record.published.values()]
     if not experiment.is_single:

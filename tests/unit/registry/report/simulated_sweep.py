@@ -23,7 +23,7 @@ from strsweep.journal import (
     replay,
 )
 from strsweep.registry.receipt import LandedFrom, Receipt
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 from strsweep.sweep.curve import expit, logit
 from strsweep.sweep.outcome import outcomes
 from strsweep.sweep.record_view import finished_runs, goal_of
@@ -58,7 +58,7 @@ class SimulatedSweep:
             config, [f"storage.path={folder}", *asked, *overrides]
         )
         self.layers, self.steepness = layers, steepness
-        self.journal = Journal(SweepStorage.of(self.experiment))
+        self.journal = Journal(storage_of(self.experiment))
         self.receipts: list[Receipt] = []
         self.problem = Problem(
             steps_per_epoch=11,

@@ -16,7 +16,7 @@ from simulated_sweep import SimulatedSweep
 
 from strsweep.errors import SettingError
 from strsweep.registry.report import comparison_files, read_sweep
-from strsweep.storage import SweepStorage
+from strsweep.storage import storage_of
 
 ROOT = Path(__file__).parents[4]
 
@@ -27,7 +27,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     found: list[Path] = []
     for name, overrides in (("one", ()), ("two", ("name=other", "search.targets=[0.9]"))):
         sweep = SimulatedSweep(tmp_path_factory.mktemp(name), *overrides).search().deliver()
-        storage = SweepStorage.of(sweep.experiment)
+        storage = storage_of(sweep.experiment)
         for receipt in sweep.receipts:
             assert receipt.target is not None
             folder = f"models/{receipt.target.label}/{receipt.run_id}"
