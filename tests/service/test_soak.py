@@ -20,7 +20,7 @@ from strsweep.storage import storage_of
 
 MINUTES = float(os.environ.get("STRSWEEP_SOAK_MINUTES", "2"))
 SEED = int(os.environ.get("STRSWEEP_SOAK_SEED", "0"))
-_PAUSE_S = (4.0, 25.0)
+_PAUSE_S = (15.0, 75.0)
 _AWAY_S = (1.0, 8.0)
 _MOST_SUBMISSIONS = 20
 _STAYS = re.compile(
