@@ -55,7 +55,7 @@ bench-step: install ## cost of an STR step beside a dense one; DEVICE=cuda on a 
 bench-methods: install ## STR, GMP and DNW at equal sparsity, five seeds each
 	python jobs/bench_methods.py
 
-bench-search: install ## what it costs to hit five sparsities, beside other searches; an hour, SEEDS=1 is quick
+bench-search: install ## what it costs to hit five sparsities, beside other searches; two hours, SEEDS=1 is quick
 	python jobs/bench_search.py --seeds $(SEEDS) --peer-seeds $(PEER_SEEDS)
 
 bench-setups: install ## sweeps with auto settings that nothing was tuned for, and one more target

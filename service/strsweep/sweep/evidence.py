@@ -18,13 +18,13 @@ Run = FinishedRun | UnfinishedRun
 
 _LOOKS = (0.06, 0.2, 0.35)
 """Shares of the decay still to come at which a run is looked at on its way; more tell no more."""
-_AHEAD, _AHEAD_BY_LEVEL, _LEVELS_APART, _GROWTH = 0.2, 0.4, 0.7, 0.6
+_AHEAD, _AHEAD_BY_LEVEL, _LEVELS_APART, _GROWTH = 0.3, 0.5, 0.7, 0.6
 """By how much more runs in their middle have pruned than whole runs of the drive of now, over the
 share of the decay to come to this power. With 0.18 to come it was between -0.3 and 0.4 of a logit
 in eight kinds of runs on digits; it changes over less than one logit, and all runs share it."""
-_WANDER = 0.2
-"""How far one run may still stray, per root of the decay to come: 0.04, 0.03 and 0.01 were seen
-with 0.39, 0.18 and 0.06 of it to come."""
+_WANDER = 0.25
+"""How far one run may still stray, per root of the decay to come. With 0.39, 0.18 and 0.06 of it to
+come 0.04, 0.03 and 0.01 were seen on digits, and about twice that on its deeper network."""
 _LOOK_SD = 0.01
 _EARLY, _EARLY_LEVEL, _EARLY_WIDTH = 1.5, 1.3, 0.25
 """Below about 80 % pruning has not found its pace: it may be off by this per decay to come."""

@@ -13,8 +13,8 @@ from strsweep.config import Experiment, Problem
 from strsweep.sweep.auto import FirstGuess, first_guess
 from strsweep.sweep.clock import DecayClock
 
-RUNS_PER_TARGET = (1.0, 2.0)
-"""Full runs per target: no search takes less than one, and seven of digits took 1.4 to 2.0."""
+RUNS_PER_TARGET = (1.0, 2.5)
+"""Full runs per target: no search takes less than one, and eight of digits took 1.3 to 2.6."""
 _WIDTH = 110
 
 
