@@ -22,19 +22,6 @@ _FLAGS = (
     "--disable-dev-shm-usage",
     "--force-color-profile=srgb",
 )
-CHARTS = {
-    "front-sparsity",
-    "front-macs",
-    "layer-sparsity",
-    "layer-macs",
-    "sparsity-epochs",
-    "accuracy-epochs",
-    "threshold-epochs",
-    "thresholds",
-    "settings",
-    "forecasts",
-}
-"""Of a report, by element id."""
 _CHARTS = """
 return [...document.querySelectorAll('.js-plotly-plot')].map(chart => {
   const box = chart.querySelector('.main-svg').getBoundingClientRect();

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from chromium import CHARTS, Chromium
+from chromium import Chromium
 from digits_sweep import DigitsSweep
 from mlflow import MlflowClient
 from mlflow_server import MlflowServer
+from report_charts import CHARTS
 
 from strsweep.registry.report import artifact_page, model_page, runs_page
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chromium import CHARTS, Chromium
+from chromium import Chromium
 from digits_sweep import DigitsSweep
+from report_charts import CHARTS
 
 from strsweep.registry.report import comparison_files, read_sweep, report_files
 

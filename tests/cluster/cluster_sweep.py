@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -103,25 +104,26 @@ class ClusterSweep:
 
     def until(self, epochs: int, runs: int = 1) -> ClusterSweep:
         """Wait until so many runs have so many epochs."""
-        deadline = time.monotonic() + 300
-        while time.monotonic() < deadline:
-            job = self.jobs[-1]
-            assert job.poll() is None, job.communicate()[0]
-            if sum(len(done) >= epochs for done, _ in self.stored().epochs) >= runs:
-                return self
-            time.sleep(0.5)
-        raise TimeoutError(f"{self.name} did not get to epoch {epochs}")
+
+        def there() -> bool:
+            return sum(len(done) >= epochs for done, _ in self.stored().epochs) >= runs
+
+        return self._until(there, f"did not get to epoch {epochs}")
 
     def until_trains_on(self, *names: str) -> ClusterSweep:
         """Wait until workers live on all these hosts at one time."""
+        problem = f"never trained on {names} at one time"
+        return self._until(lambda: set(names) <= set(self.trains_on()), problem)
+
+    def _until(self, ready: Callable[[], bool], problem: str) -> ClusterSweep:
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             job = self.jobs[-1]
             assert job.poll() is None, job.communicate()[0]
-            if set(names) <= set(self.trains_on()):
+            if ready():
                 return self
             time.sleep(0.5)
-        raise TimeoutError(f"{self.name} never trained on {names} at one time")
+        raise TimeoutError(f"{self.name} {problem}")
 
     def trains_on(self) -> list[str]:
         """Return the hosts on which a worker of a run lives."""

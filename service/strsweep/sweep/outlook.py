@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from itertools import product
 
 import numpy as np
@@ -117,11 +117,6 @@ _PRIORS = -0.5 * ((_ROWS / (_HARDER_SPREAD, _LATER_SPREAD)) ** 2).sum(axis=1)
 def _laws(path: SearchPath, positions: FloatArray) -> FloatArray:
     """Return the level at every position, shape [n], by every law, shape [n, laws]."""
     harder, later = _ROWS.T
-    drives = _drives(path, positions.tobytes())[:, None] - later
+    drives = path.drives(positions)[:, None] - later
     levels = level_at(drives, path.clock.hardness * np.exp(harder))
     return np.clip(levels, logit(0.0), logit(1.0))
-
-
-@lru_cache(maxsize=64)
-def _drives(path: SearchPath, positions: bytes) -> FloatArray:
-    return path.drives(np.frombuffer(positions, dtype=np.float64))

@@ -52,7 +52,7 @@ class SearchPath:
 
     def off_path(self, position: float, threshold_init: float) -> RunSettings | None:
         """Return settings of the same drive with another threshold init; None if there are none."""
-        decay = self.clock.weight_decay_for(self._drive(position), threshold_init)
+        decay = self.clock.weight_decay_for(self.drive_at(position), threshold_init)
         if not decay > 0 or self.clock.threshold_decay is not None:
             return None
         return RunSettings(threshold_init=threshold_init, weight_decay=float(f"{decay:.6g}"))
@@ -74,11 +74,11 @@ class SearchPath:
         assert settings.threshold_init is not None
         wanted = self.clock.drive(settings.threshold_init, settings.weight_decay)
         low, high = -_BEYOND, 1 + _BEYOND
-        if wanted <= self._drive(low):
+        if wanted <= self.drive_at(low):
             return low
-        if wanted >= self._drive(high):
+        if wanted >= self.drive_at(high):
             return high
-        place: Any = brentq(lambda place: self._drive(place) - wanted, low, high)
+        place: Any = brentq(lambda place: self.drive_at(place) - wanted, low, high)
         return float(place)
 
     def reached(self, position: float, threshold_init: float | None, epoch: int) -> float:
@@ -90,15 +90,16 @@ class SearchPath:
             epoch: So many are done.
         """
         first = self._first(position) if threshold_init is None else threshold_init
-        end = self._drive(position)
+        end = self.drive_at(position)
         now = end - self.clock.left(epoch) * (end + self.clock.delay(first))
-        return float(np.interp(now, _drives_of_places(self), _PLACES))
+        return float(np.interp(now, self.drives(_PLACES), _PLACES))
 
     def drives(self, positions: FloatArray) -> FloatArray:
-        """Return the drive at every position; it rises."""
-        return np.asarray([self._drive(float(position)) for position in positions])
+        """Return the drive at every position; it rises. Asked again, it is not computed again."""
+        return _drives(self, np.asarray(positions, dtype=np.float64).tobytes())
 
-    def _drive(self, position: float) -> float:
+    def drive_at(self, position: float) -> float:
+        """Return the drive at one position, which may lie outside of [0, 1]."""
         return self.clock.drive(self._first(position), _exact(*self.weight_decay, position))
 
     def _first(self, position: float) -> float:
@@ -113,9 +114,11 @@ class SearchPath:
         return _share(-low, -high, -settings.threshold_init)
 
 
-@lru_cache(maxsize=16)
-def _drives_of_places(path: SearchPath) -> FloatArray:
-    return path.drives(_PLACES)
+@lru_cache(maxsize=64)
+def _drives(path: SearchPath, positions: bytes) -> FloatArray:
+    drives = np.asarray([path.drive_at(place) for place in np.frombuffer(positions).tolist()])
+    drives.flags.writeable = False  # whoever asks gets the same one
+    return drives
 
 
 def _range(value: object) -> Range:

@@ -12,6 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
+from report_charts import CHARTS
 from simulated_sweep import DIGITS_LAYERS, SimulatedSweep
 
 from strsweep.journal import Event, RunFailed, RunProposed, SweepStarted, replay
@@ -44,18 +45,7 @@ def page(sweep: SimulatedSweep) -> str:
 
 def test_every_figure_is_valid_and_has_its_place(page: str) -> None:
     figures = figures_of(page)
-    assert set(figures) == {
-        "front-sparsity",
-        "front-macs",
-        "layer-sparsity",
-        "layer-macs",
-        "sparsity-epochs",
-        "accuracy-epochs",
-        "threshold-epochs",
-        "thresholds",
-        "settings",
-        "forecasts",
-    }
+    assert set(figures) == CHARTS
     for name, figure in figures.items():
         go.Figure(figure)  # plotly refuses what it does not know
         assert figure["data"], name
