@@ -156,7 +156,9 @@ def tune_config(searcher: TargetSearcher) -> tune.TuneConfig:
         search_alg=searcher,
         scheduler=EarlyStop(searcher),
         num_samples=-1,
-        reuse_actors=True,
+        # Tune hands the actor of a stopped run to the next one. If the stopped one is slow to
+        # leave, the next is dropped and the searcher never told: the sweep would wait for ever.
+        reuse_actors=False,
     )
 
 

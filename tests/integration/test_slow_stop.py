@@ -1,0 +1,82 @@
+"""A run that takes long to leave after it was stopped does not hold up the sweep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray import tune
+
+from strsweep.bench.scale import simulated_sweep
+from strsweep.bench.scale_runs import SimulatedRuns
+from strsweep.config import RunSettings
+from strsweep.journal import Journal, RunFinished, RunStopped, SweepRecord, SweepStarted, replay
+from strsweep.storage import storage_of
+from strsweep.sweep.run import tune_config
+from strsweep.sweep.searcher import TargetSearcher
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore"),  # Ray's own, in this process
+]
+
+DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"
+STOPPED, LEAVES_AFTER_S = "run-001", 5
+"""Tune itself waits two seconds for a trial to leave."""
+
+
+@pytest.fixture(scope="module")
+def a_ray() -> Iterator[None]:
+    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+    yield
+    ray.shutdown()
+
+
+class StopsTheFirst(TargetSearcher):
+    """Ends the first run with its first checkpoint, and no other."""
+
+    def stops(self, run_id: str, epoch: int) -> bool:
+        if run_id == STOPPED:
+            self._journal.append(RunStopped(run_id=run_id, epoch=epoch, reason="to see it leave"))
+        return run_id == STOPPED
+
+
+def swept(runs: SimulatedRuns, folder: Path) -> SweepRecord:
+    """Run a sweep one run at a time, of runs that take no time but to leave."""
+
+    def trial(config: dict[str, Any]) -> None:
+        storage, run_id = storage_of(runs.experiment), str(config["run_id"])
+        journal = Journal(storage, writer=run_id)
+        settings = RunSettings.model_validate({k: config[k] for k in RunSettings.model_fields})
+        try:
+            for event in runs.epochs(run_id, settings):
+                journal.append(event)
+                if not isinstance(event, RunFinished) and event.metrics["epoch"] % 10 == 0:
+                    tune.report(event.metrics)
+        finally:
+            time.sleep(LEAVES_AFTER_S if run_id == STOPPED else 0)
+
+    journal = Journal(storage_of(runs.experiment))
+    dumped = runs.experiment.model_dump(mode="json")
+    journal.append(SweepStarted(experiment=dumped, version="simulated", problem=runs.problem))
+    searcher = StopsTheFirst(runs.experiment, journal, lambda: 1)
+    tune.Tuner(
+        tune.with_resources(trial, {"memory": 1.0}),
+        tune_config=tune_config(searcher),
+        run_config=tune.RunConfig(name="tune", storage_path=str(folder), verbose=0),
+    ).fit()
+    return replay(journal.read())
+
+
+def test_the_next_run_starts_though_the_stopped_one_is_slow_to_leave(
+    a_ray: None, tmp_path: Path
+) -> None:
+    runs = simulated_sweep(DIGITS, trials=3, targets=2, noise=0.0, results=tmp_path)
+    record = swept(runs, tmp_path)
+    assert record.runs[STOPPED].stopped is not None
+    assert [run.run_id for run in record.finished_runs] == ["run-002", "run-003"]
