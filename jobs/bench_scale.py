@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from contextlib import redirect_stdout
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,7 +111,8 @@ def tuner(
     trainable: Any = tune.with_parameters(trial, dumped=runs.model_dump_json())
     return tune.Tuner(
         tune.with_resources(trainable, {"memory": 1.0}),
-        tune_config=tune_config(searcher),
+        # The start of a driver process is not measured; runs that end at once can share drivers.
+        tune_config=replace(tune_config(searcher), reuse_actors=True),
         run_config=tune.RunConfig(
             name="tune", storage_path=str(folder), callbacks=[status], verbose=0
         ),
