@@ -235,6 +235,13 @@ class TrackingConfig(Section, frozen=True):
         if address.scheme in {"http", "https"} and not address.hostname:
             remedy = "The address has no host: use http://HOST:PORT."
             raise SettingError("tracking.uri", self.uri, remedy)
+        if address.password:  # journal and pages would show it
+            remedy = (
+                "Leave the password out: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD "
+                "in the environment of the job, or PGPASSFILE for a database."
+            )
+            without = self.uri.replace(f":{address.password}@", "@", 1)
+            raise SettingError("tracking.uri", without, remedy)
         return self
 
 

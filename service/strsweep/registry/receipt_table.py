@@ -11,7 +11,6 @@ from rich.table import Table
 from strsweep.config import Experiment
 from strsweep.registry.delivery import Delivered, Delivery
 from strsweep.registry.receipt import Receipt
-from strsweep.registry.server import shown_uri
 from strsweep.storage import storage_of
 from strsweep.sweep.status import percent
 
@@ -92,7 +91,7 @@ def _notes(experiment: Experiment, delivery: Delivery) -> Iterator[str]:
             yield f"@{label} stays at {experiment.model_name} v{alias.version}: {alias.reason}"
     if delivery.is_behind:
         yield (
-            f"MLflow at {shown_uri(experiment.tracking.uri)} lacks results that are safe in the "
+            f"MLflow at {experiment.tracking.uri} lacks results that are safe in the "
             "sweep's storage: run jobs/publish.py with the same settings when it answers."
         )
     yield f"models, budgets and receipts: {storage_of(experiment).uri('models')}"
@@ -110,7 +109,7 @@ def _missed(model: Delivered) -> str:
 
 
 def _how_to_look(experiment: Experiment) -> str:
-    uri = shown_uri(experiment.tracking.uri)
+    uri = experiment.tracking.uri
     if uri.startswith("http"):
         return uri
     return f"mlflow ui --backend-store-uri {uri}  (in a clone: make ui)"

@@ -27,19 +27,8 @@ _REFUSED = {ErrorCode.Name(UNAUTHENTICATED), ErrorCode.Name(PERMISSION_DENIED)}
 
 
 def connect(experiment: Experiment) -> MlflowClient:
-    """Return a client; asks the server nothing yet, so it works while the server is away.
-
-    Raises:
-        SettingError: The address holds a password, which journal and pages would show.
-    """
+    """Return a client; asks the server nothing yet, so it works while the server is away."""
     uri = experiment.tracking.uri
-    if urlparse(uri).password:
-        raise SettingError(
-            "tracking.uri",
-            shown_uri(uri),
-            "Leave the password out: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in "
-            "the environment of the job, or PGPASSFILE for a database.",
-        )
     # MLflow would hold a call for minutes; the journal keeps what could not be delivered.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -89,7 +78,7 @@ def refusals(experiment: Experiment) -> Generator[None]:
         user = os.environ.get("MLFLOW_TRACKING_USERNAME")
         raise SettingError(
             "tracking.uri",
-            shown_uri(experiment.tracking.uri),
+            experiment.tracking.uri,
             f"The MLflow server refuses {f'the user {user}' if user else 'a job without a user'}: "
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment of the "
             "job to a user who may write there.",
@@ -110,12 +99,6 @@ def artifact_errors() -> Generator[None]:
 def first_line(error: Exception) -> str:
     """Return what an error says, short enough for a status line."""
     return f"{(str(error).splitlines() or [type(error).__name__])[0]:.200}"
-
-
-def shown_uri(uri: str) -> str:
-    """Return an address without the user and password it may hold."""
-    user, at, _ = urlparse(uri).netloc.rpartition("@")
-    return uri.replace(user + at, "", 1) if at else uri  # geturl() loses slashes of sqlite:////
 
 
 def _artifact_location(experiment: Experiment) -> str | None:

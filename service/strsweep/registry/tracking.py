@@ -19,7 +19,6 @@ from strsweep.registry.server import (
     experiment_id,
     first_line,
     refusals,
-    shown_uri,
 )
 from strsweep.registry.shown import end_files, end_time, run_name, status
 from strsweep.registry.sweep_page import show_as, sweep_run, totals
@@ -39,9 +38,6 @@ class Tracking:
 
     Args:
         experiment: Names server, MLflow experiment and sweep.
-
-    Raises:
-        SettingError: The address of the server holds a password.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -156,7 +152,7 @@ class Tracking:
 
     def _away(self, error: MlflowException) -> str:
         return (
-            f"MLflow at {shown_uri(self.experiment.tracking.uri)} cannot be reached; the journal "
+            f"MLflow at {self.experiment.tracking.uri} cannot be reached; the journal "
             f"keeps everything until it can. ({first_line(error)})"
         )
 

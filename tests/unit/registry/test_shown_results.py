@@ -9,13 +9,11 @@ from typing import Any
 import pytest
 
 from strsweep.config import RunSettings, Target, load_experiment
-from strsweep.errors import SettingError
 from strsweep.registry.delivery import Delivered, Delivery
 from strsweep.registry.front import front_png
 from strsweep.registry.receipt import LandedFrom, Receipt
 from strsweep.registry.receipt_table import print_delivery
 from strsweep.registry.registered_model import Alias
-from strsweep.registry.server import connect, shown_uri
 from strsweep.sweep.outcome import TargetOutcome
 from strsweep.sweep.state import FinishedRun
 
@@ -93,18 +91,6 @@ def test_an_alias_that_stays_is_told(capsys: pytest.CaptureFixture[str]) -> None
     output = capsys.readouterr().out
     assert "@sparsity-95 stays at digits v2: v2 has 98.50 % accuracy, v3 98.12 %" in output
     assert "digits v3 @" not in output
-
-
-def test_no_password_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert shown_uri("http://me:secret@host:5000/a") == "http://host:5000/a"
-    for whole in ("sqlite:////srv/mlflow.db", "sqlite:///mlflow.db", "http://host:5000"):
-        assert shown_uri(whole) == whole
-    experiment = load_experiment(DIGITS, ["tracking.uri=http://me:secret@host:5000"])
-    print_delivery(experiment, Delivery(models=(), is_behind=True))
-    assert "secret" not in capsys.readouterr().out
-    with pytest.raises(SettingError, match="MLFLOW_TRACKING_PASSWORD") as error:
-        connect(experiment)
-    assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize(
