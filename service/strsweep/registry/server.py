@@ -18,7 +18,7 @@ from mlflow.protos.databricks_pb2 import (
     ErrorCode,
 )
 
-from strsweep.config import Experiment
+from strsweep.config import Experiment, StorageConfig
 from strsweep.errors import SettingError
 from strsweep.storage import is_object_store
 
@@ -36,7 +36,19 @@ def connect(experiment: Experiment) -> MlflowClient:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name in ("mlflow", "alembic"):  # their notes would bury the status lines
         logging.getLogger(name).setLevel(logging.ERROR)
+    if not _is_server(uri):
+        _show_store(experiment.storage)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _show_store(storage: StorageConfig) -> None:
+    """Let MLflow find the object store that the sweep finds by its settings."""
+    shown = {
+        "MLFLOW_S3_ENDPOINT_URL": storage.endpoint,
+        "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path" if storage.path_style else None,
+        "AWS_DEFAULT_REGION": storage.region,
+    }
+    os.environ.update({name: value for name, value in shown.items() if value is not None})
 
 
 def experiment_id(client: MlflowClient, experiment: Experiment) -> str:
@@ -103,7 +115,11 @@ def first_line(error: Exception) -> str:
 
 def _artifact_location(experiment: Experiment) -> str | None:
     # A server decides itself; without one, artifacts lie beside the sweeps.
-    if urlparse(experiment.tracking.uri).scheme in {"http", "https"}:
+    if _is_server(experiment.tracking.uri):
         return None
     place = f"{experiment.storage.path}/artifacts/{experiment.tracking_experiment}"
     return place if is_object_store(place) else Path(place).as_uri()
+
+
+def _is_server(uri: str) -> bool:
+    return urlparse(uri).scheme in {"http", "https"}
