@@ -32,7 +32,7 @@ from strsweep.bench.scale_runs import SimulatedRuns
 from strsweep.cli import exit_codes
 from strsweep.config import Experiment, RunSettings
 from strsweep.config.sections import results_folder
-from strsweep.journal import Journal, RunFinished, SweepStarted
+from strsweep.journal import Journal, SweepStarted
 from strsweep.storage import storage_of
 from strsweep.sweep.cluster import connected, slots
 from strsweep.sweep.run import tune_config
@@ -120,20 +120,9 @@ def tuner(
 
 
 def trial(config: dict[str, Any], *, dumped: str) -> None:
-    """Write what a worker would write, and report the epochs that have a checkpoint."""
-    runs = SimulatedRuns.model_validate_json(dumped)
-    storage, run_id = storage_of(runs.experiment), str(config["run_id"])
-    journal, name = Journal(storage, writer=run_id), f"journal/{run_id}.jsonl"
-    done = storage.read(name).count(b"\n") if name in storage.sizes("journal") else 0
+    """Let one run go its way in no time."""
     settings = RunSettings.model_validate({key: config[key] for key in RunSettings.model_fields})
-    training = runs.experiment.training
-    for event in runs.epochs(run_id, settings, done):
-        journal.append(event)
-        if isinstance(event, RunFinished):
-            return
-        epoch = int(event.metrics["epoch"])
-        if epoch % training.checkpoint_every == 0 or epoch == training.epochs:
-            tune.report(event.metrics)
+    SimulatedRuns.model_validate_json(dumped).train(config["run_id"], settings, tune.report)
 
 
 def delivered(experiment: Experiment) -> tuple[float, float]:

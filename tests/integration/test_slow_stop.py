@@ -14,7 +14,7 @@ from ray import tune
 from strsweep.bench.scale import simulated_sweep
 from strsweep.bench.scale_runs import SimulatedRuns
 from strsweep.config import RunSettings
-from strsweep.journal import Journal, RunFinished, RunStopped, SweepRecord, SweepStarted, replay
+from strsweep.journal import Journal, RunStopped, SweepRecord, SweepStarted, replay
 from strsweep.storage import storage_of
 from strsweep.sweep.run import tune_config
 from strsweep.sweep.searcher import TargetSearcher
@@ -50,16 +50,11 @@ def swept(runs: SimulatedRuns, folder: Path) -> SweepRecord:
     """Run a sweep one run at a time, of runs that take no time but to leave."""
 
     def trial(config: dict[str, Any]) -> None:
-        storage, run_id = storage_of(runs.experiment), str(config["run_id"])
-        journal = Journal(storage, writer=run_id)
         settings = RunSettings.model_validate({k: config[k] for k in RunSettings.model_fields})
         try:
-            for event in runs.epochs(run_id, settings):
-                journal.append(event)
-                if not isinstance(event, RunFinished) and event.metrics["epoch"] % 10 == 0:
-                    tune.report(event.metrics)
+            runs.train(config["run_id"], settings, tune.report)
         finally:
-            time.sleep(LEAVES_AFTER_S if run_id == STOPPED else 0)
+            time.sleep(LEAVES_AFTER_S if config["run_id"] == STOPPED else 0)
 
     journal = Journal(storage_of(runs.experiment))
     dumped = runs.experiment.model_dump(mode="json")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from strsweep.config import Experiment, Problem, RunSettings
-from strsweep.journal import EpochFinished, LayerRow, RunFinished
+from strsweep.journal import EpochFinished, Journal, LayerRow, RunFinished
+from strsweep.storage import storage_of
 from strsweep.sweep.clock import DecayClock, level_at
 from strsweep.sweep.curve import expit, logit
 
@@ -59,6 +60,21 @@ class SimulatedRuns(BaseModel):
             layers=tuple(_pruned(layer, metrics["sparsity"]) for layer in self.layers),
             checkpoint=checkpoint,
         )
+
+    def train(
+        self, run_id: str, settings: RunSettings, report: Callable[[dict[str, float]], None]
+    ) -> None:
+        """Write what a worker would write, and ``report`` the epochs that have a checkpoint."""
+        storage, name = storage_of(self.experiment), f"journal/{run_id}.jsonl"
+        journal, training = Journal(storage, writer=run_id), self.experiment.training
+        done = storage.read(name).count(b"\n") if name in storage.sizes("journal") else 0
+        for event in self.epochs(run_id, settings, done):
+            journal.append(event)
+            if isinstance(event, RunFinished):
+                return
+            epoch = int(event.metrics["epoch"])
+            if epoch % training.checkpoint_every == 0 or epoch == training.epochs:
+                report(event.metrics)
 
     def _metrics(self, epoch: int, sparsity: float) -> dict[str, float]:
         kept = 1 - sparsity

@@ -10,11 +10,11 @@ from strsweep.config.sections import (
     RunSettings,
     SparsityConfig,
     StorageConfig,
-    TrackingConfig,
     TrainingConfig,
     WorkersConfig,
 )
 from strsweep.config.target import Quantity, Target
+from strsweep.config.tracking import TrackingConfig
 
 __all__ = [
     "DataConfig",

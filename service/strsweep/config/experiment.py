@@ -16,10 +16,10 @@ from strsweep.config.sections import (
     RunSettings,
     SparsityConfig,
     StorageConfig,
-    TrackingConfig,
     TrainingConfig,
     WorkersConfig,
 )
+from strsweep.config.tracking import TrackingConfig
 from strsweep.errors import SettingError
 
 _NO_PART_OF_THE_RECIPE: Any = {

@@ -216,35 +216,6 @@ class StorageConfig(Section, frozen=True):
         return self
 
 
-class TrackingConfig(Section, frozen=True):
-    """Where results are shown."""
-
-    uri: str = Field(default_factory=lambda: f"sqlite:///{results_folder() / 'mlflow.db'}")
-    """MLflow tracking server, or a sqlite file."""
-    experiment: str | None = None
-    """MLflow experiment; by default the experiment's name."""
-    model_name: str | None = None
-    """Registered model; by default the experiment's name."""
-
-    @model_validator(mode="after")
-    def _check(self) -> TrackingConfig:
-        address = urlparse(self.uri)
-        if address.scheme not in {"http", "https", "sqlite", "postgresql", "mysql"}:
-            remedy = "Use http://HOST:PORT of an MLflow server, or sqlite:///FILE."
-            raise SettingError("tracking.uri", self.uri, remedy)
-        if address.scheme in {"http", "https"} and not address.hostname:
-            remedy = "The address has no host: use http://HOST:PORT."
-            raise SettingError("tracking.uri", self.uri, remedy)
-        if address.password:  # journal and pages would show it
-            remedy = (
-                "Leave the password out: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD "
-                "in the environment of the job, or PGPASSFILE for a database."
-            )
-            without = self.uri.replace(f":{address.password}@", "@", 1)
-            raise SettingError("tracking.uri", without, remedy)
-        return self
-
-
 def results_folder() -> Path:
     """Return the absolute results folder: ``$STRSWEEP_RESULTS``, or ``results`` where we stand."""
     return Path(os.environ.get("STRSWEEP_RESULTS", "results")).absolute()

@@ -204,4 +204,4 @@ class _Publisher:
         show_summary(tracking.client, tracking.mlflow_id(None), text, files)
         tracking.close_sweep(self._record)
         uri = experiment.tracking.uri
-        return runs_page(uri, tracking.runs.place) if uri.startswith("http") else None
+        return runs_page(uri, tracking.runs.place) if experiment.tracking.is_server else None

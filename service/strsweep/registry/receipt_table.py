@@ -110,6 +110,6 @@ def _missed(model: Delivered) -> str:
 
 def _how_to_look(experiment: Experiment) -> str:
     uri = experiment.tracking.uri
-    if uri.startswith("http"):
+    if experiment.tracking.is_server:
         return uri
     return f"mlflow ui --backend-store-uri {uri}  (in a clone: make ui)"

@@ -7,7 +7,6 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlparse
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -36,7 +35,7 @@ def connect(experiment: Experiment) -> MlflowClient:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name in ("mlflow", "alembic"):  # their notes would bury the status lines
         logging.getLogger(name).setLevel(logging.ERROR)
-    if not _is_server(uri):
+    if not experiment.tracking.is_server:
         _show_store(experiment.storage)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
@@ -115,11 +114,7 @@ def first_line(error: Exception) -> str:
 
 def _artifact_location(experiment: Experiment) -> str | None:
     # A server decides itself; without one, artifacts lie beside the sweeps.
-    if _is_server(experiment.tracking.uri):
+    if experiment.tracking.is_server:
         return None
     place = f"{experiment.storage.path}/artifacts/{experiment.tracking_experiment}"
     return place if is_object_store(place) else Path(place).as_uri()
-
-
-def _is_server(uri: str) -> bool:
-    return urlparse(uri).scheme in {"http", "https"}

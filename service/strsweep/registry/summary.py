@@ -49,7 +49,7 @@ def summary_files(
 
 def _run_pages(experiment: Experiment, tracking: Tracking) -> Callable[[str], str] | None:
     uri = experiment.tracking.uri
-    if tracking.is_behind or not uri.startswith("http"):
+    if tracking.is_behind or not experiment.tracking.is_server:
         return None
     return lambda run_id: run_page(uri, tracking.runs.place, tracking.mlflow_id(run_id))
 
@@ -95,7 +95,7 @@ def delivered_note(
 def _base(experiment: Experiment) -> str:
     """Return what links begin with; without a server they stay on the one that shows them."""
     uri = experiment.tracking.uri
-    return uri if uri.startswith("http") else ""
+    return uri if experiment.tracking.is_server else ""
 
 
 def _table(experiment: Experiment, models: Sequence[Delivered]) -> list[str]:

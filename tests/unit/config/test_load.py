@@ -269,7 +269,15 @@ def test_tracking_database_in_an_uploaded_copy_is_refused(uploaded: Path) -> Non
     assert refusal("storage.path=/results").startswith("tracking.uri: got ")
 
 
-@pytest.mark.parametrize("server", ["http://me:{}@host:5000/a", "postgresql://me:{}@host/mlflow"])
+@pytest.mark.parametrize(
+    "server",
+    [
+        "http://me:{}@host:5000/a",
+        "postgresql://me:{}@host/mlflow",
+        "ftp://me:{}@host",
+        "http://me:{}@",
+    ],
+)
 def test_a_password_is_refused_and_not_shown(server: str) -> None:
     said = refusal(f"tracking.uri={server.format('se%40cret')}")
     assert "MLFLOW_TRACKING_PASSWORD" in said
