@@ -73,7 +73,7 @@ def check_forecasts(
         now = UnfinishedRun(
             run_id=run.run_id, position=run.position, target=run.target, trajectory=trajectory
         )
-        end = Outlook(goal, path, finished, [now]).forecast(now, "sparsity")
+        end = Outlook(goal, path, finished, [now]).forecasts([now], "sparsity")
         level, margin = float(end.mean[0]), _NINETY_PERCENT * float(end.sd[0])
         yield ForecastCheck(
             share=share,

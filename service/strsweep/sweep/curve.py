@@ -69,8 +69,8 @@ class Prediction:
     mean: FloatArray
     curve_sd: FloatArray
     """How well the curve is known."""
-    noise: float
-    """Standard deviation of a single run around the curve."""
+    noise: FloatArray
+    """Standard deviation of a single run around the curve; 0 for runs that were observed."""
 
     @property
     def sd(self) -> FloatArray:
@@ -161,41 +161,44 @@ class SmoothCurve:
         weights = np.exp(likelihoods - likelihoods.max())
         self._weights = weights / weights.sum()
 
-    def predict(self, x: FloatArray, run: int | None = None) -> Prediction:
-        """Return the levels at ``x``, which must be sorted; the mean rises with it.
+    def predict(self, x: FloatArray, runs: IntArray | None = None) -> Prediction:
+        """Return the levels at ``x``.
 
         Args:
-            x: Places, shape [n].
-            run: Where this one, which was observed, will end; None: where a new run would.
+            x: Places, shape [n]; sorted, if no runs are given: the mean rises with it.
+            runs: Numbers of runs, shape [n]: where these, which were observed, will end; -1 and
+                None: where a new run would.
         """
-        candidates, parts = self._shape.candidates(x), self._kernel_parts(x, self._runs(x, run))
-        mean = square = curve = noise_variance = kept = 0.0
+        numbers = np.full(len(x), -1) if runs is None else runs
+        candidates, parts = self._shape.candidates(x), self._kernel_parts(x, numbers)
+        is_new, run_variance = numbers < 0, self._run_variance(numbers)
+        mean = square = curve = noise_variance = np.zeros(len(x))
+        kept = 0.0
         for index, weights in enumerate(self._weights):
             share = float(weights.sum())
             if share < _NEGLIGIBLE:
                 continue
             means, variance = self._posterior(x, candidates, parts, index)
             noise = self._choices[index][0] ** 2
-            if run is not None:  # a part of its noise is known
-                variance, noise = variance + noise + self._run_variance(run), 0.0
+            # Of a run that was observed a part of the noise is known.
+            variance = np.where(is_new, variance, variance + noise + run_variance)
             mean = mean + means @ weights
             square = square + means**2 @ weights
             curve = curve + variance * share
-            noise_variance += noise * share
+            noise_variance = noise_variance + noise * share * is_new
             kept += share
         mean, square, curve = mean / kept, square / kept, curve / kept
         spread = np.maximum(square - mean**2, 0.0)
         return Prediction(
-            mean=np.maximum.accumulate(mean),
+            mean=np.maximum.accumulate(mean) if runs is None else mean,
             curve_sd=np.sqrt(np.maximum(curve, 0.0) + spread),
-            noise=math.sqrt(noise_variance / kept),
+            noise=np.sqrt(noise_variance / kept),
         )
 
-    def _runs(self, x: FloatArray, run: int | None) -> IntArray:
-        return np.full(len(x), -1 if run is None else run)
-
-    def _run_variance(self, run: int) -> float:
-        return float(self._seen.run_sd[self._seen.run == run].max()) ** 2
+    def _run_variance(self, runs: IntArray) -> FloatArray:
+        """Return the largest variance that was observed with, of every run; 0 of others."""
+        same = runs[:, None] == self._seen.run
+        return np.max(same * self._seen.run_sd, axis=1, initial=0.0) ** 2
 
     def _posterior(
         self, x: FloatArray, candidates: FloatArray, parts: _Parts, index: int

@@ -83,9 +83,9 @@ class Evidence:
         self._numbers = {run.run_id: number for number, run in runs}
         self.observations = ends.joined(_observed(looks, self._numbers))
 
-    def number(self, run: UnfinishedRun) -> int | None:
-        """Return the number of ``run`` among the observations; None: there are none of it."""
-        return self._numbers.get(run.run_id)
+    def number(self, run: UnfinishedRun) -> int:
+        """Return the number of ``run`` among the observations; -1: there are none of it."""
+        return self._numbers.get(run.run_id, -1)
 
     def _end(self, run: FinishedRun) -> _Look:
         return _Look(run, run.position, logit(run.pruned(self._quantity)), 0.0)

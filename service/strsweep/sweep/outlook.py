@@ -47,7 +47,6 @@ class Outlook:
         self._unfinished = unfinished
         self._learned: dict[Quantity, tuple[SmoothCurve, Evidence]] = {}
         self._curves: dict[Quantity, Prediction] = {}
-        self._forecasts: dict[tuple[str, int, Quantity], Prediction] = {}
 
     @property
     def positions(self) -> FloatArray:
@@ -74,22 +73,19 @@ class Outlook:
         """Return the probability that a new run at each of ``positions`` hits ``target``."""
         return self._within(target, self.curve(target.quantity))
 
-    def chance(self, run: UnfinishedRun, target: Target) -> float:
-        """Return the probability that ``run`` hits ``target``."""
-        return float(self._within(target, self.forecast(run, target.quantity))[0])
+    def chances_of(self, runs: Sequence[UnfinishedRun], target: Target) -> FloatArray:
+        """Return the probability that each of ``runs`` hits ``target``."""
+        return self._within(target, self.forecasts(runs, target.quantity))
 
     def _within(self, target: Target, prediction: Prediction) -> FloatArray:
         window = self._goal.window(target)
         return prediction.probability(logit(window.low), logit(window.high))
 
-    def forecast(self, run: UnfinishedRun, quantity: Quantity) -> Prediction:
-        """Return how ``run`` will end, as one level."""
-        key = run.run_id, run.epochs, quantity
-        if key not in self._forecasts:
-            curve, evidence = self._learn(quantity)
-            place = np.asarray([run.position])
-            self._forecasts[key] = curve.predict(place, evidence.number(run))
-        return self._forecasts[key]
+    def forecasts(self, runs: Sequence[UnfinishedRun], quantity: Quantity) -> Prediction:
+        """Return how each of ``runs`` will end, as levels."""
+        curve, evidence = self._learn(quantity)
+        places = np.asarray([run.position for run in runs], dtype=np.float64)
+        return curve.predict(places, np.asarray([evidence.number(run) for run in runs], dtype=int))
 
     def _learn(self, quantity: Quantity) -> tuple[SmoothCurve, Evidence]:
         if quantity not in self._learned:

@@ -102,16 +102,17 @@ def _resume(
     spent: Spent,
 ) -> Resume | None:
     """Return the stopped run that is likely to hit a target, if going on is better than anew."""
+    resting = [
+        run
+        for run in unfinished
+        if not run.is_running and exhausted(goal, unfinished, spent, run) is None
+    ]
     best: tuple[float, UnfinishedRun, Target] | None = None
-    for run in unfinished:
-        if run.is_running or exhausted(goal, unfinished, spent, run) is not None:
-            continue
-        for target in targets:
-            chance = outlook.chance(run, target)
-            gain = chance * goal.epochs / max(goal.epochs - run.epochs, 1)
-            if chance <= _WORTH_RESUMING or (best is not None and gain <= best[0]):
-                continue
-            if gain > outlook.chances(target).max():
+    for target in targets if resting else ():
+        anew = outlook.chances(target).max()
+        for run, chance in zip(resting, outlook.chances_of(resting, target), strict=True):
+            gain = float(chance) * goal.epochs / max(goal.epochs - run.epochs, 1)
+            if chance > _WORTH_RESUMING and gain > max(anew, 0.0 if best is None else best[0]):
                 best = gain, run, target
     if best is None:
         return None

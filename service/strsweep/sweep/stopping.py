@@ -65,12 +65,12 @@ def judge(
         return Stop("every target is hit")
     if run.epochs < _EARLIEST * goal.epochs:
         return None
-    if not finished or _stops_in_a_row(finished, unfinished, run.target) >= _MOST_STOPS:
+    if _stops_in_a_row(finished, unfinished, run.target) >= _MOST_STOPS:
         return None
     if _shows_reach(finished, run):
         return None
     outlook = Outlook(goal, path, finished, unfinished)
-    ends = {target.quantity: outlook.forecast(run, target.quantity) for target in targets}
+    ends = {target.quantity: outlook.forecasts([run], target.quantity) for target in targets}
     if any(_may_hit(goal, target, ends[target.quantity]) for target in targets):
         return None
     end = ends[targets[0].quantity]

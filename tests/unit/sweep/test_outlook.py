@@ -129,7 +129,7 @@ def test_recorded_runs_end_where_the_forecast_says(epoch: int, within: float) ->
                 target=NINETY,
                 trajectory=snapshots(run, PROBLEM.dense_macs, epoch),
             )
-            end = Outlook(GOAL, WIDE, others, [now]).forecast(now, "sparsity")
+            end = Outlook(GOAL, WIDE, others, [now]).forecasts([now], "sparsity")
             error = abs(float(end.mean[0]) - logit(run.final))
             hits.append(error <= 2 * float(end.sd[0]))
             errors.append(error)
@@ -141,9 +141,9 @@ def test_recorded_runs_end_where_the_forecast_says(epoch: int, within: float) ->
 def test_a_journal_that_lacks_an_epoch_is_no_harm() -> None:
     gap = replace(KNOWN[2], trajectory=KNOWN[2].trajectory[:5] + KNOWN[2].trajectory[6:])
     now = unfinished_run(0.55, NINETY, final=LEVEL(0.55), epochs=20)
-    whole = outlook(KNOWN, now).forecast(now, "sparsity")
-    found = outlook([*KNOWN[:2], gap, *KNOWN[3:]], now).forecast(now, "sparsity")
+    whole = outlook(KNOWN, now).forecasts([now], "sparsity")
+    found = outlook([*KNOWN[:2], gap, *KNOWN[3:]], now).forecasts([now], "sparsity")
     assert found.mean == pytest.approx(whole.mean)
     lost = [replace(run, trajectory=()) for run in KNOWN]
-    alone = outlook(lost, now).forecast(now, "sparsity")
+    alone = outlook(lost, now).forecasts([now], "sparsity")
     assert alone.mean[0] == pytest.approx(-2 + 8 * 0.55, abs=0.3)

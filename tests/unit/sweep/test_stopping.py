@@ -88,8 +88,11 @@ def test_before_a_third_of_the_training_nothing_is_told() -> None:
     assert judged(replace(run, trajectory=()), (NINETY_EIGHT,)) is None
 
 
-def test_without_a_finished_run_nothing_is_stopped() -> None:
-    assert judged(unfinished_run(0.1, NINETY, final=0.1, epochs=20), finished=[]) is None
+def test_the_first_run_is_stopped_too_if_it_goes_nowhere() -> None:
+    lost = unfinished_run(0.1, NINETY, final=0.1, epochs=20)
+    assert judged(lost, finished=[]) is not None
+    near = unfinished_run(0.5, NINETY, final=0.9, epochs=20)
+    assert judged(near, finished=[]) is None
 
 
 def test_after_two_stops_the_third_run_goes_on() -> None:
@@ -193,7 +196,7 @@ def test_a_forecast_gets_surer_and_holds_the_truth() -> None:
     sds: list[float] = []
     for epochs in (0, 10, 20, 29):
         run = unfinished_run(0.45, NINETY, final=LEVEL(0.45), epochs=epochs)
-        end = Outlook(a_goal(), PATH, KNOWN, [run]).forecast(run, "sparsity")
+        end = Outlook(a_goal(), PATH, KNOWN, [run]).forecasts([run], "sparsity")
         sds.append(float(end.sd[0]))
         assert abs(float(end.mean[0]) - (-2 + 8 * 0.45)) <= 2 * sds[-1]
     assert sds == sorted(sds, reverse=True)
