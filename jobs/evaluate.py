@@ -8,8 +8,7 @@ from __future__ import annotations
 import typer
 
 from strsweep.cli import FAILED, DataOption, ModelOption, UriOption, exit_codes
-from strsweep.config import TrackingConfig
-from strsweep.sweep.status import percent
+from strsweep.config import TrackingConfig, percent
 
 
 def main(model: ModelOption, tracking_uri: UriOption = None, data_path: DataOption = None) -> None:

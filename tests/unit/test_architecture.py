@@ -274,3 +274,8 @@ def test_the_numerical_core_needs_neither_ray_nor_mlflow(tmp_path: Path) -> None
     ]
     loaded = answer(LOADED, json.dumps(core), "strsweep.training.run", cwd=tmp_path)
     assert loaded == ["torch", "strsweep.training.run"]
+
+
+def test_the_registry_needs_no_ray(tmp_path: Path) -> None:
+    loaded = answer(LOADED, json.dumps(["strsweep.registry"]), "strsweep.registry", cwd=tmp_path)
+    assert loaded == ["mlflow", "torch", "strsweep.registry"]

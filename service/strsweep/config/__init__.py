@@ -13,7 +13,7 @@ from strsweep.config.sections import (
     TrainingConfig,
     WorkersConfig,
 )
-from strsweep.config.target import Quantity, Target
+from strsweep.config.target import Quantity, Target, percent
 from strsweep.config.tracking import TrackingConfig
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     "WorkersConfig",
     "load_budget_experiment",
     "load_experiment",
+    "percent",
 ]

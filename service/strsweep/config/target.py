@@ -76,5 +76,12 @@ class Target(Section, frozen=True):
     def __str__(self) -> str:
         if self.macs is None:
             assert self.sparsity is not None
-            return f"{self.sparsity * 100:.6g} %"
-        return f"{self.macs:,.0f} MACs" if self.macs >= 1 else f"{self.macs * 100:.6g} % MACs"
+            return percent(self.sparsity)
+        return f"{self.macs:,.0f} MACs" if self.macs >= 1 else f"{percent(self.macs)} MACs"
+
+
+def percent(fraction: float, digits: int | None = None) -> str:
+    """Return a fraction in percent; without ``digits`` as short as it can be."""
+    if digits is None:
+        return f"{fraction * 100:.6g} %"
+    return f"{fraction * 100:.{digits}f} %"

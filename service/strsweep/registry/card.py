@@ -5,11 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
-from strsweep.config import Experiment
+from strsweep.config import Experiment, percent
 from strsweep.journal import RunRecord, SweepRecord
 from strsweep.registry.receipt import Receipt, label
 from strsweep.registry.shown import chosen
-from strsweep.sweep.status import percent
 
 _LONGEST = 4900
 """Characters that MLflow's databases keep of a description, less some."""

@@ -12,12 +12,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from strsweep.config import percent
 from strsweep.data import load_images
 from strsweep.export import FORMATS, ExportedFile, check_formats
 from strsweep.registry.finished_model import finished_model, our_network
 from strsweep.registry.receipt import WEIGHTS
 from strsweep.storage import check_writable
-from strsweep.sweep.status import percent
 
 _WIDTH = 110
 _COLUMNS = ("format", "file", "MB", "of dense", "zeros", "largest logit difference")

@@ -8,11 +8,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from strsweep.config import Experiment
+from strsweep.config import Experiment, percent
 from strsweep.registry.delivery import Delivered, Delivery
 from strsweep.registry.receipt import Receipt
 from strsweep.storage import storage_of
-from strsweep.sweep.status import percent
 
 _WIDTH = 110
 """The log of a submitted job is no terminal; rich would assume 80 columns and wrap."""

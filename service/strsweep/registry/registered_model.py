@@ -14,12 +14,11 @@ from mlflow.protos.databricks_pb2 import (
     ErrorCode,
 )
 
-from strsweep.config import Experiment, Target
+from strsweep.config import Experiment, Target, percent
 from strsweep.errors import SettingError
 from strsweep.registry.receipt import Receipt, label
 from strsweep.registry.server import refusals
 from strsweep.registry.shown import chosen
-from strsweep.sweep.status import percent
 
 _EXISTS = ErrorCode.Name(RESOURCE_ALREADY_EXISTS)
 _MISSING = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)

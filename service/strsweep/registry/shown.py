@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from mlflow.entities import Metric, RunTag
 
-from strsweep.config import Experiment, RunSettings
+from strsweep.config import Experiment, RunSettings, percent
 from strsweep.journal import EpochFinished, ModelLanded, RunRecord
 from strsweep.registry.layer_table import layer_csv
 from strsweep.registry.sweep_runs import EPOCH
-from strsweep.sweep.status import percent
 
 METRICS = (EPOCH, "sparsity", "accuracy", "train_loss", "val_loss", "learning_rate", "macs")
 """Of every epoch."""

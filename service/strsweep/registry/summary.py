@@ -9,7 +9,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import RunTag
 
-from strsweep.config import Experiment
+from strsweep.config import Experiment, percent
 from strsweep.journal import SweepRecord
 from strsweep.registry.card import run_hours
 from strsweep.registry.delivery import Delivered
@@ -21,7 +21,6 @@ from strsweep.registry.shown import NOTE_TAG
 from strsweep.registry.sweep_page import asked
 from strsweep.registry.tracking import Tracking
 from strsweep.sweep.state import FinishedRun
-from strsweep.sweep.status import percent
 
 
 def summary_files(

@@ -10,11 +10,10 @@ import ray
 import torch
 from ray.exceptions import RayError
 
-from strsweep.config import Experiment, Target
+from strsweep.config import Experiment, Target, percent
 from strsweep.journal import Journal, LayerRow, ModelLanded, RunRecord, SweepRecord
 from strsweep.storage import storage_of
 from strsweep.sweep.outcome import TargetOutcome
-from strsweep.sweep.status import percent
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.landing import land_run
 from strsweep.training.layer_rows import layer_rows

@@ -7,7 +7,7 @@ from typing import Any
 
 from ray import tune
 
-from strsweep.config import Experiment, RunSettings
+from strsweep.config import Experiment, RunSettings, percent
 from strsweep.journal import Follower, Journal, RunRecord, SweepRecord
 from strsweep.sweep.outcome import TargetOutcome, outcomes
 from strsweep.sweep.record_view import finished_runs, goal_of
@@ -134,13 +134,6 @@ def describe_target(state: TargetOutcome) -> str:
     if state.closest is None:
         return f"{name}  open"
     return f"{name}  open  closest {percent(state.closest.sparsity, 2)} ({state.closest.run_id})"
-
-
-def percent(fraction: float, digits: int | None = None) -> str:
-    """Return a fraction in percent; without ``digits`` as short as it can be."""
-    if digits is None:
-        return f"{fraction * 100:.6g} %"
-    return f"{fraction * 100:.{digits}f} %"
 
 
 def clock(seconds: float) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from strsweep.config import SearchConfig, Target
+from strsweep.config import SearchConfig, Target, percent
 from strsweep.errors import SettingError
 
 DENSE = 452_224
@@ -126,3 +126,20 @@ def test_each_target_is_named_once(pair: list[Any]) -> None:
 def test_sparsity_and_multiply_adds_of_the_same_number_differ() -> None:
     both = SearchConfig(targets=(0.9, {"macs": 0.9}), weight_decay=0).targets  # pyright: ignore
     assert len({target.label for target in both}) == len(set(both)) == 2
+
+
+@pytest.mark.parametrize(
+    ("fraction", "digits", "text"),
+    [
+        (0.9, None, "90 %"),
+        (0.995, None, "99.5 %"),
+        (0.07, None, "7 %"),
+        (0.9876, None, "98.76 %"),
+        (0, None, "0 %"),
+        (0.9, 2, "90.00 %"),
+        (0.89876, 2, "89.88 %"),
+        (1, 0, "100 %"),
+    ],
+)
+def test_percent(fraction: float, digits: int | None, text: str) -> None:
+    assert percent(fraction, digits) == text

@@ -7,26 +7,9 @@ import pytest
 from strsweep.config import RunSettings, Target
 from strsweep.sweep.outcome import TargetOutcome
 from strsweep.sweep.state import FinishedRun
-from strsweep.sweep.status import clock, describe, describe_target, percent
+from strsweep.sweep.status import clock, describe, describe_target
 
 RUN = FinishedRun(run_id="run-004", position=0.5, sparsity=0.89876, accuracy=0.97)
-
-
-@pytest.mark.parametrize(
-    ("fraction", "digits", "text"),
-    [
-        (0.9, None, "90 %"),
-        (0.995, None, "99.5 %"),
-        (0.07, None, "7 %"),
-        (0.9876, None, "98.76 %"),
-        (0, None, "0 %"),
-        (0.9, 2, "90.00 %"),
-        (0.89876, 2, "89.88 %"),
-        (1, 0, "100 %"),
-    ],
-)
-def test_percent(fraction: float, digits: int | None, text: str) -> None:
-    assert percent(fraction, digits) == text
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
-from strsweep.config import Quantity
+from strsweep.config import Quantity, percent
 from strsweep.registry.report.contents import AskedFor, SweepContents
 from strsweep.registry.report.models import ModelRow
 from strsweep.registry.report.runs import RunRow
@@ -22,7 +22,6 @@ from strsweep.registry.report.style import (
     markers,
     run_hover,
 )
-from strsweep.sweep.status import percent
 
 _Place = Callable[[RunRow | ModelRow], float | None]
 _TITLES: dict[Quantity, str] = {

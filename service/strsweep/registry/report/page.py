@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from strsweep import __version__
+from strsweep.config import percent
 from strsweep.registry.report.style import duration, settings_text
-from strsweep.sweep.status import percent
 
 
 def render(template: str, figures: Mapping[str, Any], **values: object) -> bytes:

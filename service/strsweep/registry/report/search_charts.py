@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from strsweep.config import percent
 from strsweep.registry.report.contents import SweepContents
 from strsweep.registry.report.fronts import target_line
 from strsweep.registry.report.runs import RunRow
@@ -20,7 +21,6 @@ from strsweep.registry.report.style import (
     markers,
     run_hover,
 )
-from strsweep.sweep.status import percent
 
 _Point = tuple[float, float, str, str]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from strsweep.config import percent
 from strsweep.registry.report.runs import RunRow
-from strsweep.sweep.status import percent
 
 GREY, BLUE, ORANGE, RED = "#8a8f98", "#3b82f6", "#e8710a", "#e5484d"
 COLORS = (BLUE, ORANGE, "#2aa876", "#c04fd0", "#b58900", RED, "#17a2b8", "#9a6a4f")
