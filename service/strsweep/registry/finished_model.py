@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from strsweep.config import Experiment
 from strsweep.data import Images
@@ -84,15 +84,25 @@ def our_network(files: Path, experiment: Experiment, images: Images) -> nn.Modul
         CheckpointError: The weights cannot be read or belong to another network.
         SettingError: The network cannot be built here.
     """
-    network = build(
-        experiment.model.name, num_classes=images.num_classes, **experiment.model.options
-    )
     try:
-        network.load_state_dict(load_file(files / WEIGHTS))
+        return plain_network(experiment, load_file(files / WEIGHTS), images.num_classes)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"the weights {files / WEIGHTS} cannot be read: {error}") from error
     except RuntimeError as error:
         raise CheckpointError(f"{files / WEIGHTS} belongs to another network: {error}") from error
+
+
+def plain_network(
+    experiment: Experiment, weights: dict[str, Tensor], num_classes: int
+) -> nn.Module:
+    """Build the network of ``experiment`` with these weights, in evaluation mode, on the CPU.
+
+    Raises:
+        RuntimeError: They belong to another network.
+        SettingError: The network cannot be built here.
+    """
+    network = build(experiment.model.name, num_classes=num_classes, **experiment.model.options)
+    network.load_state_dict(weights)
     return network.eval()
 
 

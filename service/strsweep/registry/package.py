@@ -17,7 +17,7 @@ from strsweep.config import Experiment, RunSettings, Target
 from strsweep.data import Images
 from strsweep.errors import StrsweepError
 from strsweep.journal import LayerRow, ModelLanded, RunFinished, RunRecord
-from strsweep.models import build
+from strsweep.registry.finished_model import plain_network
 from strsweep.registry.layer_table import layer_csv, layer_json
 from strsweep.registry.receipt import (
     BUDGET_CSV,
@@ -135,7 +135,7 @@ def _found(experiment: Experiment, storage: Store, folder: str, source: _Source)
         if hashlib.sha256(content).hexdigest() != receipt.weights_sha256:
             raise SafetensorError("its checksum is not that of the receipt")
         shown = load(example)
-        model = _rebuilt(experiment, load(content), shown["logits"].shape[1])
+        model = plain_network(experiment, load(content), shown["logits"].shape[1])
     except (SafetensorError, KeyError, RuntimeError) as error:
         print(f"{storage.uri(folder)} is damaged and is written again: {error}", flush=True)
         return None
@@ -155,12 +155,6 @@ def _is_of(receipt: Receipt, source: _Source) -> bool:
         and receipt.zeros == _sum(source.layers, "zeros")
         and (None if receipt.landed is None else receipt.landed.shift) == shift
     )
-
-
-def _rebuilt(experiment: Experiment, weights: dict[str, Tensor], num_classes: int) -> nn.Module:
-    model = build(experiment.model.name, num_classes=num_classes, **experiment.model.options)
-    model.load_state_dict(weights)
-    return model.eval()
 
 
 def _example(images: Images) -> Tensor:
