@@ -52,7 +52,7 @@ def slots(experiment: Experiment) -> int:
         nodes = _alive()
         missing = _missing(nodes, experiment)
         if missing is None:
-            return places(experiment)
+            return _places(nodes, experiment)
         if time.monotonic() >= deadline:
             raise missing
         if patience_s:
@@ -81,10 +81,14 @@ def _missing(nodes: Sequence[Resources], experiment: Experiment) -> SettingError
 
 def places(experiment: Experiment) -> int:
     """Return how many runs the cluster holds now, 0 if it lost the nodes for even one."""
+    return _places(_alive(), experiment)
+
+
+def _places(nodes: Sequence[Resources], experiment: Experiment) -> int:
     workers, most = experiment.workers, experiment.search.max_concurrent
     if workers.wait_minutes and most:
         return most  # what does not fit yet makes the cluster grow
-    fitting = num_workers_that_fit(_alive(), cpus=workers.cpus, gpus=workers.gpus)
+    fitting = num_workers_that_fit(nodes, cpus=workers.cpus, gpus=workers.gpus)
     return min(fitting // workers.count, most or fitting)
 
 
