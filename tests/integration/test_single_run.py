@@ -53,7 +53,8 @@ def alone(job_in: Callable[[Path], Job], tmp_path_factory: pytest.TempPathFactor
 
 
 def test_two_ray_workers_equal_one(job: Job, results: Path, alone: Trained) -> None:
-    overrides = [*SHORT, "workers.count=2"]
+    # Four are wanted, and this Ray has two CPUs.
+    overrides = [*SHORT, "workers={count: 4, min_count: 2}"]
     done = job("train", *arguments(overrides))
     assert done.returncode == 0, done.stderr
     runs = only_run(alone.results, SHORT), only_run(results, overrides)
@@ -73,6 +74,29 @@ def test_mlflow_away_costs_no_training(alone: Trained) -> None:
     assert again.returncode == 0, again.stderr
     assert "digits v1" in again.stdout
     assert only_run(alone.results, SHORT).num_epochs_trained == 3
+
+
+def test_a_worker_that_hangs_is_told_and_the_run_goes_on(
+    job: Job, results: Path, tmp_path: Path
+) -> None:
+    in_second_epoch = {"at_batch": 20, "mark": f"{tmp_path}/hung"}
+    overrides = [
+        *SHORT,
+        "training.checkpoint_every=1",
+        "search.targets=[0.8]",
+        "sparsity.mode=steered",
+        "model.name=tests.integration.hanging_model:digits_cnn",
+        f"model.options={in_second_epoch}",
+        "workers={count: 2, timeout_minutes: 0.4}",
+    ]
+    done = job("sweep", *arguments(overrides))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "hung").exists()
+    assert re.search(r"run-001 restarts  worker 0: .*[Tt]imed out", done.stdout), done.stdout
+    run = only_run(results, overrides)
+    assert [*run.epochs] == [1, 2, 3]
+    assert len(run.interruptions) == 1
+    assert run.num_epochs_trained == 3, "the first epoch had a checkpoint"
 
 
 def test_a_run_that_diverges_is_told_and_not_retried(job: Job, results: Path) -> None:

@@ -180,12 +180,30 @@ class WorkersConfig(Section, frozen=True):
 
     count: Count = 1
     """Workers per run; each trains on its share of the global batch."""
+    min_count: Count | None = None
+    """Workers that a run starts or goes on with where nodes are missing. The global batch stays, so
+    each trains on more of it. By default a run waits until ``count`` of them fit."""
     cpus: Positive = 1
     """CPUs per worker."""
     gpus: NonNegative = 0
     """GPUs per worker; 0 trains on CPUs."""
     wait_minutes: NonNegative = 0
     """Minutes to wait for nodes that hold a run, where a cluster still starts or grows."""
+    timeout_minutes: Positive = 30
+    """Minutes that workers wait for one that hangs; then all of them are ended, and the run goes on
+    from its last checkpoint."""
+
+    @model_validator(mode="after")
+    def _check(self) -> WorkersConfig:
+        if self.least > self.count:
+            remedy = f"It cannot be more than workers.count ({self.count}): a run has no more."
+            raise SettingError("workers.min_count", self.min_count, remedy)
+        return self
+
+    @property
+    def least(self) -> int:
+        """Workers without which a run does not train."""
+        return self.count if self.min_count is None else self.min_count
 
 
 class StorageConfig(Section, frozen=True):

@@ -129,6 +129,14 @@ class ModelLanded(_Event):
     """Added to the argument of every threshold function."""
 
 
+class RunInterrupted(_Event):
+    """Workers of the run ended with an error; Ray starts all of them anew, a few times."""
+
+    event: Literal["run_interrupted"] = "run_interrupted"
+    run_id: str
+    reason: str
+
+
 class RunFailed(_Event):
     """The run was given up after its retries."""
 
@@ -155,6 +163,7 @@ Event = Annotated[
     | EpochFinished
     | ImagesUnreadable
     | RunFinished
+    | RunInterrupted
     | RunFailed
     | RunStopped
     | RunResumed

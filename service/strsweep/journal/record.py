@@ -14,6 +14,7 @@ from strsweep.journal.events import (
     ModelPublished,
     RunFailed,
     RunFinished,
+    RunInterrupted,
     RunProposed,
     RunResumed,
     RunStopped,
@@ -36,6 +37,7 @@ class RunRecord:
     """Why it rests; None while it trains, and again when it was resumed."""
     resumed: RunResumed | None = None
     """Its newest resumption."""
+    interruptions: list[RunInterrupted] = field(default_factory=list[RunInterrupted])
     unreadable: list[str] = field(default_factory=list[str])
     """Image files that could not be decoded and were left out."""
 
@@ -148,6 +150,9 @@ def _apply_to_run(run: RunRecord, event: Event) -> None:
             run.stopped = event
         case RunResumed():
             run.stopped, run.resumed = None, event
+        case RunInterrupted():
+            if event not in run.interruptions:
+                run.interruptions.append(event)
         case RunFailed():
             run.failed = event
         case _:

@@ -69,10 +69,10 @@ def _missing(nodes: Sequence[Resources], experiment: Experiment) -> SettingError
         key, value = _scarce(nodes, experiment)
         has = f"No node of the cluster has that many; the nodes have {_describe(nodes)}."
         return SettingError(key, value, f"{has} {later}")
-    if fitting < workers.count:
+    if fitting < workers.least:
         return SettingError(
-            "workers.count",
-            workers.count,
+            "workers.count" if workers.min_count is None else "workers.min_count",
+            workers.least,
             f"The cluster holds {fitting} such workers at once ({_describe(nodes)}): use fewer "
             f"workers, make them smaller, or add nodes. {later}",
         )
@@ -89,7 +89,8 @@ def _places(nodes: Sequence[Resources], experiment: Experiment) -> int:
     if workers.wait_minutes and most:
         return most  # what does not fit yet makes the cluster grow
     fitting = num_workers_that_fit(nodes, cpus=workers.cpus, gpus=workers.gpus)
-    return min(fitting // workers.count, most or fitting)
+    runs = max(fitting // workers.count, 1 if fitting >= workers.least else 0)
+    return min(runs, most or runs)
 
 
 def _alive() -> list[Resources]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 from ray import tune
@@ -29,6 +30,8 @@ class StatusLines(tune.Callback):
         self._run_started: dict[str, float] = {}
         self._durations: list[float] = []
         self._progress: dict[str, str] = {}
+        self._interruptions: Counter[str] = Counter()
+        """That were told, by run."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say which run starts, where and why."""
@@ -59,6 +62,7 @@ class StatusLines(tune.Callback):
         if run_id in self._run_started:
             self._durations.append(time.monotonic() - self._run_started[run_id])
         record = self._follower.record()
+        self._say_interruptions(record)
         run = record.runs[run_id]
         if run.finished is None:
             self._say(f"{run_id} {_why_unfinished(run)}")
@@ -76,12 +80,20 @@ class StatusLines(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say that a run is lost."""
         self._progress.pop(trial.config["run_id"], None)
+        self._say_interruptions(self._follower.record())
         self._say(f"{trial.config['run_id']} failed    its processes died more often than allowed")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Show a sign of life when nothing was said for a while."""
         if self._progress and time.monotonic() - self._last_line > _HEARTBEAT_S:
+            self._say_interruptions(self._follower.record())
             self._say(", ".join(f"{run} {at}" for run, at in self._progress.items()))
+
+    def _say_interruptions(self, record: SweepRecord) -> None:
+        for run_id, run in record.runs.items():
+            for interruption in run.interruptions[self._interruptions[run_id] :]:
+                self._say(f"{run_id} restarts  {interruption.reason}")
+            self._interruptions[run_id] = len(run.interruptions)
 
     def _say_targets(self, record: SweepRecord) -> None:
         states = outcomes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import tempfile
@@ -11,7 +12,7 @@ from typing import Any, TypedDict
 
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer, get_device
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.train.v2.api.callback import UserCallback
 
 from strsweep.config import Experiment, RunSettings
@@ -19,6 +20,7 @@ from strsweep.errors import ImagesUnreadableError, StorageError, StrsweepError
 from strsweep.journal import Journal, RunFailed
 from strsweep.storage import storage_of, store_at
 from strsweep.training.checkpoints import RunCheckpoints, resume
+from strsweep.training.interruptions import Interruptions
 from strsweep.training.run import TrainingRun
 from strsweep.training.writer import RunWriter
 
@@ -73,8 +75,11 @@ def trainer(
     return TorchTrainer(
         train_worker,
         train_loop_config=dict(task(experiment, run_id, settings)),
+        torch_config=TorchConfig(timeout_s=math.ceil(60 * workers.timeout_minutes)),
         scaling_config=ScalingConfig(
-            num_workers=workers.count,
+            num_workers=workers.count
+            if workers.least == workers.count
+            else (workers.least, workers.count),
             use_gpu=workers.gpus > 0,
             resources_per_worker=worker_resources(experiment),
         ),
@@ -85,7 +90,7 @@ def trainer(
                 max_failures=_MAX_WORKER_FAILURES,
                 controller_failure_limit=_MAX_CONTROLLER_FAILURES,
             ),
-            callbacks=list(callbacks or []),
+            callbacks=[Interruptions(experiment, run_id), *(callbacks or [])],
         ),
     )
 

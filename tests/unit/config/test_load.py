@@ -134,6 +134,8 @@ def test_override_below_a_plain_value_is_refused() -> None:
         ("search.threshold_init=5", "search.threshold_init", "5.0", "must be negative"),
         ("search.threshold_init=[-5, 5]", "search.threshold_init", "[-5.0, 5.0]", "negative"),
         ("workers.count=3", "training.batch_size", "128", "multiple of workers.count (3)"),
+        ("workers={count: 2, min_count: 3}", "workers.min_count", "3", "workers.count (2)"),
+        ("workers.timeout_minutes=0", "workers.timeout_minutes", "0", "greater than 0"),
         ("training.warmup_epochs=30", "training.warmup_epochs", "30", "training.epochs (30)"),
         ("training.precision=float16", "training.precision", "'float16'", "set workers.gpus"),
         ("workers.cpus=0", "workers.cpus", "0", "greater than 0"),

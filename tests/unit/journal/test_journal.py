@@ -23,6 +23,7 @@ from strsweep.journal import (
     ModelPublished,
     RunFailed,
     RunFinished,
+    RunInterrupted,
     RunProposed,
     RunResumed,
     RunStopped,
@@ -62,6 +63,7 @@ EVENTS: list[Event] = [
         time=4.0, run_id="run-001", metrics={"sparsity": 0.1}, layers=(LAYER,), checkpoint="c/1"
     ),
     ImagesUnreadable(time=4.5, run_id="run-002", names=("a/b.jpg",)),
+    RunInterrupted(time=4.7, run_id="run-002", reason="worker 1: RuntimeError: timed out"),
     RunFailed(time=5.0, run_id="run-002", reason="out of memory"),
     ModelLanded(
         time=5.5,

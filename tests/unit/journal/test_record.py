@@ -16,6 +16,7 @@ from strsweep.journal import (
     ModelPublished,
     RunFailed,
     RunFinished,
+    RunInterrupted,
     RunProposed,
     RunResumed,
     RunStopped,
@@ -64,6 +65,10 @@ def stopped(run_id: str, epoch: int = 1, time: float = 2.5) -> RunStopped:
     return RunStopped(time=time, run_id=run_id, epoch=epoch, reason="would miss")
 
 
+def interrupted(run_id: str, time: float = 2.2) -> RunInterrupted:
+    return RunInterrupted(time=time, run_id=run_id, reason="worker 1: timed out")
+
+
 def resumed(run_id: str, target: Target | None = FEW_MACS, time: float = 2.7) -> RunResumed:
     return RunResumed(time=time, run_id=run_id, target=target, reason="may hit")
 
@@ -96,6 +101,7 @@ any_event = st.one_of(
     ids.map(finished),
     ids.map(failed),
     ids.map(stopped),
+    ids.map(interrupted),
     st.builds(resumed, ids, st.sampled_from([None, NINETY, FEW_MACS])),
     st.builds(landed, st.sampled_from([NINETY, FEW_MACS]), ids, st.sampled_from([0.5, 1.0])),
     st.builds(unreadable, ids, st.lists(st.sampled_from("abc"), max_size=2).map(tuple)),
@@ -190,6 +196,13 @@ def test_an_image_that_cannot_be_read_is_known_once() -> None:
     assert record.runs["run-001"].unreadable == ["a", "b", "c"]
     assert record.runs["run-002"].unreadable == []
     assert record.runs["run-001"].is_open
+
+
+def test_an_interrupted_run_is_open_and_every_interruption_is_known() -> None:
+    told = [interrupted("run-001", time) for time in (2.2, 2.3)]
+    run = replay([proposed("run-001"), *told, *told, epoch("run-001", 1)]).runs["run-001"]
+    assert run.is_open
+    assert run.interruptions == told
 
 
 def test_a_stopped_run_rests_until_it_is_resumed() -> None:

@@ -108,3 +108,28 @@ def test_without_patience_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(SettingError, match=r"set workers\.wait_minutes"):
         cluster.slots(workers("workers.wait_minutes=0"))
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("count", "min_count", "places"),
+    [(2, None, 1), (3, 1, 1), (4, 2, 1), (2, 1, 1), (1, 1, 2)],
+)
+def test_a_run_with_fewer_workers_than_it_wants_is_one_run(
+    monkeypatch: pytest.MonkeyPatch, count: int, min_count: int | None, places: int
+) -> None:
+    growing(monkeypatch, [[NODE]])  # it holds two workers of two CPUs
+    least = "" if min_count is None else f", min_count: {min_count}"
+    experiment = load_experiment(
+        DIGITS,
+        [
+            "training.batch_size=12",
+            f"workers={{count: {count}, cpus: 2{least}}}",
+        ],
+    )
+    assert cluster.slots(experiment) == cluster.places(experiment) == places
+
+
+def test_too_few_for_the_least_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    growing(monkeypatch, [[NODE]])
+    with pytest.raises(SettingError, match=r"workers\.min_count: got 3\. The cluster holds 2"):
+        cluster.slots(load_experiment(DIGITS, ["workers={count: 4, min_count: 3, cpus: 2}"]))
