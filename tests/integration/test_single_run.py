@@ -115,7 +115,7 @@ def test_a_sweep_whose_runs_all_fail_stops(job: Job) -> None:
 
 
 def test_a_missed_target_says_by_how_much_and_what_to_change(job: Job) -> None:
-    overrides = ["training.epochs=1", "search.targets=[0.9]", "search.max_runs=2"]
+    overrides = ["training.epochs=1", "search.targets=[0.9]", "search.max_runs=1"]
     done = job("sweep", *arguments(overrides))
     assert done.returncode == 1
     assert "90 % missed by " in done.stdout

@@ -71,30 +71,3 @@ def test_one_run_per_target_when_the_mode_is_told(mode: str, job: Job, results: 
         assert version.tags["mode"] in mode
         assert float(version.tags["sparsity"]) == pytest.approx(target / 100, abs=1e-4)
         assert "threshold_init" not in version.tags
-
-
-TABLE = "tests/data/paper_table6_resnet50.csv"
-
-
-@pytest.mark.parametrize(
-    ("budget", "message"),
-    [
-        ("nowhere", "--budget: got 'nowhere'"),
-        ("nowhere.json", "No such file or directory: name a budget"),
-        (f"{TABLE}#50", "has no model '50'"),
-        (TABLE, "this is the authors' table: name one of its models"),
-        (f"{TABLE}#90.23", "the budget and the model differ in their layers"),
-        ("tests/data/paper_table8_mobilenet_v1.csv", "not a layer budget"),
-    ],
-)
-def test_wrong_budgets_are_told(job: Job, budget: str, message: str) -> None:
-    decay = ("--set", "search.weight_decay=1e-4")
-    done = job("transfer", "--config", DIGITS, "--budget", budget, *decay)
-    assert done.returncode == 2, done.stderr
-    assert message in done.stderr
-
-
-def test_a_transfer_searches_nothing(job: Job) -> None:
-    done = job("transfer", "--config", DIGITS, "--budget", "nowhere")
-    assert done.returncode == 2, done.stderr
-    assert "nothing is searched: write one number" in done.stderr

@@ -135,11 +135,13 @@ def without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "results"
 
 
-def told(job: str, overrides: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+def told(
+    job: str, overrides: list[str], capsys: pytest.CaptureFixture[str], **options: object
+) -> tuple[int, str]:
     """Call a job as its script does, but in this process: torch is imported once for all."""
     main = runpy.run_path(f"jobs/{job}.py")["main"]
     with pytest.raises(typer.Exit) as ended:
-        main(config=Path(CONFIG), overrides=overrides)
+        main(config=Path(CONFIG), overrides=overrides, **options)
     return ended.value.exit_code, capsys.readouterr().err
 
 
@@ -163,6 +165,35 @@ def test_one_message_names_key_value_and_remedy(
     assert remedy in message
     assert message.count("wrong input") == 1
     assert not (without_ray / "sweeps").exists()
+
+
+TABLE = "tests/data/paper_table6_resnet50.csv"
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ("nowhere", "--budget: got 'nowhere'"),
+        ("nowhere.json", "No such file or directory: name a budget"),
+        (f"{TABLE}#50", "has no model '50'"),
+        (TABLE, "this is the authors' table: name one of its models"),
+        (f"{TABLE}#90.23", "the budget and the model differ in their layers"),
+        ("tests/data/paper_table8_mobilenet_v1.csv", "not a layer budget"),
+    ],
+)
+def test_wrong_budgets_are_told(
+    budget: str, message: str, without_ray: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = ["search.weight_decay=1e-4"]
+    code, told_message = told("transfer", overrides, capsys, budget=budget)
+    assert code == 2, told_message
+    assert message in told_message
+
+
+def test_a_transfer_searches_nothing(without_ray: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, message = told("transfer", [], capsys, budget="nowhere")
+    assert code == 2, message
+    assert "nothing is searched: write one number" in message
 
 
 @pytest.mark.parametrize(
