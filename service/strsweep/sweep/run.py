@@ -20,6 +20,7 @@ from strsweep.storage import storage_of
 from strsweep.sweep.adoption import adopt_runs
 from strsweep.sweep.cluster import claimed, places, slots
 from strsweep.sweep.early_stop import EarlyStop
+from strsweep.sweep.interruptions import Interruptions
 from strsweep.sweep.landing import land_targets
 from strsweep.sweep.nodes import check_data_on_nodes
 from strsweep.sweep.outcome import outcomes_of
@@ -101,7 +102,8 @@ def _train_once(
     left_open = [run.proposed for run in record.runs.values() if run.is_open]
     proposed = left_open[0] if left_open else _propose(record, settings, journal)
     print(f"{proposed.run_id} of {experiment.sweep_id} trains", flush=True)
-    trainer(experiment, proposed.run_id, settings).fit()
+    interruptions = Interruptions(experiment, proposed.run_id)
+    trainer(experiment, proposed.run_id, settings, [interruptions]).fit()
 
 
 def _reason(record: SweepRecord) -> str:

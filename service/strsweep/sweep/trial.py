@@ -7,6 +7,7 @@ from typing import Any
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from strsweep.config import Experiment, RunSettings
+from strsweep.sweep.interruptions import Interruptions
 from strsweep.training.worker import trainer
 
 
@@ -18,9 +19,6 @@ def trial(config: dict[str, Any], *, experiment: dict[str, Any]) -> None:
         experiment: The dumped experiment.
     """
     settings = RunSettings.model_validate({key: config[key] for key in RunSettings.model_fields})
-    trainer(
-        Experiment.model_validate(experiment),
-        config["run_id"],
-        settings,
-        callbacks=[TuneReportCallback()],
-    ).fit()
+    asked, run_id = Experiment.model_validate(experiment), config["run_id"]
+    callbacks = [TuneReportCallback(), Interruptions(asked, run_id)]
+    trainer(asked, run_id, settings, callbacks).fit()

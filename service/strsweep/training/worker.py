@@ -6,6 +6,7 @@ import math
 import os
 import secrets
 import tempfile
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypedDict
@@ -20,7 +21,6 @@ from strsweep.errors import ImagesUnreadableError, StorageError, StrsweepError
 from strsweep.journal import Journal, RunFailed
 from strsweep.storage import storage_of, store_at
 from strsweep.training.checkpoints import RunCheckpoints, resume
-from strsweep.training.interruptions import Interruptions
 from strsweep.training.run import TrainingRun
 from strsweep.training.writer import RunWriter
 
@@ -62,7 +62,7 @@ def trainer(
     experiment: Experiment,
     run_id: str,
     settings: RunSettings,
-    callbacks: list[UserCallback] | None = None,
+    callbacks: Sequence[UserCallback] = (),
 ) -> TorchTrainer:
     """Return the Ray trainer of one run; its ``fit()`` continues where an earlier one ended.
 
@@ -90,7 +90,7 @@ def trainer(
                 max_failures=_MAX_WORKER_FAILURES,
                 controller_failure_limit=_MAX_CONTROLLER_FAILURES,
             ),
-            callbacks=[Interruptions(experiment, run_id), *(callbacks or [])],
+            callbacks=list(callbacks),
         ),
     )
 
