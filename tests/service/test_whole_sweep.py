@@ -24,7 +24,7 @@ def undisturbed(
         for name, value in service.environment.items():
             patch.setenv(name, value)
         with cluster(service, tmp_path_factory.mktemp("undisturbed")) as environment:
-            sweep = Submitted(*told(service, "undisturbed", *STEERED), environment)
+            sweep = Submitted(*told(service, "whole-undisturbed", *STEERED), environment)
             said(sweep.submit("sweep"))
             yield sweep, shown(service, sweep.experiment)
 

@@ -106,8 +106,16 @@ def version_of(
         if version.tags.get(_HASH_TAG) == receipt.weights_sha256
     ]
     for extra in found[1:]:
-        client.delete_model_version(experiment.model_name, str(extra.version))
+        _remove(client, extra)
     return found[0] if found else None
+
+
+def _remove(client: MlflowClient, version: ModelVersion) -> None:
+    try:
+        client.delete_model_version(version.name, str(version.version))
+    except MlflowException as error:
+        if error.error_code != _MISSING:  # another publisher may have removed it just now
+            raise
 
 
 def make_version(
