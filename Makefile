@@ -6,7 +6,7 @@ export STRSWEEP_RESULTS ?= $(CURDIR)/results
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help install quickstart service test test-all soak check bench bench-step bench-methods bench-search \
-    bench-setups bench-scale format ui clean
+    bench-setups bench-tolerance bench-scale format ui clean
 DEVICE ?= cpu
 SEEDS ?= 9
 PEER_SEEDS ?= 3
@@ -47,7 +47,7 @@ check: install ## formatting, lint, spelling and types, as CI does
 	codespell
 	pyright
 
-bench: bench-step bench-methods bench-search bench-setups bench-scale ## everything that is measured
+bench: bench-step bench-methods bench-search bench-setups bench-tolerance bench-scale ## everything that is measured
 
 bench-step: install ## cost of an STR step beside a dense one; DEVICE=cuda on a GPU
 	python jobs/bench_step.py --device $(DEVICE)
@@ -60,6 +60,9 @@ bench-search: install ## what it costs to hit five sparsities, beside other sear
 
 bench-setups: install ## sweeps with auto settings that nothing was tuned for, and one more target
 	python jobs/bench_setups.py
+
+bench-tolerance: install ## what search.tolerance costs, in runs and in accuracy
+	python jobs/bench_tolerance.py
 
 bench-scale: install ## a thousand runs that take no time, through Ray Tune, journal and MLflow
 	infra/local_ray.sh run python jobs/bench_scale.py

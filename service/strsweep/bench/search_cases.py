@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from strsweep.bench.search_comparison import Comparison, compare_searches
-from strsweep.bench.search_problems import PROBLEMS, STEERED_WEIGHT_DECAY, TARGETS
+from strsweep.bench.search_problems import PROBLEMS, STEERED_WEIGHT_DECAY, TARGETS, TOLERANCE
 from strsweep.bench.search_runs import ReplayedRuns, TrainedRuns, read_recorded, recorded_lines
 from strsweep.bench.search_training import train_and_land
 from strsweep.config import Experiment, RunSettings
@@ -28,14 +28,29 @@ class Case:
     """The file of digits."""
     memo: Path
     """Where trained runs are remembered."""
+    tolerance: float = TOLERANCE
+    """Of our search; peers always look for ``TOLERANCE``."""
 
 
 def cases_of(
-    problems: Sequence[str], seeds: int, peer_seeds: int, *, config: Path, memo: Path
+    problems: Sequence[str],
+    seeds: int,
+    peer_seeds: int,
+    *,
+    config: Path,
+    memo: Path,
+    tolerance: float = TOLERANCE,
 ) -> list[Case]:
     """Return all cases, those that take longest first."""
     cases = [
-        Case(problem=problem, seed=seed, with_peers=seed < peer_seeds, config=config, memo=memo)
+        Case(
+            problem=problem,
+            seed=seed,
+            with_peers=seed < peer_seeds,
+            config=config,
+            memo=memo,
+            tolerance=tolerance,
+        )
         for problem, seed in product(problems, range(seeds))
     ]
     order = list(PROBLEMS)
@@ -77,5 +92,5 @@ def record(case: Case, count: int) -> list[str]:
 def trained_runs(case: Case) -> tuple[Experiment, TrainedRuns]:
     """Return the sweep of ``case``, and its runs, which are trained as they are asked for."""
     torch.set_num_threads(1)
-    experiment = PROBLEMS[case.problem].experiment(case.config, case.seed)
+    experiment = PROBLEMS[case.problem].experiment(case.config, case.seed, case.tolerance)
     return experiment, TrainedRuns(experiment, case.memo, train_and_land)

@@ -22,18 +22,19 @@ class SearchProblem:
     """Reaches from far below the lowest target to above the highest."""
     overrides: tuple[str, ...]
 
-    def experiment(self, config: Path, seed: int) -> Experiment:
+    def experiment(self, config: Path, seed: int, tolerance: float = TOLERANCE) -> Experiment:
         """Return the sweep of this problem with one seed.
 
         Args:
             config: The file of digits.
             seed: Of initialization and order of the images.
+            tolerance: Of the search, as a fraction.
         """
         asked = (
             f"name={self.name}",
             f"training.seed={seed}",
             f"search.targets={list(TARGETS)}",
-            f"search.tolerance={TOLERANCE}",
+            f"search.tolerance={tolerance}",
             f"search.weight_decay={list(self.weight_decay)}",
             "search.max_runs=60",
         )

@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import torch
 
-from strsweep.bench.search_problems import TARGETS, TOLERANCE
+from strsweep.bench.search_problems import TARGETS
 from strsweep.bench.search_runs import Landed, RecordedRun
 from strsweep.config import Experiment, RunSettings, Target
 from strsweep.training.landing import land_run
 from strsweep.training.run import EpochMetrics, TrainingRun
 
 _CPU = torch.device("cpu")
+_LANDED_FROM = 0.02
+"""The largest tolerance that is compared: the same run may serve all of them."""
 
 
 def train_and_land(experiment: Experiment, settings: RunSettings) -> RecordedRun:
@@ -46,7 +48,7 @@ def recorded(settings: RunSettings, epochs: Sequence[EpochMetrics]) -> RecordedR
 
 def _landed(experiment: Experiment, settings: RunSettings, run: TrainingRun) -> tuple[Landed, ...]:
     state, final = run.state(), run.history[-1].sparsity
-    near = [target for target in TARGETS if abs(final - target) <= TOLERANCE]
+    near = [t for t in TARGETS if abs(final - t) <= _LANDED_FROM]
     ends = [land_run(experiment, settings, state, Target(sparsity=t), _CPU).after for t in near]
     return tuple(
         Landed(target=target, sparsity=end.sparsity, accuracy=end.accuracy)
