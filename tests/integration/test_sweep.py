@@ -84,13 +84,13 @@ def run(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
 
 
 def await_mid_sweep(experiment: Experiment, process: subprocess.Popen[bytes]) -> SweepRecord:
-    """Wait until some runs have finished and another has a checkpoint."""
+    """Wait until a run has finished and another has a checkpoint."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         assert process.poll() is None, "the sweep ended before it could be killed"
         record = replay(Journal(storage_of(experiment)).read())
         under_way = [r for r in record.runs.values() if r.is_open and len(r.epochs) > EVERY + 3]
-        if len(record.finished_runs) >= 2 and under_way:
+        if record.finished_runs and under_way:
             return record
         time.sleep(0.2)
     raise TimeoutError("no run got far enough")
@@ -144,7 +144,7 @@ def test_no_finished_run_was_trained_twice(killed: Killed) -> None:
     trained = Counter(
         event.run_id for event in killed.journal.read() if isinstance(event, EpochFinished)
     )
-    assert len(killed.finished_before) >= 2
+    assert killed.finished_before
     for run_id in killed.finished_before:
         assert trained[run_id] == EPOCHS
     for run_id, epochs in killed.open_before.items():
