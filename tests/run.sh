@@ -4,7 +4,8 @@
 #   tests/run.sh            what continuous integration runs, two files at a time, the longest first;
 #                           coverage is that of the tests' own processes
 #   tests/run.sh --all      also what takes long: a cluster of separate hosts, the MLflow service
-#                           under faults, runs on an object store that crashes, and the browser.
+#                           under faults, runs on an object store that crashes, a worker that
+#                           hangs, and the browser.
 #                           Covers every process that they start: jobs and Ray's workers, which
 #                           take half as long again. Ray kills those without a farewell, so
 #                           tests/coverage_hook saves what each has covered twice a second.
@@ -14,7 +15,8 @@ cd "$(dirname "$0")/.."
 rm -f .coverage .coverage.*
 export MPLBACKEND=agg
 export OMP_NUM_THREADS=1 # two files at a time: threads of small matrices would wait for each other
-long=(tests/cluster tests/service tests/browser tests/integration/test_object_storage.py)
+long=(tests/cluster tests/service tests/browser tests/integration/test_object_storage.py
+    tests/integration/test_hanging_worker.py)
 case "${1:-}" in
 '')
     S3_VENV=.venv/s3 infra/local_s3.sh install # once, not by two at a time

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,42 +75,12 @@ def test_mlflow_away_costs_no_training(alone: Trained) -> None:
     assert only_run(alone.results, SHORT).num_epochs_trained == 3
 
 
-def test_a_worker_that_hangs_is_told_and_the_run_goes_on(
-    job: Job, results: Path, tmp_path: Path
-) -> None:
-    in_second_epoch = {"at_batch": 20, "mark": f"{tmp_path}/hung"}
-    overrides = [
-        *SHORT,
-        "training.checkpoint_every=1",
-        "search.targets=[0.8]",
-        "sparsity.mode=steered",
-        "model.name=tests.integration.hanging_model:digits_cnn",
-        f"model.options={in_second_epoch}",
-        "workers={count: 2, timeout_minutes: 0.4}",
-    ]
-    done = job("sweep", *arguments(overrides))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "hung").exists()
-    assert re.search(r"run-001 restarts  worker 0: .*[Tt]imed out", done.stdout), done.stdout
-    run = only_run(results, overrides)
-    assert [*run.epochs] == [1, 2, 3]
-    assert len(run.interruptions) == 1
-    assert run.num_epochs_trained == 3, "the first epoch had a checkpoint"
-
-
 def test_a_run_that_diverges_is_told_and_not_retried(job: Job, results: Path) -> None:
     overrides = [*SHORT, "training.learning_rate=1e20"]
     done = job("train", *arguments(overrides))
     assert done.returncode == 1
     assert "lower training.learning_rate" in done.stdout + done.stderr
     assert only_run(results, overrides).failed is not None
-
-
-def test_a_sweep_whose_runs_all_fail_stops(job: Job) -> None:
-    done = job("sweep", *arguments(["training.epochs=2", "training.learning_rate=1e20"]))
-    assert done.returncode == 1
-    assert re.search(r"the last \d runs failed", done.stderr)
-    assert "lower training.learning_rate" in done.stderr
 
 
 def test_a_missed_target_says_by_how_much_and_what_to_change(job: Job) -> None:

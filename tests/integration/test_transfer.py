@@ -54,19 +54,27 @@ def test_a_learned_budget_is_obeyed_to_the_weight(job: Job, results: Path) -> No
     assert zeros == [layer.weights - layer.kept for layer in theirs.layers]
 
 
-@pytest.mark.parametrize("mode", ["sparsity={mode: gmp, budget: erk}", "sparsity.mode=steered"])
-def test_one_run_per_target_when_the_mode_is_told(mode: str, job: Job, results: Path) -> None:
+@pytest.mark.parametrize(
+    ("mode", "targets"),
+    [("sparsity={mode: gmp, budget: erk}", [80]), ("sparsity.mode=steered", [80, 90])],
+)
+def test_one_run_per_target_when_the_mode_is_told(
+    mode: str, targets: list[int], job: Job, results: Path
+) -> None:
     done = job(
         "sweep",
-        *("--config", DIGITS, *SHORT, "--set", "name=told", "--set", "search.targets=[0.8,0.9]"),
+        *("--config", DIGITS, *SHORT, "--set", "name=told"),
+        *("--set", f"search.targets={[target / 100 for target in targets]}"),
         *("--set", mode, "--set", "search.weight_decay=5e-4"),
     )
     assert done.returncode == 0, done.stderr
     assert "search ended: every target is hit" in done.stdout
-    assert sorted(set(re.findall(r"run-\d+", done.stdout))) == ["run-001", "run-002"]
+    assert sorted(set(re.findall(r"run-\d+", done.stdout))) == [
+        f"run-{number:03d}" for number, _ in enumerate(targets, start=1)
+    ]
     uri = f"sqlite:///{results}/mlflow.db"
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    for target in (80, 90):
+    for target in targets:
         version = client.get_model_version_by_alias("told", f"sparsity-{target}")
         assert version.tags["mode"] in mode
         assert float(version.tags["sparsity"]) == pytest.approx(target / 100, abs=1e-4)

@@ -1,0 +1,54 @@
+"""A worker that hangs is ended, with the reason, and its run goes on from the last checkpoint."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from strsweep.config import load_experiment
+from strsweep.journal import Journal, RunRecord, replay
+from strsweep.storage import storage_of
+
+Job = Callable[..., "subprocess.CompletedProcess[str]"]
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+DIGITS = "jobs/configs/digits.yaml"
+
+
+def only_run(overrides: list[str]) -> RunRecord:
+    experiment = load_experiment(Path(DIGITS), overrides)
+    (run,) = replay(Journal(storage_of(experiment)).read()).runs.values()
+    return run
+
+
+def test_a_worker_that_hangs_is_told_and_the_run_goes_on(
+    job: Job, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRSWEEP_RESULTS", str(results))
+    in_second_epoch = {"at_batch": 20, "mark": f"{tmp_path}/hung"}
+    overrides = [
+        "training.epochs=3",
+        "training.batch_size=100",
+        "search.weight_decay=1.2e-2",
+        "training.checkpoint_every=1",
+        "search.targets=[0.8]",
+        "sparsity.mode=steered",
+        "model.name=tests.integration.hanging_model:digits_cnn",
+        f"model.options={in_second_epoch}",
+        "workers={count: 2, timeout_minutes: 0.4}",
+    ]
+    done = job(
+        "sweep", "--config", DIGITS, *(part for text in overrides for part in ("--set", text))
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "hung").exists()
+    assert re.search(r"run-001 restarts  worker 0: .*[Tt]imed out", done.stdout), done.stdout
+    run = only_run(overrides)
+    assert [*run.epochs] == [1, 2, 3]
+    assert len(run.interruptions) == 1
+    assert run.num_epochs_trained == 3, "the first epoch had a checkpoint"
