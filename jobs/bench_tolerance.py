@@ -13,13 +13,12 @@ import typer
 
 from strsweep.bench.search_cases import Case, cases_of, compare_trained
 from strsweep.bench.search_cost import Row
-from strsweep.bench.search_problems import PROBLEMS
+from strsweep.bench.search_problems import PROBLEMS, TOLERANCES
 from strsweep.bench.search_summary import accuracy_table, cost_table, summarize_costs
 from strsweep.cli import exit_codes
 from strsweep.config.sections import results_folder
 
 DIGITS = Path(__file__).parent / "configs" / "digits.yaml"
-TOLERANCES = (0.005, 0.01, 0.02)
 
 
 def main(

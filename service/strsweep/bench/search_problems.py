@@ -9,6 +9,8 @@ from strsweep.config import Experiment, Range, load_experiment
 
 TARGETS = (0.80, 0.90, 0.95, 0.98, 0.99)
 TOLERANCE = 0.005
+TOLERANCES = (TOLERANCE, 0.01, 0.02)
+"""That are compared with each other."""
 STEERED_WEIGHT_DECAY = 5e-4
 """Of steered runs, which do not prune by it: the usual one for networks this small."""
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import torch
 
-from strsweep.bench.search_problems import TARGETS
+from strsweep.bench.search_problems import TARGETS, TOLERANCES
 from strsweep.bench.search_runs import Landed, RecordedRun
 from strsweep.config import Experiment, RunSettings, Target
 from strsweep.training.landing import land_run
 from strsweep.training.run import EpochMetrics, TrainingRun
 
 _CPU = torch.device("cpu")
-_LANDED_FROM = 0.02
-"""The largest tolerance that is compared: the same run may serve all of them."""
+_LANDED_FROM = max(TOLERANCES)
+"""The same run may serve all of them."""
 
 
 def train_and_land(experiment: Experiment, settings: RunSettings) -> RecordedRun:

@@ -16,7 +16,8 @@ _log = logging.getLogger(__name__)
 class Journal:
     """The journal of one sweep: ``journal/<writer>.jsonl`` files on its storage.
 
-    The job that drives the sweep writes ``sweep``; the first worker of a run the run's id.
+    The job that drives the sweep writes ``sweep``; the first worker of a run the run's id, and what
+    watches over its workers that with ``-interruptions``.
 
     Args:
         storage: Of the sweep.

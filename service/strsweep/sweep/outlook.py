@@ -47,6 +47,8 @@ class Outlook:
         self._unfinished = unfinished
         self._learned: dict[Quantity, tuple[SmoothCurve, Evidence]] = {}
         self._curves: dict[Quantity, Prediction] = {}
+        self._forecasts: dict[tuple[Quantity, tuple[tuple[str, int], ...]], Prediction] = {}
+        """By what is forecast and of which runs, after how many epochs."""
 
     @property
     def positions(self) -> FloatArray:
@@ -83,9 +85,13 @@ class Outlook:
 
     def forecasts(self, runs: Sequence[UnfinishedRun], quantity: Quantity) -> Prediction:
         """Return how each of ``runs`` will end, as levels."""
-        curve, evidence = self._learn(quantity)
-        places = np.asarray([run.position for run in runs], dtype=np.float64)
-        return curve.predict(places, np.asarray([evidence.number(run) for run in runs], dtype=int))
+        key = quantity, tuple((run.run_id, run.epochs) for run in runs)
+        if key not in self._forecasts:
+            curve, evidence = self._learn(quantity)
+            places = np.asarray([run.position for run in runs], dtype=np.float64)
+            numbers = np.asarray([evidence.number(run) for run in runs], dtype=np.int64)
+            self._forecasts[key] = curve.predict(places, numbers)
+        return self._forecasts[key]
 
     def _learn(self, quantity: Quantity) -> tuple[SmoothCurve, Evidence]:
         if quantity not in self._learned:
