@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
-from functools import partial
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
 from pathlib import Path
 from typing import Annotated
@@ -14,9 +12,10 @@ from typing import Annotated
 import typer
 
 from strsweep.bench.methods import Case, Outcome, compare_methods
+from strsweep.bench.methods_found import FoundOutcomes
 from strsweep.bench.summary import markdown, summarize
 from strsweep.cli import exit_codes
-from strsweep.config import load_experiment
+from strsweep.config import Experiment, load_experiment
 from strsweep.config.sections import results_folder
 
 DIGITS = Path(__file__).parent / "configs" / "digits.yaml"
@@ -40,7 +39,6 @@ def main(
 ) -> None:
     """Train all methods, and print mean and spread over the seeds, and which was best."""
     with exit_codes():
-        compare = partial(compare_methods, load_experiment(DIGITS, SEARCH))
         cases = [
             Case(
                 epochs=length,
@@ -51,19 +49,28 @@ def main(
             )
             for length, seed in product(sorted(epochs or EPOCHS, reverse=True), range(seeds))
         ]
-        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-            found = [outcome for part in pool.map(compare, cases) for outcome in part]
-        for line in markdown(summarize(found)):
-            print(line)
-        print(written(found))
+        experiment = load_experiment(DIGITS, SEARCH)
+        found = FoundOutcomes(results_folder() / "bench" / "methods.jsonl", experiment)
+        for case, outcomes in trained(experiment, missing(cases, found), processes):
+            found.add(case, outcomes)
+            print(f"{case.epochs} epochs, seed {case.seed}: done", flush=True)
+        compared = [outcome for case in cases for outcome in found.of(case) or ()]
+        print(*markdown(summarize(compared)), found.path, sep="\n")
 
 
-def written(found: list[Outcome]) -> Path:
-    """Write every outcome to ``results/bench/methods.json`` and return the path."""
-    path = results_folder() / "bench" / "methods.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(outcome) for outcome in found], indent=2) + "\n")
-    return path
+def missing(cases: Sequence[Case], found: FoundOutcomes) -> list[Case]:
+    """Return the cases that an earlier call did not train."""
+    return [case for case in cases if found.of(case) is None]
+
+
+def trained(
+    experiment: Experiment, cases: Sequence[Case], processes: int
+) -> Iterator[tuple[Case, list[Outcome]]]:
+    """Yield every case as soon as it is trained, several at a time."""
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(compare_methods, experiment, case): case for case in cases}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
 
 
 if __name__ == "__main__":

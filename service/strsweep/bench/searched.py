@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,13 +13,13 @@ from strsweep.bench.search_runs import RecordedRun, Runs
 from strsweep.bench.search_training import recorded
 from strsweep.config import Experiment, RunSettings, Target
 from strsweep.data import load_images
-from strsweep.errors import EveryRunFailedError
 from strsweep.sparsity import SparsityReport
 from strsweep.training.landing import land_run
 from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
 
 _CPU = torch.device("cpu")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,15 +67,14 @@ def search_each(
     targets: Sequence[float],
     train: Callable[[Experiment, RunSettings], TrainingRun],
 ) -> Iterator[Searched]:
-    """Search all ``targets`` together, and yield for each the run that is delivered, landed.
+    """Search all ``targets`` together, and yield for each that is hit its run, landed.
+
+    A target that is not hit is logged with the nearest run.
 
     Args:
         experiment: An STR sweep; its own targets do not count.
         targets: Sparsities.
         train: Trains one network.
-
-    Raises:
-        EveryRunFailedError: A target was not hit.
     """
     wanted = tuple(Target(sparsity=target) for target in targets)
     search = experiment.search.model_copy(update={"targets": wanted})
@@ -84,10 +84,12 @@ def search_each(
     sweep.search()
     for delivery in sweep.deliveries():
         if not delivery.is_hit:
-            raise EveryRunFailedError(
-                f"STR does not reach {delivery.target}: its nearest run has "
-                f"{delivery.run.final:.2%}"
+            _log.warning(
+                "STR does not hit %s: its nearest run has %.2f%%",
+                delivery.target,
+                100 * delivery.run.final,
             )
+            continue
         accuracy, report = runs.landed(delivery.run, delivery.target)
         yield Searched(
             target=delivery.target,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ class Summary:
     target: float
     method: str
     seeds: int
+    """That reached the target."""
     sparsity: float
     accuracy: float
     accuracy_spread: float
@@ -50,20 +52,24 @@ def summarize(found: Iterable[Outcome]) -> list[Summary]:
 
 
 def winners(summaries: Sequence[Summary]) -> list[Winner]:
-    """Return the best method of every case with two methods or more."""
+    """Return the best method of every case with two methods or more.
+
+    One that missed the target with some seed is not compared: the others did not have to be lucky.
+    """
     cases: dict[tuple[int, float], list[Summary]] = {}
     for summary in summaries:
         cases.setdefault((summary.epochs, summary.target), []).append(summary)
-    return [_winner(case) for case in cases.values() if len(case) > 1]
+    always = [_always_there(case) for case in cases.values()]
+    return [_winner(case) for case in always if len(case) > 1]
 
 
 def markdown(summaries: Sequence[Summary]) -> Iterator[str]:
     """Yield the lines of a table, and of a list of the best methods."""
-    yield "| epochs | sparsity | method | accuracy | MACs of dense | epochs spent |"
-    yield "|---|---|---|---|---|---|"
+    yield "| epochs | sparsity | method | seeds | accuracy | MACs of dense | epochs spent |"
+    yield "|---|---|---|---|---|---|---|"
     for row in summaries:
         yield (
-            f"| {row.epochs} | {row.sparsity:.2%} | {row.method} "
+            f"| {row.epochs} | {row.sparsity:.2%} | {row.method} | {row.seeds} "
             f"| {row.accuracy:.2%} ± {100 * row.accuracy_spread:.2f} "
             f"| {row.macs_share:.2%} ± {100 * row.macs_share_spread:.2f} "
             f"| {row.epochs_spent:.0f} |"
@@ -87,11 +93,20 @@ def _summary(group: Sequence[Outcome]) -> Summary:
         seeds=len(group),
         sparsity=statistics.mean(outcome.sparsity for outcome in group),
         accuracy=statistics.mean(accuracies),
-        accuracy_spread=statistics.stdev(accuracies),
+        accuracy_spread=_spread(accuracies),
         macs_share=statistics.mean(shares),
-        macs_share_spread=statistics.stdev(shares),
+        macs_share_spread=_spread(shares),
         epochs_spent=statistics.mean(outcome.epochs_spent for outcome in group),
     )
+
+
+def _spread(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def _always_there(case: Sequence[Summary]) -> list[Summary]:
+    seeds = max(summary.seeds for summary in case)
+    return [summary for summary in case if summary.seeds == seeds]
 
 
 def _winner(case: Sequence[Summary]) -> Winner:
