@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Tests, and what they cover.
 #
-#   tests/run.sh            what continuous integration runs, two files at a time, the longest first;
-#                           coverage is that of the tests' own processes
+#   tests/run.sh            what continuous integration runs, three files at a time on two cores, as
+#                           tests with Ray wait for processes half of their time; coverage is that
+#                           of the tests' own processes
 #   tests/run.sh --all      also what takes long: a cluster of separate hosts, the MLflow service
-#                           under faults, runs on an object store that crashes, a worker that
-#                           hangs, and the browser.
+#                           under faults, runs on an object store that crashes, workers that
+#                           are missing or hang, and the browser.
 #                           Covers every process that they start: jobs and Ray's workers, which
 #                           take half as long again. Ray kills those without a farewell, so
 #                           tests/coverage_hook saves what each has covered twice a second.
@@ -14,13 +15,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 rm -f .coverage .coverage.*
 export MPLBACKEND=agg
-export OMP_NUM_THREADS=1 # two files at a time: threads of small matrices would wait for each other
+export OMP_NUM_THREADS=1 # several files at a time: threads of small matrices would wait for each other
 long=(tests/cluster tests/service tests/browser tests/integration/test_object_storage.py
-    tests/integration/test_hanging_worker.py)
+    tests/integration/test_missing_workers.py)
 case "${1:-}" in
 '')
-    S3_VENV=.venv/s3 infra/local_s3.sh install # once, not by two at a time
-    exec python -m pytest "${long[@]/#/--ignore=}" --numprocesses=2 --dist=loadfile \
+    S3_VENV=.venv/s3 infra/local_s3.sh install # once, not by several at a time
+    exec python -m pytest "${long[@]/#/--ignore=}" --numprocesses=3 --dist=loadfile \
         --no-loadscope-reorder --cov=strsweep --cov-branch --cov-report=term-missing:skip-covered
     ;;
 --all)

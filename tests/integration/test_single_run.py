@@ -52,8 +52,7 @@ def alone(job_in: Callable[[Path], Job], tmp_path_factory: pytest.TempPathFactor
 
 
 def test_two_ray_workers_equal_one(job: Job, results: Path, alone: Trained) -> None:
-    # Four are wanted, and this Ray has two CPUs.
-    overrides = [*SHORT, "workers={count: 4, min_count: 2}"]
+    overrides = [*SHORT, "workers.count=2"]
     done = job("train", *arguments(overrides))
     assert done.returncode == 0, done.stderr
     runs = only_run(alone.results, SHORT), only_run(results, overrides)
