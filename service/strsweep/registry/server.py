@@ -11,6 +11,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
+    BAD_REQUEST,
     PERMISSION_DENIED,
     RESOURCE_ALREADY_EXISTS,
     UNAUTHENTICATED,
@@ -22,6 +23,8 @@ from strsweep.errors import SettingError
 from strsweep.storage import is_object_store
 
 _ALREADY_EXISTS = ErrorCode.Name(RESOURCE_ALREADY_EXISTS)
+_NOT_STORED = ErrorCode.Name(BAD_REQUEST)
+"""What MLflow says of every row that its database does not take."""
 _REFUSED = {ErrorCode.Name(UNAUTHENTICATED), ErrorCode.Name(PERMISSION_DENIED)}
 
 
@@ -94,6 +97,11 @@ def refusals(experiment: Experiment) -> Generator[None]:
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment of the "
             "job to a user who may write there.",
         ) from None
+
+
+def is_collision(error: BaseException) -> bool:
+    """Tell whether the database did not take a row: another writer may have been first with it."""
+    return isinstance(error, MlflowException) and error.error_code == _NOT_STORED
 
 
 @contextmanager

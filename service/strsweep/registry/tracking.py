@@ -6,7 +6,8 @@ import threading
 from collections.abc import Sequence
 from types import TracebackType
 
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
 from strsweep.config import Experiment
 from strsweep.errors import StrsweepError
@@ -18,6 +19,7 @@ from strsweep.registry.server import (
     connect,
     experiment_id,
     first_line,
+    is_collision,
     refusals,
 )
 from strsweep.registry.shown import end_files, end_time, run_name, status
@@ -27,6 +29,8 @@ from strsweep.registry.system_metrics import SystemMetrics
 from strsweep.storage import storage_of
 
 _INTERVAL_S = 10.0
+_MAX_COLLISIONS = 4
+"""Of one delivery with those of other writers; each time it looks what they wrote."""
 
 
 class Tracking:
@@ -62,7 +66,7 @@ class Tracking:
             experiment_id(self.client, self.experiment)
             check_registered_model(self.client, self.experiment)
         except MlflowException as error:
-            self._say(self._away(error))
+            self._say(self._trouble(error))
         self._thread.start()
         return self
 
@@ -89,6 +93,12 @@ class Tracking:
         assert shown is not None
         return shown.mlflow_id
 
+    @retry(
+        retry=retry_if_exception(is_collision),
+        stop=stop_after_attempt(_MAX_COLLISIONS),
+        wait=wait_random(0.1, 1),
+        reraise=True,
+    )
     def deliver(self) -> SweepRecord:
         """Bring MLflow up to the journal.
 
@@ -97,7 +107,8 @@ class Tracking:
 
         Raises:
             SettingError: The server refuses us, or the experiment was deleted.
-            MlflowException: The server does not answer; a later call delivers the rest.
+            MlflowException: The server does not answer, or not as it should; a later call delivers
+                the rest.
         """
         events = self._journal.read()
         record = replay(events)
@@ -120,7 +131,7 @@ class Tracking:
                 if sample:
                     self.client.log_batch(self.mlflow_id(None), metrics=sample)
         except MlflowException as error:
-            self._say(self._away(error))
+            self._say(self._trouble(error))
         except StrsweepError as error:
             self._say(f"MLflow lacks results that the journal keeps: {error}")
         else:
@@ -150,11 +161,13 @@ class Tracking:
             self.try_deliver(machine)
             self._stop.wait(_INTERVAL_S)
 
-    def _away(self, error: MlflowException) -> str:
-        return (
-            f"MLflow at {self.experiment.tracking.uri} cannot be reached; the journal "
-            f"keeps everything until it can. ({first_line(error)})"
+    def _trouble(self, error: MlflowException) -> str:
+        what = (
+            "answers with an error; the journal keeps everything until it is taken"
+            if isinstance(error, RestException)
+            else "cannot be reached; the journal keeps everything until it can"
         )
+        return f"MLflow at {self.experiment.tracking.uri} {what}. ({first_line(error)})"
 
     def _say(self, text: str) -> None:
         if self._told is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import tracemalloc
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 from mlflow.store.entities import PagedList
 
 from strsweep.config import Experiment, RunSettings, Target, load_experiment
@@ -331,6 +332,36 @@ def test_of_two_writers_at_once_one_run_is_kept(
     assert child.info.status == "FINISHED"
 
 
+@pytest.mark.parametrize(("collisions", "is_delivered"), [(1, True), (3, True), (4, False)])
+def test_a_row_that_another_writer_was_first_with_is_looked_for(
+    collisions: int,
+    is_delivered: bool,
+    experiment: Experiment,
+    journal: Journal,
+    mlflow: FakeMlflow,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log_batch, left = mlflow.log_batch, [*range(collisions)]
+
+    def log_what_is_there(*arguments: Any, **named: Any) -> None:
+        log_batch(*arguments, **named)  # as the other writer does
+        if left:
+            left.pop()
+            answer = {"error_code": "BAD_REQUEST", "message": "(UniqueViolation) duplicate key"}
+            raise RestException(answer)
+
+    monkeypatch.setattr(mlflow, "log_batch", log_what_is_there)
+    journal.append(epoch("run-001", 1))
+    journal.append(finished("run-001"))
+    assert Tracking(experiment).try_deliver() is is_delivered
+    states = [run.info.status for run in mlflow.runs.values()]
+    assert ("FINISHED" in states) is is_delivered
+    said = capsys.readouterr().out
+    assert ("answers with an error" in said) is not is_delivered
+    assert "cannot be reached" not in said
+
+
 def test_children_of_a_page_that_is_not_kept_come_home(
     experiment: Experiment, journal: Journal, mlflow: FakeMlflow
 ) -> None:
@@ -369,6 +400,7 @@ def test_the_backlog_is_in_the_journal_not_in_memory(
     tracemalloc.start()
     for _ in range(5):
         assert not tracking.try_deliver()
+    gc.collect()  # errors and their frames refer to each other
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert tracking.is_behind
