@@ -85,10 +85,12 @@ def _advice(
         above = f"{limit.setting} above {limit.value:.10g}"
         advice.append(f"raise {above} and run the same command again")
     window = Window.around(goal.pruned(target), float(wider))
-    if closest.pruned(target.quantity) in window:  # else landing would have to prune too much
+    if closest.pruned(target.quantity) in window:  # else landing would do harm
         advice.append(f"accept search.tolerance {wider}")
-    return ", or ".join(advice) or "its runs scatter farther than landing may go: ask for less"
+    change = "less" if miss < 0 else "more"
+    return ", or ".join(advice) or f"its runs scatter farther than landing may go: ask for {change}"
 
 
 def _rounded_up(value: float) -> str:
-    return f"{(math.floor(value * 1e4) + 1) / 1e4:.4f}"
+    steps = math.floor(value * 1e4 + 1e-6) + 1  # more than the value, whatever its last bit
+    return f"{steps / 1e4:.4f}"

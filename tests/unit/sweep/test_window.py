@@ -15,6 +15,8 @@ from strsweep.sweep.window import Window, largest_cut
         # Of the 2 % that stay, at most 2 % may go: a run must end at 1 - 0.02 / 0.98 or above.
         (0.98, 1 - 0.02 / 0.98, 0.985),
         (0.99, 1 - 0.01 / 0.98, 0.995),
+        # Of the 0.5 % that are wanted the run must have kept half.
+        (0.995, 1 - 0.005 / 0.98, 0.9975),
         # Of 5 % at most 2.5 %.
         (0.95, 1 - 0.05 / 0.975, 0.955),
         # Of 10 % up to 5 %, which would be 89.47 %: the tolerance limits.
@@ -36,6 +38,16 @@ def test_no_run_in_the_window_is_cut_by_more_than_is_harmless(
     assert window.high - window.low <= 2 * tolerance + 1e-12
     run = window.low + at * (pruned - window.low)
     assert (pruned - run) / (1 - run) <= largest_cut(1 - pruned) + 1e-9
+
+
+@given(st.floats(0.01, 0.999), st.floats(1e-6, 0.49), st.floats(0, 1))
+def test_no_run_in_the_window_is_given_back_more_weights_than_it_kept(
+    pruned: float, tolerance: float, at: float
+) -> None:
+    window = Window.around(pruned, tolerance)
+    assert pruned in window
+    run = pruned + at * (window.high - pruned)
+    assert run - pruned <= (1 - run) + 1e-9
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
