@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
-from numpy.typing import ArrayLike
-from scipy.linalg import block_diag, cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve
 from scipy.special import ndtr
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from strsweep.sweep.clock import FloatArray
+from strsweep.sweep.observations import IntArray, Observations
 
 SATURATION = 1e-4
 """Shares closer than this to 0 or 1 carry no slope; the logit is cut off there."""
@@ -80,44 +78,6 @@ class Prediction:
     def probability(self, low: float, high: float) -> FloatArray:
         """Return the probability that a new run ends between two levels."""
         return ndtr((high - self.mean) / self.sd) - ndtr((low - self.mean) / self.sd)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Observations:
-    """What was seen of a curve."""
-
-    x: FloatArray
-    """Where, shape [n]."""
-    y: FloatArray
-    """Levels, shape [n]."""
-    run: IntArray
-    """Number of the run each is of, shape [n]; those of one run share its noise."""
-    run_sd: FloatArray
-    """Standard deviation of that run beyond the noise of others, shape [n]."""
-    error: FloatArray
-    """Covariance of what else they are off by, shape [n, n]."""
-
-    @classmethod
-    def of_runs(cls, x: ArrayLike, y: ArrayLike, run_sd: ArrayLike = 0.0) -> Observations:
-        """Return ends of whole runs, one of each."""
-        places = np.asarray(x, dtype=np.float64)
-        return cls(
-            x=places,
-            y=np.asarray(y, dtype=np.float64),
-            run=np.arange(len(places)),
-            run_sd=np.broadcast_to(np.asarray(run_sd, dtype=np.float64), places.shape),
-            error=np.zeros((len(places), len(places))),
-        )
-
-    def joined(self, other: Observations) -> Observations:
-        """Return both; their errors have nothing to do with each other."""
-        return Observations(
-            x=np.concatenate([self.x, other.x]),
-            y=np.concatenate([self.y, other.y]),
-            run=np.concatenate([self.run, other.run]),
-            run_sd=np.concatenate([self.run_sd, other.run_sd]),
-            error=np.asarray(block_diag(self.error, other.error), dtype=np.float64),
-        )
 
 
 @dataclass(frozen=True)
@@ -195,6 +155,25 @@ class SmoothCurve:
             noise=np.sqrt(noise_variance / kept),
         )
 
+    def covariance(self, x: FloatArray) -> FloatArray:
+        """Return the covariance of what is not known of the curve at ``x``, shape [n, n]."""
+        candidates, parts = self._shape.candidates(x), self._kernel_parts(x, np.full(len(x), -1))
+        known = mean = square = 0.0
+        covariance = np.zeros((len(x), len(x)))
+        for index, weights in enumerate(self._weights):
+            share = float(weights.sum())
+            if share < _NEGLIGIBLE:
+                continue
+            noise, ripple, _ = self._choices[index]
+            cross = parts.total(noise, ripple)
+            told = cross @ cho_solve(self._factors[index], cross.T, check_finite=False)
+            means = candidates + cross @ self._solved[index]
+            prior = self._trend(x, x) + ripple**2 * self._ripple(x, x)
+            covariance += share * (prior - told)
+            mean, square = mean + means @ weights, square + (means * weights) @ means.T
+            known += share
+        return (covariance + square) / known - np.outer(mean, mean) / known**2
+
     def _run_variance(self, runs: IntArray) -> FloatArray:
         """Return the largest variance that was observed with, of every run; 0 of others."""
         same = runs[:, None] == self._seen.run
@@ -218,14 +197,19 @@ class SmoothCurve:
 
     def _kernel_parts(self, x: FloatArray, runs: IntArray) -> _Parts:
         """Return the covariance of levels at ``x`` with those that were observed."""
-        shape = self._shape
-        left, right = x[:, None] - self._middle, self._seen.x - self._middle
         return _Parts(
-            trend=shape.offset**2 + shape.tilt**2 * left * right,
-            ripple=matern((left - right) / shape.length),
+            trend=self._trend(x, self._seen.x),
+            ripple=self._ripple(x, self._seen.x),
             same_run=(runs[:, None] == self._seen.run).astype(np.float64),
             run_variance=self._seen.run_sd**2,
         )
+
+    def _trend(self, x: FloatArray, other: FloatArray) -> FloatArray:
+        slopes = self._shape.tilt**2 * np.outer(x - self._middle, other - self._middle)
+        return self._shape.offset**2 + slopes
+
+    def _ripple(self, x: FloatArray, other: FloatArray) -> FloatArray:
+        return matern((x[:, None] - other) / self._shape.length)
 
     def _factorized(self, noise: float, ripple: float) -> tuple[FloatArray, bool]:
         covariance = self._parts.total(noise, ripple) + self._seen.error

@@ -10,7 +10,8 @@ from scipy.special import expit
 
 from strsweep.config import Quantity
 from strsweep.sweep.clock import FloatArray
-from strsweep.sweep.curve import IntArray, Observations, logit, matern
+from strsweep.sweep.curve import logit, matern
+from strsweep.sweep.observations import IntArray, Observations
 from strsweep.sweep.path import SearchPath
 from strsweep.sweep.state import FinishedRun, Snapshot, UnfinishedRun
 

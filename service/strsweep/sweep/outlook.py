@@ -12,6 +12,7 @@ from strsweep.config import Quantity, Target
 from strsweep.sweep.clock import FloatArray, level_at
 from strsweep.sweep.curve import Prediction, Shape, SmoothCurve, logit
 from strsweep.sweep.evidence import Evidence
+from strsweep.sweep.observations import IntArray
 from strsweep.sweep.path import SearchPath
 from strsweep.sweep.state import FinishedRun, Goal, UnfinishedRun
 
@@ -70,6 +71,10 @@ class Outlook:
         if quantity not in self._curves:
             self._curves[quantity] = self._learn(quantity)[0].predict(_GRID)
         return self._curves[quantity]
+
+    def covariance(self, quantity: Quantity, indices: IntArray) -> FloatArray:
+        """Return the covariance of what is not known of the curve at some of ``positions``."""
+        return self._learn(quantity)[0].covariance(_GRID[indices])
 
     def chances(self, target: Target) -> FloatArray:
         """Return the probability that a new run at each of ``positions`` hits ``target``."""

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from strsweep.config import Target
-from strsweep.sweep.curve import expit, logit
+from strsweep.sweep.curve import expit
+from strsweep.sweep.lookahead import best_aim
 from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.path import SearchPath
 from strsweep.sweep.refine import refine
@@ -123,29 +124,26 @@ def _resume(
 def _aim(
     targets: list[Target], goal: Goal, outlook: Outlook, unfinished: Sequence[UnfinishedRun]
 ) -> Propose:
-    """Propose where most targets are likely to be hit."""
-    chances = {target: outlook.chances(target) for target in targets}
-    total = np.sum(list(chances.values()), axis=0)
+    """Propose the run that leaves the least to be done."""
     running = [run.position for run in unfinished if run.is_running]
-    if not outlook.num_finished:
-        for position in running:
-            distance = (outlook.positions - position) / _APART
-            total = total * (1 - np.exp(-(distance**2)))
-    if total.max() > 1e-9:
-        index = int(total.argmax())
-        target = max(targets, key=lambda target: chances[target][index])
+    if running and not outlook.num_finished:
+        target, index = _far_from(running, targets, outlook)
     else:
-        target = targets[0]
-        index = _nearest(goal.pruned(target), target, outlook)
+        target, index = best_aim(targets, goal, outlook)
     position = _apart(float(outlook.positions[index]), outlook.known)
     forecast = _forecast(target, index, outlook)
     reason = _reason(target, forecast, outlook)
     return Propose(position=position, target=target, reason=reason, forecast=forecast)
 
 
-def _nearest(pruned: float, target: Target, outlook: Outlook) -> int:
-    """Return the index of the place whose expected level is nearest to a wanted share."""
-    return int(np.abs(outlook.curve(target.quantity).mean - logit(pruned)).argmin())
+def _far_from(
+    running: Sequence[float], targets: Sequence[Target], outlook: Outlook
+) -> tuple[Target, int]:
+    """Return what to aim at, and where, while nothing has finished: away from runs under way."""
+    chances = np.stack([outlook.chances(target) for target in targets])
+    distances = (outlook.positions - np.asarray(running)[:, None]) / _APART
+    index = int((chances.sum(axis=0) * (1 - np.exp(-(distances**2))).prod(axis=0)).argmax())
+    return targets[int(chances[:, index].argmax())], index
 
 
 def _forecast(target: Target, index: int, outlook: Outlook) -> tuple[float, float]:

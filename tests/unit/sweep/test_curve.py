@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from strsweep.sweep.curve import SATURATION, Observations, Shape, SmoothCurve, expit, logit
+from strsweep.sweep.curve import SATURATION, Shape, SmoothCurve, expit, logit
+from strsweep.sweep.observations import Observations
 
 unhurried = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A shared machine may be slow; that is no failure."""
@@ -50,6 +51,33 @@ def test_without_observations_it_is_what_is_believed_before() -> None:
     # The candidates are 1 apart at x = 1, so each is 0.5 from the middle.
     own = 0.3**2 + 1.0**2 + (0.1**2 + 0.5**2) / 2
     assert before.curve_sd[-1] == pytest.approx(math.sqrt(own + 0.5**2), rel=1e-6)
+
+
+@unhurried
+@given(places)
+def test_the_covariance_is_one_and_its_diagonal_the_error_of_the_curve(x: list[float]) -> None:
+    seen = [None, Observations.of_runs(x, bent(np.asarray(x)))]
+    for curve in (SmoothCurve(LINE, observations) for observations in seen):
+        covariance = curve.covariance(GRID)
+        assert covariance == pytest.approx(covariance.T)
+        assert np.linalg.eigvalsh(covariance).min() > -1e-6
+        assert covariance.diagonal() == pytest.approx(curve.predict(GRID).curve_sd ** 2, abs=1e-8)
+
+
+def test_what_one_more_run_will_leave_unknown_is_known_before_it() -> None:
+    line = replace(
+        LINE,
+        candidates=lambda x: (8 * x - 3)[:, None],
+        priors=np.zeros(1),
+        tilt=0.0,  # else it turns around the run to come
+        ripples=((0.3, 0.0),),
+    )
+    x = np.asarray([0.5, 0.9])
+    covariance = SmoothCurve(line).covariance(x)
+    after = SmoothCurve(line, Observations.of_runs([0.9], [8 * 0.9 - 3])).predict(x[:1])
+    told = covariance[0, 1] ** 2 / (covariance[1, 1] + 0.04**2)
+    assert after.curve_sd[0] ** 2 == pytest.approx(covariance[0, 0] - told, rel=0.02)
+    assert told > 0.4 * covariance[0, 0]
 
 
 def test_observations_that_follow_a_candidate_are_gone_through() -> None:
