@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pytest
 from search_simulation import LEVEL, PATH, a_goal, finished_run, sparsities
 
 from strsweep.config import Target
