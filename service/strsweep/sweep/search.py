@@ -15,7 +15,7 @@ from strsweep.sweep.path import SearchPath
 from strsweep.sweep.refine import refine
 from strsweep.sweep.spending import exhausted
 from strsweep.sweep.state import (
-    CLOSEST,
+    AT_END,
     Decision,
     Finish,
     FinishedRun,
@@ -30,6 +30,9 @@ from strsweep.sweep.state import (
 
 _APART = 0.15
 """Before anything has finished, runs under way are kept about this far from each other."""
+_ANEW = 1e-4
+"""The least step from a run to another. Where runs scatter a lot it takes many at nearly the same
+place, and larger steps would lead away from it."""
 _WORTH_RESUMING = 0.3
 _HOPELESS, _ENOUGH_TRIES = 0.1, 8
 """A target is given up if after so many runs aimed at it another one is still unlikely to hit."""
@@ -60,7 +63,7 @@ def decide(
     if not targets:
         return refine(goal, path, finished, unfinished, spent=spent)
     covered = {run.target for run in running}
-    ends = [run for run in finished if not CLOSEST < run.position < 1 - CLOSEST]
+    ends = [run for run in finished if not AT_END < run.position < 1 - AT_END]
     reachable = [target for target in targets if not out_of_reach(goal, target, ends)]
     outlook = Outlook(goal, path, finished, unfinished)
     tries = Counter(run.target for run in finished)
@@ -84,8 +87,8 @@ def out_of_reach(goal: Goal, target: Target, finished: Sequence[FinishedRun]) ->
     """Tell whether ``target`` lies beyond an end of the search path that was tried."""
     window = goal.window(target)
     on_path = [run for run in finished if run.is_on_path]
-    at_low_end = [run.pruned(target.quantity) for run in on_path if run.position <= CLOSEST]
-    at_high_end = [run.pruned(target.quantity) for run in on_path if run.position >= 1 - CLOSEST]
+    at_low_end = [run.pruned(target.quantity) for run in on_path if run.position <= AT_END]
+    at_high_end = [run.pruned(target.quantity) for run in on_path if run.position >= 1 - AT_END]
     return any(share > window.high for share in at_low_end) or any(
         share < window.low for share in at_high_end
     )
@@ -162,8 +165,8 @@ def _reason(target: Target, forecast: tuple[float, float], outlook: Outlook) -> 
 def _apart(position: float, known: Sequence[float]) -> float:
     """Move ``position`` by the least step that makes it a new place."""
     for step in range(1000):
-        offset = (step + 1) // 2 * CLOSEST * (1 if step % 2 else -1)
+        offset = (step + 1) // 2 * _ANEW * (1 if step % 2 else -1)
         moved = min(max(position + offset, 0.0), 1.0)
-        if all(abs(moved - other) >= 0.9 * CLOSEST for other in known):
+        if all(abs(moved - other) >= 0.9 * _ANEW for other in known):
             return moved
     return position

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from strsweep.config import Experiment, Problem, Quantity, Target
 from strsweep.sweep.window import Window
 
-CLOSEST = 1e-3
-"""Two runs nearer than this on the path would teach nothing new."""
+AT_END = 1e-3
+"""A run nearer than this to an end of the path is at that end."""
 
 
 @dataclass(frozen=True, kw_only=True)

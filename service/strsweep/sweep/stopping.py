@@ -11,7 +11,7 @@ from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.path import SearchPath
 from strsweep.sweep.spending import out_of_time
 from strsweep.sweep.state import (
-    CLOSEST,
+    AT_END,
     FinishedRun,
     Goal,
     Spent,
@@ -80,9 +80,9 @@ def judge(
 
 def _shows_reach(finished: Sequence[FinishedRun], run: UnfinishedRun) -> bool:
     """Tell whether ``run`` is the first at its end of the path: only it tells what is in reach."""
-    ends = [end for end in (0.0, 1.0) if abs(run.position - end) <= CLOSEST]
+    ends = [end for end in (0.0, 1.0) if abs(run.position - end) <= AT_END]
     return any(
-        not any(abs(other.position - end) <= CLOSEST for other in finished if other.is_on_path)
+        not any(abs(other.position - end) <= AT_END for other in finished if other.is_on_path)
         for end in ends
     )
 
