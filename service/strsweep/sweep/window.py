@@ -14,9 +14,9 @@ cost 0.5 and 0.6 points, and one of 10 % 1.1 and 2.8; at 80 and 90 % a cut of 10
 LEAST_KEPT = 0.5
 """Landing may give back as many weights as the run has kept.
 
-On digits that cost nothing, nor did 5 points at 80 to 95 %: -0.00 +- 0.11 and 0.09 +- 0.10 points,
-with a lower loss. From runs that had kept far less (within 2 points of 98 and 99 %: almost nothing)
-4 to 8 points of accuracy were lost.
+On digits that cost the run nothing, nor did 5 points at 80 to 95 %: -0.00 +- 0.11 and 0.09 +- 0.10
+points of accuracy, with a lower loss. From runs that had kept far less (within 2 points of 98 and
+99 %: almost nothing) models were 4 to 8 points worse than from near ones; with this limit at most 2.
 """
 
 
