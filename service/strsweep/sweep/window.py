@@ -16,7 +16,7 @@ LEAST_KEPT = 0.5
 
 On digits that cost the run nothing, nor did 5 points at 80 to 95 %: -0.00 +- 0.11 and 0.09 +- 0.10
 points of accuracy, with a lower loss. From runs that had kept far less (within 2 points of 98 and
-99 %: almost nothing) models were 4 to 8 points worse than from near ones; with this limit at most 2.
+99 %: almost nothing) models were 4 to 8 points worse than from nearer; with this limit 2 at most.
 """
 
 
