@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # Tests, and what they cover.
 #
-#   tests/run.sh            what continuous integration runs, three files at a time on two cores, as
-#                           tests with Ray wait for processes half of their time; coverage is that
-#                           of the tests' own processes
+#   tests/run.sh            what continuous integration runs, two files at a time: three are no
+#                           faster on two cores; coverage is that of the tests' own processes
 #   tests/run.sh --all      also what takes long: a cluster of separate hosts, the MLflow service
 #                           under faults, runs on an object store that crashes, workers that
 #                           are missing or hang, and the browser.
@@ -21,7 +20,7 @@ long=(tests/cluster tests/service tests/browser tests/integration/test_object_st
 case "${1:-}" in
 '')
     S3_VENV=.venv/s3 infra/local_s3.sh install # once, not by several at a time
-    exec python -m pytest "${long[@]/#/--ignore=}" --numprocesses=3 --dist=loadfile \
+    exec python -m pytest "${long[@]/#/--ignore=}" --numprocesses=2 --dist=loadfile \
         --no-loadscope-reorder --cov=strsweep --cov-branch --cov-report=term-missing:skip-covered
     ;;
 --all)
