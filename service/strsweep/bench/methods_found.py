@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from strsweep.bench.methods import Case, Outcome
-from strsweep.bench.search_runs import code_id
+from strsweep.bench.search_runs import code_id, json_lines
 from strsweep.config import Experiment
 
 
@@ -42,8 +42,7 @@ class FoundOutcomes:
             file.write(json.dumps(line) + "\n")
 
     def _read(self) -> Iterator[tuple[str, list[Outcome]]]:
-        text = self.path.read_text() if self.path.exists() else ""
-        for line in map(json.loads, text.splitlines()):
+        for line in json_lines(self.path):
             if line["recipe"] == self._recipe:
                 outcomes = [Outcome(**outcome) for outcome in line["outcomes"]]
                 yield json.dumps(line["case"]), outcomes

@@ -119,7 +119,7 @@ class TrainedRuns(Runs):
         self._experiment, self._memo, self._train = experiment, memo, train
         first = experiment.search.threshold_init
         self._recipe = f"{experiment.recipe_id}-{first}-{code_id()}"
-        lines = [line for line in _lines(memo) if line["recipe"] == self._recipe]
+        lines = [line for line in json_lines(memo) if line["recipe"] == self._recipe]
         self._known = {run.key: run for run in map(RecordedRun.of, lines)}
 
     def _find(self, settings: RunSettings) -> RecordedRun:
@@ -186,7 +186,7 @@ def _blend(left: RecordedRun, right: RecordedRun, share: float) -> RecordedRun:
 def read_recorded(path: Path) -> dict[tuple[str, int], list[RecordedRun]]:
     """Return the runs of a file by problem and seed."""
     found: dict[tuple[str, int], list[RecordedRun]] = {}
-    for line in _lines(path):
+    for line in json_lines(path):
         found.setdefault((line["problem"], line["seed"]), []).append(RecordedRun.of(line))
     return found
 
@@ -210,7 +210,8 @@ def code_id() -> str:
     return digest.hexdigest()[:8]
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield what stands on the lines of a file; nothing if it is not there."""
     if path.exists():
         for line in path.read_text().splitlines():
             yield json.loads(line)

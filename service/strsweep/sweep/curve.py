@@ -7,7 +7,7 @@ its middle counts as an observation with a larger error; see ``sweep.evidence``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -134,10 +134,7 @@ class SmoothCurve:
         is_new, run_variance = numbers < 0, self._run_variance(numbers)
         mean = square = curve = noise_variance = np.zeros(len(x))
         kept = 0.0
-        for index, weights in enumerate(self._weights):
-            share = float(weights.sum())
-            if share < _NEGLIGIBLE:
-                continue
+        for index, weights, share in self._likely_choices():
             means, variance = self._posterior(x, candidates, parts, index)
             noise = self._choices[index][0] ** 2
             # Of a run that was observed a part of the noise is known.
@@ -160,10 +157,7 @@ class SmoothCurve:
         candidates, parts = self._shape.candidates(x), self._kernel_parts(x, np.full(len(x), -1))
         known = mean = square = 0.0
         covariance = np.zeros((len(x), len(x)))
-        for index, weights in enumerate(self._weights):
-            share = float(weights.sum())
-            if share < _NEGLIGIBLE:
-                continue
+        for index, weights, share in self._likely_choices():
             noise, ripple, _ = self._choices[index]
             cross = parts.total(noise, ripple)
             told = cross @ cho_solve(self._factors[index], cross.T, check_finite=False)
@@ -173,6 +167,13 @@ class SmoothCurve:
             mean, square = mean + means @ weights, square + (means * weights) @ means.T
             known += share
         return (covariance + square) / known - np.outer(mean, mean) / known**2
+
+    def _likely_choices(self) -> Iterator[tuple[int, FloatArray, float]]:
+        """Yield every choice worth looking at: its index, weights by candidate, and their sum."""
+        for index, weights in enumerate(self._weights):
+            share = float(weights.sum())
+            if share >= _NEGLIGIBLE:
+                yield index, weights, share
 
     def _run_variance(self, runs: IntArray) -> FloatArray:
         """Return the largest variance that was observed with, of every run; 0 of others."""
