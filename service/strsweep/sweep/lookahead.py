@@ -18,7 +18,8 @@ _LEAST_CHANCE = 0.2
 """A target is not expected to take more runs than with this chance a run: by then more is known. On
 digits and its deeper network, replayed with the scatter of real runs, 0.1 and 0.2 saved a tenth and
 a sixth of the epochs that aiming at the likeliest target took; 0.03 saved half as much."""
-_NO_CHANCE = 1e-9
+NO_CHANCE = 1e-9
+"""Below it chances do not say where to aim."""
 
 
 def best_aim(targets: Sequence[Target], goal: Goal, outlook: Outlook) -> tuple[Target, int]:
@@ -48,7 +49,7 @@ def best_aim(targets: Sequence[Target], goal: Goal, outlook: Outlook) -> tuple[T
 def most_likely(target: Target, goal: Goal, outlook: Outlook) -> int:
     """Return the index of the position most likely to hit ``target``, or to come nearest."""
     chances = outlook.chances(target)
-    if chances.max() > _NO_CHANCE:
+    if chances.max() > NO_CHANCE:
         return int(chances.argmax())
     means = outlook.curve(target.quantity).mean
     return int(np.abs(means - logit(goal.pruned(target))).argmin())

@@ -9,7 +9,7 @@ import numpy as np
 
 from strsweep.config import Target
 from strsweep.sweep.curve import expit
-from strsweep.sweep.lookahead import best_aim
+from strsweep.sweep.lookahead import NO_CHANCE, best_aim, most_likely
 from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.path import SearchPath
 from strsweep.sweep.refine import refine
@@ -130,7 +130,7 @@ def _aim(
     """Propose the run that leaves the least to be done."""
     running = [run.position for run in unfinished if run.is_running]
     if running and not outlook.num_finished:
-        target, index = _far_from(running, targets, outlook)
+        target, index = _far_from(running, targets, goal, outlook)
     else:
         target, index = best_aim(targets, goal, outlook)
     position = _apart(float(outlook.positions[index]), outlook.known)
@@ -140,12 +140,15 @@ def _aim(
 
 
 def _far_from(
-    running: Sequence[float], targets: Sequence[Target], outlook: Outlook
+    running: Sequence[float], targets: Sequence[Target], goal: Goal, outlook: Outlook
 ) -> tuple[Target, int]:
     """Return what to aim at, and where, while nothing has finished: away from runs under way."""
     chances = np.stack([outlook.chances(target) for target in targets])
     distances = (outlook.positions - np.asarray(running)[:, None]) / _APART
-    index = int((chances.sum(axis=0) * (1 - np.exp(-(distances**2))).prod(axis=0)).argmax())
+    total = chances.sum(axis=0) * (1 - np.exp(-(distances**2))).prod(axis=0)
+    if total.max() <= NO_CHANCE:
+        return targets[0], most_likely(targets[0], goal, outlook)
+    index = int(total.argmax())
     return targets[int(chances[:, index].argmax())], index
 
 
