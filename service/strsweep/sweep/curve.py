@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cholesky, solve_triangular
 from scipy.special import ndtr
 
 from strsweep.sweep.clock import FloatArray
@@ -110,13 +110,11 @@ class SmoothCurve:
         x = self._seen.x
         sure = 1 / (_NOISE_MEDIAN**2 + self._seen.error.diagonal())
         self._middle = float(np.average(x, weights=sure)) if len(x) else 0.0
-        self._residuals = self._seen.y[:, None] - shape.candidates(x)
         self._parts = self._kernel_parts(x, self._seen.run)
         self._choices = [(noise, *ripple) for noise, ripple in product(_NOISES, shape.ripples)]
         self._factors = [self._factorized(noise, ripple) for noise, ripple, _ in self._choices]
-        self._solved = [
-            cho_solve(factor, self._residuals, check_finite=False) for factor in self._factors
-        ]
+        residuals = self._seen.y[:, None] - shape.candidates(x)
+        self._whitened = [_solved(factor, residuals) for factor in self._factors]
         likelihoods = np.stack([self._likelihoods(index) for index in range(len(self._choices))])
         weights = np.exp(likelihoods - likelihoods.max())
         self._weights = weights / weights.sum()
@@ -160,10 +158,10 @@ class SmoothCurve:
         for index, weights, share in self._likely_choices():
             noise, ripple, _ = self._choices[index]
             cross = parts.total(noise, ripple)
-            told = cross @ cho_solve(self._factors[index], cross.T, check_finite=False)
-            means = candidates + cross @ self._solved[index]
+            told = _solved(self._factors[index], cross.T)
+            means = candidates + told.T @ self._whitened[index]
             prior = self._trend(x, x) + ripple**2 * self._ripple(x, x)
-            covariance += share * (prior - told)
+            covariance += share * (prior - told.T @ told)
             mean, square = mean + means @ weights, square + (means * weights) @ means.T
             known += share
         return (covariance + square) / known - np.outer(mean, mean) / known**2
@@ -192,9 +190,8 @@ class SmoothCurve:
         if not len(self._seen.x):
             return candidates, prior
         cross = parts.total(noise, ripple)
-        solved = cho_solve(self._factors[index], cross.T, check_finite=False)
-        explained = np.einsum("ij,ji->i", cross, solved)
-        return candidates + cross @ self._solved[index], prior - explained
+        told = _solved(self._factors[index], cross.T)
+        return candidates + told.T @ self._whitened[index], prior - (told**2).sum(axis=0)
 
     def _kernel_parts(self, x: FloatArray, runs: IntArray) -> _Parts:
         """Return the covariance of levels at ``x`` with those that were observed."""
@@ -212,17 +209,22 @@ class SmoothCurve:
     def _ripple(self, x: FloatArray, other: FloatArray) -> FloatArray:
         return matern((x[:, None] - other) / self._shape.length)
 
-    def _factorized(self, noise: float, ripple: float) -> tuple[FloatArray, bool]:
+    def _factorized(self, noise: float, ripple: float) -> FloatArray:
         covariance = self._parts.total(noise, ripple) + self._seen.error
-        return cho_factor(covariance, lower=True, check_finite=False)
+        return cholesky(covariance, lower=True, check_finite=False)
 
     def _likelihoods(self, index: int) -> FloatArray:
         """Return how likely every candidate is together with a choice of noise and ripple."""
         noise, _, prior = self._choices[index]
         belief = prior - 0.5 * (math.log(noise / _NOISE_MEDIAN) / _NOISE_SPREAD) ** 2
-        fit = (self._residuals * self._solved[index]).sum(axis=0)
-        spread = np.log(self._factors[index][0].diagonal()).sum()
+        fit = (self._whitened[index] ** 2).sum(axis=0)
+        spread = np.log(self._factors[index].diagonal()).sum()
         return self._shape.priors + belief - 0.5 * fit - spread
+
+
+def _solved(factor: FloatArray, columns: FloatArray) -> FloatArray:
+    """Return what a lower factor maps to ``columns``: squares of it add up to what is explained."""
+    return solve_triangular(factor, columns, lower=True, check_finite=False)
 
 
 def matern(distance: FloatArray) -> FloatArray:

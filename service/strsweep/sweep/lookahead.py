@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtr
 
-from strsweep.config import Target
+from strsweep.config import Quantity, Target
 from strsweep.sweep.clock import FloatArray
 from strsweep.sweep.curve import logit
 from strsweep.sweep.observations import IntArray
 from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.state import Goal
+from strsweep.sweep.window import Window
 
 _LEAST_CHANCE = 0.2
 """A target is not expected to take more runs than with this chance a run: by then more is known. On
@@ -37,8 +38,10 @@ def best_aim(targets: Sequence[Target], goal: Goal, outlook: Outlook) -> tuple[T
     places = np.asarray([most_likely(target, goal, outlook) for target in targets])
     if len(targets) > 1:
         places = np.append(places, chances.sum(axis=0).argmax())  # may hit several
+        quantities: set[Quantity] = {target.quantity for target in targets}
+        doubts = {each: _doubts(each, places, outlook) for each in quantities}
         left = [
-            (1 - chances[row, places]) * _runs_after(target, places[row], places, goal, outlook)
+            (1 - chances[row, places]) * _runs(goal.window(target), doubts[target.quantity][:, row])
             for row, target in enumerate(targets)
         ]
         places = places[[np.sum(left, axis=0).argmin()]]
@@ -55,22 +58,22 @@ def most_likely(target: Target, goal: Goal, outlook: Outlook) -> int:
     return int(np.abs(means - logit(goal.pruned(target))).argmin())
 
 
-def _runs_after(
-    target: Target, aim: int, places: IntArray, goal: Goal, outlook: Outlook
-) -> FloatArray:
-    """Return how many runs ``target`` will take after a run at each of ``places``, shape [n].
+def _doubts(quantity: Quantity, places: IntArray, outlook: Outlook) -> FloatArray:
+    """Return the standard deviation of what a run at j gives after one at i, shape [n, n].
 
     Args:
-        target: To be hit.
-        aim: Index of the position where it is most likely to be hit.
-        places: Indices of positions; a run at one of them tells of the curve at ``aim``.
-        goal: Its windows say what hits a target.
+        quantity: What the runs end with.
+        places: Indices of positions, shape [n].
         outlook: From the runs so far.
     """
-    noise = outlook.curve(target.quantity).noise[0] ** 2
-    covariance = outlook.covariance(target.quantity, np.append(places, aim))
-    told = covariance[:-1, -1] ** 2 / (covariance.diagonal()[:-1] + noise)
-    sd = np.sqrt(np.maximum(covariance[-1, -1] - told, 0.0) + noise)
-    window = goal.window(target)
+    noise = outlook.curve(quantity).noise[0] ** 2
+    covariance = outlook.covariance(quantity, places)
+    variance = covariance.diagonal()
+    told = covariance**2 / (variance[:, None] + noise)
+    return np.sqrt(np.maximum(variance - told, 0.0) + noise)
+
+
+def _runs(window: Window, sd: FloatArray) -> FloatArray:
+    """Return how many runs to end in ``window``, aimed at its middle with errors of ``sd``."""
     half = (logit(window.high) - logit(window.low)) / 2
     return 1 / np.maximum(2 * ndtr(half / sd) - 1, _LEAST_CHANCE)

@@ -22,6 +22,8 @@ _LATER, _LATER_SPREAD = np.linspace(-0.3, 0.3, 7), 0.15
 """By how much more drive thresholds may begin to bite."""
 _RIPPLES = ((0.05, 0.0), (0.1, 0.0), (0.3, 0.0), (1.0, 0.0))
 """How far a curve may stray from the law; setups that it was not fitted on need the larger ones."""
+_MOST_RESTING = 32
+"""Stopped runs that are all looked at; of more, one for each such part of the path."""
 _GRID = np.linspace(0.0, 1.0, 401)
 
 
@@ -45,7 +47,7 @@ class Outlook:
         self._goal = goal
         self._path = path
         self._finished = finished
-        self._unfinished = unfinished
+        self._unfinished = _fewer(unfinished)
         self._learned: dict[Quantity, tuple[SmoothCurve, Evidence]] = {}
         self._curves: dict[Quantity, Prediction] = {}
         self._forecasts: dict[tuple[Quantity, tuple[tuple[str, int], ...]], Prediction] = {}
@@ -60,6 +62,11 @@ class Outlook:
     def num_finished(self) -> int:
         """Runs whose end is known."""
         return len(self._finished)
+
+    @property
+    def resting(self) -> list[UnfinishedRun]:
+        """Runs that were stopped and are worth a look: of very many, not all."""
+        return [run for run in self._unfinished if not run.is_running]
 
     @property
     def known(self) -> list[float]:
@@ -114,6 +121,19 @@ class Outlook:
             ripples=_RIPPLES,
             length=0.3,
         )
+
+
+def _fewer(unfinished: Sequence[UnfinishedRun]) -> Sequence[UnfinishedRun]:
+    """Leave out stopped runs if they are many: of neighbours the longest tells the most."""
+    resting = [run for run in unfinished if not run.is_running]
+    if len(resting) <= _MOST_RESTING:
+        return unfinished
+    longest = {
+        round(run.position * _MOST_RESTING): run.run_id
+        for run in sorted(resting, key=lambda run: run.epochs)
+    }
+    kept = set(longest.values())
+    return [run for run in unfinished if run.is_running or run.run_id in kept]
 
 
 _ROWS = np.asarray(list(product(_HARDER, _LATER)))

@@ -108,8 +108,8 @@ def _resume(
     """Return the stopped run that is likely to hit a target, if going on is better than anew."""
     resting = [
         run
-        for run in unfinished
-        if not run.is_running and exhausted(goal, unfinished, spent, run) is None
+        for run in outlook.resting
+        if exhausted(goal, unfinished, spent, run) is None
     ]
     best: tuple[float, UnfinishedRun, Target] | None = None
     for target in targets if resting else ():
