@@ -57,6 +57,11 @@ class RunRecord:
         return self.proposed.target if self.resumed is None else self.resumed.target
 
     @property
+    def refines(self) -> Target | None:
+        """The target, hit already, whose accuracy it is to better; None if it aims at one."""
+        return self.proposed.refines if self.target is None else None
+
+    @property
     def num_epochs_trained(self) -> int:
         """Epochs that this sweep paid for, repeated ones included."""
         return 0 if self.proposed.adopted_from is not None else self.num_epochs_written
@@ -72,6 +77,8 @@ class SweepRecord:
         default_factory=dict[tuple[Target, str], ModelLanded]
     )
     """By target and run."""
+    last_number: int = 0
+    """The largest in the id of a run, also of one that a crash left without its proposal."""
     published: dict[Target | None, ModelPublished] = field(
         default_factory=dict[Target | None, ModelPublished]
     )
@@ -95,11 +102,11 @@ class SweepRecord:
     @property
     def next_run_id(self) -> str:
         """The first unused run id."""
-        return f"run-{len(self.runs) + 1:03d}"
+        return f"run-{self.last_number + 1:03d}"
 
 
 def replay(events: Iterable[Event]) -> SweepRecord:
-    """Return what ``events`` tell. Replaying them twice, or an epoch again, changes nothing.
+    """Return what ``events`` tell; an epoch that was written again counts as trained again.
 
     Events about a run that was never proposed are left out: its proposal line was torn by a crash
     before the run started.
@@ -113,6 +120,8 @@ def add(events: Iterable[Event], record: SweepRecord) -> list[Event]:
     """Add ``events`` to ``record``; returns those of runs that it does not know."""
     later: list[Event] = []
     for event in events:
+        if (run_id := getattr(event, "run_id", None)) is not None:
+            record.last_number = max(record.last_number, int(run_id.rpartition("-")[2]))
         # Clocks of nodes differ: a run's first epoch can carry an earlier time than its proposal.
         if isinstance(event, RunProposed):
             record.runs.setdefault(event.run_id, RunRecord(proposed=event))

@@ -24,7 +24,7 @@ def adopt_runs(experiment: Experiment, journal: Journal) -> int:
     """
     record = replay(journal.read())
     known = {run.proposed.adopted_from for run in record.runs.values()}
-    number = len(record.runs)
+    number = record.last_number
     for sweep_id, storage in other_sweeps(experiment).items():
         for run in _finished_runs(storage, experiment):
             source = f"{sweep_id}/{run.run_id}"
@@ -32,7 +32,7 @@ def adopt_runs(experiment: Experiment, journal: Journal) -> int:
                 continue
             number += 1
             _adopt(run, f"run-{number:03d}", source, journal)
-    return number - len(record.runs)
+    return number - record.last_number
 
 
 def _finished_runs(storage: Store, experiment: Experiment) -> list[RunRecord]:
@@ -59,7 +59,8 @@ def _adopt(run: RunRecord, run_id: str, source: str, journal: Journal) -> None:
         journal.append(epoch.model_copy(update=new))
     checkpoint = f"../{folder}/{run.finished.checkpoint}"
     journal.append(run.finished.model_copy(update=new | {"checkpoint": checkpoint}))
-    # Last: events of a run that was never proposed count for nothing, should we be killed here.
+    # Last: events of a run that was never proposed count for nothing, should we be killed here,
+    # and no other run gets its id.
     journal.append(
         RunProposed(
             run_id=run_id,

@@ -9,6 +9,7 @@ from strsweep.config import Experiment, Problem, Range, Target
 from strsweep.errors import SettingError
 from strsweep.sweep.clock import DecayClock, drive_for
 from strsweep.sweep.curve import expit, logit
+from strsweep.sweep.path import SearchPath
 
 _LATEST = 6.3
 """Largest delay, in units of drive, that ``auto`` gives the thresholds: that of -3200 for the
@@ -36,7 +37,7 @@ def resolve(experiment: Experiment, problem: Problem) -> Experiment:
     continues the same sweep.
 
     Raises:
-        SettingError: Nothing would be pruned with the settings that are given.
+        SettingError: Nothing would be pruned with the settings that are given, or everything.
     """
     if experiment.sparsity.mode != "str":
         return experiment
@@ -57,19 +58,22 @@ def resolve(experiment: Experiment, problem: Problem) -> Experiment:
 
 
 def first_guess(experiment: Experiment, problem: Problem, target: Target) -> FirstGuess:
-    """Return the settings that the law of the decay clock expects for ``target``.
+    """Return the settings, within the ranges, that the law of the decay clock expects for a target.
 
     Args:
         experiment: An STR experiment without ``auto``.
         problem: Its network and data.
         target: Multiply-adds are taken for weights here: the law knows only those.
     """
-    clock = DecayClock.of(experiment, problem)
-    first = experiment.search.threshold_init
-    start = float(first[0] if isinstance(first, tuple) else first)  # pyright: ignore[reportArgumentType]
-    drive = drive_for(logit(target.pruned(problem.dense_macs)), clock.hardness)
-    decay = clock.weight_decay_for(drive, start)
-    return FirstGuess(target=target, threshold_init=start, weight_decay=float(f"{decay:.3g}"))
+    path = SearchPath.of(experiment, problem)
+    drive = drive_for(logit(target.pruned(problem.dense_macs)), path.clock.hardness)
+    settings = path.at(path.place_of(drive))
+    assert settings.threshold_init is not None
+    return FirstGuess(
+        target=target,
+        threshold_init=settings.threshold_init,
+        weight_decay=float(f"{settings.weight_decay:.3g}"),
+    )
 
 
 def _threshold_init(clock: DecayClock) -> float:
@@ -82,6 +86,9 @@ def _weight_decays(clock: DecayClock, threshold_init: float) -> Range:
     low, high = (
         clock.weight_decay_for(share * clock.hardness, threshold_init) for share in (_LOW, _HIGH)
     )
+    if high <= 0:
+        remedy = f"Its thresholds prune from the start: write auto, or below {-clock.bite:.2g}."
+        raise SettingError("search.threshold_init", threshold_init, remedy)
     return float(f"{max(low, high / 200):.2g}"), float(f"{high:.2g}")
 
 

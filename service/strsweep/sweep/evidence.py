@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +77,7 @@ class Evidence:
         self._quantity: Quantity = quantity
         begun = [run for run in unfinished if run.trajectory]
         old, new = finished[:-_DETAILED], [*finished[-_DETAILED:], *begun[-_DETAILED:]]
-        looks = [self._now(run) for run in begun[:-_DETAILED]]
+        looks = [look for run in begun[:-_DETAILED] for look in self._now(run)]
         looks += [look for run in new for look in self._looks(run)]
         ends = _averaged([self._end(run) for run in old])
         runs = enumerate((*begun[:-_DETAILED], *new), start=len(ends.x))
@@ -91,29 +91,29 @@ class Evidence:
     def _end(self, run: FinishedRun) -> _Look:
         return _Look(run, run.position, logit(run.pruned(self._quantity)), 0.0)
 
-    def _now(self, run: UnfinishedRun) -> _Look:
-        return self._look(run, run.trajectory[-1])
+    def _now(self, run: UnfinishedRun) -> list[_Look]:
+        return self._seen(run, run.trajectory[-1:])
 
     def _looks(self, run: Run) -> list[_Look]:
         """Return the end of ``run``, or where it is now, and some levels of its way there."""
         if isinstance(run, FinishedRun):
             return [self._end(run), *self._way(run, run.trajectory)]
-        return [self._now(run), *self._way(run, run.trajectory[:-1])]
+        return [*self._now(run), *self._way(run, run.trajectory[:-1])]
 
     def _way(self, run: Run, seen: Sequence[Snapshot]) -> list[_Look]:
         left = self._path.clock.left
         reached = [wanted for wanted in _LOOKS if seen and left(seen[-1].epoch) <= wanted]
         nearest = {min(seen, key=lambda now: abs(left(now.epoch) - wanted)) for wanted in reached}
-        looks = [self._look(run, snapshot) for snapshot in nearest]
+        looks = self._seen(run, nearest)
         return [look for look in looks if look.left > 0 and look.level > _LOWEST]
 
-    def _look(self, run: Run, snapshot: Snapshot) -> _Look:
-        return _Look(
-            run,
-            place=self._path.reached(run.position, run.threshold_init, snapshot.epoch),
-            level=logit(snapshot.pruned(self._quantity)),
-            left=self._path.clock.left(snapshot.epoch),
-        )
+    def _seen(self, run: Run, snapshots: Iterable[Snapshot]) -> list[_Look]:
+        path, quantity = self._path, self._quantity
+        return [
+            _Look(run, place, logit(now.pruned(quantity)), path.clock.left(now.epoch))
+            for now in snapshots
+            if (place := path.reached(run.position, run.threshold_init, now.epoch)) is not None
+        ]
 
 
 def _observed(looks: Sequence[_Look], numbers: Mapping[str, int]) -> Observations:
@@ -149,15 +149,26 @@ def _look_variance(level: FloatArray, left: FloatArray) -> FloatArray:
 
 def _averaged(ends: Sequence[_Look]) -> Observations:
     """Return ends as if those at nearly the same place were one run, if they are many."""
-    on_path = [look for look in ends if look.run.threshold_init is None]
-    places = np.asarray([look.place for look in on_path], dtype=np.float64)
-    levels = np.asarray([look.level for look in on_path], dtype=np.float64)
-    if len(places) > _BINS:
-        span = float(np.ptp(places)) or 1.0
-        cells = np.round((places - places.min()) / span * _BINS).astype(np.int64)
-        counts = np.bincount(cells)
-        used = counts > 0
-        places, levels = (
-            np.bincount(cells, values)[used] / counts[used] for values in (places, levels)
-        )
-    return Observations.of_runs(places, levels)
+    (on_path, levels), (off_path, off_levels) = (
+        _binned([look for look in ends if (look.run.threshold_init is not None) == is_off])
+        for is_off in (False, True)
+    )
+    return Observations.of_runs(
+        np.concatenate([on_path, off_path]),
+        np.concatenate([levels, off_levels]),
+        run_sd=np.repeat([0.0, _OFF_PATH_SD], [len(on_path), len(off_path)]),
+    )
+
+
+def _binned(ends: Sequence[_Look]) -> tuple[FloatArray, FloatArray]:
+    """Return places and levels; those at nearly the same place as one, if they are many."""
+    rows = [(look.place, look.level) for look in ends]
+    places, levels = np.asarray(rows, dtype=np.float64).reshape(-1, 2).T
+    if len(places) <= _BINS:
+        return places, levels
+    span = float(np.ptp(places)) or 1.0
+    cells = np.round((places - places.min()) / span * _BINS).astype(np.int64)
+    counts = np.bincount(cells)
+    used = counts > 0
+    mean = [np.bincount(cells, values)[used] / counts[used] for values in (places, levels)]
+    return mean[0], mean[1]

@@ -9,6 +9,7 @@ from strsweep.sweep.refine import DONE
 from strsweep.sweep.spending import exhausted
 from strsweep.sweep.state import (
     Decision,
+    FailedRun,
     Finish,
     FinishedRun,
     Goal,
@@ -34,7 +35,7 @@ def decide_each(
     unfinished: Sequence[UnfinishedRun],
     *,
     spent: Spent,
-    failed: Sequence[Target] = (),
+    failed: Sequence[FailedRun] = (),
 ) -> Decision:
     """Return what to do with a free slot.
 
@@ -43,17 +44,21 @@ def decide_each(
         finished: As of ``search.decide``.
         unfinished: As of ``search.decide``.
         spent: As of ``search.decide``.
-        failed: Targets whose run failed in a way that the same run would fail again.
+        failed: As of ``search.decide``; only a run that may go well the next time is begun again.
     """
-    tried = {run.target for run in (*finished, *unfinished)} | {*failed}
-    left = [target for target in open_targets(goal, finished) if target not in tried]
+    hopeless = {run.target for run in failed if run.would_again}
+    tried = {run.target for run in (*finished, *unfinished)} | hopeless
+    still_open = open_targets(goal, finished)
+    left = [target for target in still_open if target not in tried]
     reason = exhausted(goal, unfinished, spent)
     if left and reason is None:
         return Propose(position=0.0, target=left[0], reason="told exactly")
     if any(run.is_running for run in unfinished):
         return Wait()
-    if not open_targets(goal, finished):
+    if not still_open:
         return Finish(DONE)
-    if failed:
+    if reason is not None and (left or any(run.target in still_open for run in unfinished)):
+        return Finish(str(reason))
+    if hopeless & set(still_open):
         return Finish("the runs of the targets left failed, and would fail again")
-    return Finish("every target had its run" if reason is None else str(reason))
+    return Finish("every target had its run")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from strsweep.config import Experiment, Target
 from strsweep.journal import SweepRecord
-from strsweep.sweep.record_view import finished_runs, goal_of, spent_of
+from strsweep.sweep.record_view import finished_runs, goal_of, hours_of_last_job, spent_of
 from strsweep.sweep.search import out_of_reach
 from strsweep.sweep.spending import Limit, exhausted
 from strsweep.sweep.state import FinishedRun, Goal
@@ -33,7 +33,8 @@ class TargetOutcome:
 def outcomes_of(record: SweepRecord, experiment: Experiment) -> list[TargetOutcome]:
     """Return the outcomes of a sweep whose search has ended."""
     goal, finished = goal_of(record, experiment), finished_runs(record, experiment)
-    return outcomes(goal, finished, exhausted(goal, (), spent_of(record, hours=math.inf)))
+    spent = spent_of(record, hours=hours_of_last_job(record))
+    return outcomes(goal, finished, exhausted(goal, (), spent))
 
 
 def outcomes(
@@ -75,10 +76,9 @@ def _advice(
     if closest is None:
         return "no run has finished"
     miss = goal.miss(closest, target)
-    if out_of_reach(goal, target, finished):
-        reached = closest.pruned(target.quantity)
-        end = "raise the upper" if miss < 0 else "lower the lower"
-        return f"the ranges end at {reached:.2%}: {end} end of {goal.searched}"
+    if (last := out_of_reach(goal, target, finished)) is not None:
+        end = "raise the upper" if goal.miss(last, target) < 0 else "lower the lower"
+        return f"the ranges end at {last.pruned(target.quantity):.2%}: {end} end of {goal.searched}"
     wider = _rounded_up(abs(miss))
     advice: list[str] = []
     if limit is not None:

@@ -47,6 +47,8 @@ class Outlook:
         self._goal = goal
         self._path = path
         self._finished = finished
+        self.known = [run.position for run in (*finished, *unfinished)]
+        """Positions of all runs."""
         self._unfinished = _fewer(unfinished)
         self._learned: dict[Quantity, tuple[SmoothCurve, Evidence]] = {}
         self._curves: dict[Quantity, Prediction] = {}
@@ -67,11 +69,6 @@ class Outlook:
     def resting(self) -> list[UnfinishedRun]:
         """Runs that were stopped and are worth a look: of very many, not all."""
         return [run for run in self._unfinished if not run.is_running]
-
-    @property
-    def known(self) -> list[float]:
-        """Positions of all runs."""
-        return [run.position for run in (*self._finished, *self._unfinished)]
 
     def curve(self, quantity: Quantity) -> Prediction:
         """Return what a new run would end with at every one of ``positions``, as levels."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,13 @@ from scipy.optimize import brentq
 from strsweep.config import Experiment, Problem, Range, RunSettings
 from strsweep.sweep.clock import DecayClock, FloatArray
 
-_BEYOND = 1.0
-"""How far outside [0, 1] runs of other ranges are still told apart."""
-_PLACES = np.linspace(-3.0, 1.0 + _BEYOND, 201)
+_BEYOND = 20.0
+"""How far outside [0, 1] runs of other ranges are still told apart: ranges may be narrow."""
+_LARGEST = 700.0
+"""Exponent: so far beyond a range of very many powers of ten there are no settings."""
+_PLACES = np.unique(
+    np.concatenate([np.linspace(-_BEYOND, 1 + _BEYOND, 411), np.linspace(-3.0, 2.0, 201)])
+)
 """Where a run may be on its way to its own place: early in training far below the path."""
 
 
@@ -73,16 +77,22 @@ class SearchPath:
             return self._share(settings)
         assert settings.threshold_init is not None
         wanted = self.clock.drive(settings.threshold_init, settings.weight_decay)
-        low, high = -_BEYOND, 1 + _BEYOND
-        if wanted <= self.drive_at(low):
+        return self.place_of(wanted, (-_BEYOND, 1 + _BEYOND))
+
+    def place_of(self, drive: float, ends: Range = (0.0, 1.0)) -> float:
+        """Return the position with ``drive``, or the nearer one of ``ends``."""
+        low, high = ends
+        if drive <= self.drive_at(low):
             return low
-        if wanted >= self.drive_at(high):
+        if drive >= self.drive_at(high):
             return high
-        place: Any = brentq(lambda place: self.drive_at(place) - wanted, low, high)
+        place: Any = brentq(lambda place: self.drive_at(place) - drive, low, high)
         return float(place)
 
-    def reached(self, position: float, threshold_init: float | None, epoch: int) -> float:
+    def reached(self, position: float, threshold_init: float | None, epoch: int) -> float | None:
         """Return the place whose runs end with the drive that another has in its middle.
+
+        None: there is none that is told apart, as where nothing that is searched changes the drive.
 
         Args:
             position: Of the run.
@@ -92,7 +102,12 @@ class SearchPath:
         first = self._first(position) if threshold_init is None else threshold_init
         end = self.drive_at(position)
         now = end - self.clock.left(epoch) * (end + self.clock.delay(first))
-        return float(np.interp(now, self.drives(_PLACES), _PLACES))
+        is_inside = self._table[0] < now < self._table[-1]
+        return float(np.interp(now, self._table, _PLACES)) if is_inside else None
+
+    @cached_property
+    def _table(self) -> FloatArray:
+        return self.drives(_PLACES)
 
     def drives(self, positions: FloatArray) -> FloatArray:
         """Return the drive at every position; it rises. Asked again, it is not computed again."""
@@ -142,7 +157,8 @@ def _between(low: float, high: float, position: float) -> float:
 def _exact(low: float, high: float, position: float) -> float:
     if low == high:  # also the only case in which weight decay may be 0
         return low
-    return math.exp(math.log(low) + position * (math.log(high) - math.log(low)))
+    exponent = math.log(low) + position * (math.log(high) - math.log(low))
+    return math.exp(min(exponent, _LARGEST))
 
 
 def _share(low: float, high: float, value: float) -> float:

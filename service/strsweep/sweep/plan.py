@@ -62,14 +62,17 @@ def plan_of(
     """
     targets = experiment.search.targets
     per_target = (1.0, 1.0) if experiment.is_told else RUNS_PER_TARGET
-    refined = experiment.search.refine
-    low, high = (min(len(targets) * each, experiment.search.max_runs) for each in per_target)
+    refined, most = (
+        0 if experiment.is_told else experiment.search.refine,
+        experiment.search.max_runs,
+    )
+    low, high = (min(len(targets) * each + refined, most) for each in per_target)
     guesses = () if experiment.is_told else (first_guess(experiment, problem, t) for t in targets)
     return Plan(
         experiment=experiment,
         problem=problem,
         guesses=tuple(guesses),
-        runs=(low + refined, high + refined),
+        runs=(low, high),
         slots=slots,
         minutes_per_epoch=minutes_per_epoch,
     )

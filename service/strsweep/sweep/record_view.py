@@ -7,7 +7,10 @@ from collections.abc import Set
 from strsweep.config import Experiment
 from strsweep.journal import RunRecord, SweepRecord
 from strsweep.sweep.path import SearchPath
-from strsweep.sweep.state import FinishedRun, Goal, Snapshot, Spent, UnfinishedRun
+from strsweep.sweep.state import FailedRun, FinishedRun, Goal, Snapshot, Spent, UnfinishedRun
+
+DIED, NO_RESULT = "its processes died; Ray's logs say why", "it left no result"
+"""Failures of machines, not of settings: the same run may succeed the next time."""
 
 
 def goal_of(record: SweepRecord, experiment: Experiment) -> Goal:
@@ -25,9 +28,20 @@ def path_of(record: SweepRecord, experiment: Experiment) -> SearchPath | None:
 
 
 def spent_of(record: SweepRecord, *, hours: float) -> Spent:
-    """Return what the sweep has cost; its hours are those of one job, which no journal tells."""
+    """Return what the sweep has cost; its hours are those of one job."""
     own = [run for run in record.runs.values() if run.proposed.adopted_from is None]
     return Spent(runs=len(own), epochs=record.epochs_trained, hours=hours)
+
+
+def hours_of_last_job(record: SweepRecord) -> float:
+    """Return the hours from its start until the last run ended that it trained; 0: it had none."""
+    ends = [
+        event.time
+        for run in record.runs.values()
+        for event in (run.finished, run.stopped, run.failed)
+        if event is not None
+    ]
+    return max(0.0, max(ends, default=0.0) - record.started[-1].time) / 3600
 
 
 def finished_runs(record: SweepRecord, experiment: Experiment) -> list[FinishedRun]:
@@ -66,6 +80,20 @@ class RunViews:
             if run.finished is None and run.failed is None
         ]
 
+    def failed(self, record: SweepRecord) -> list[FailedRun]:
+        """Return the runs that were given up, in the order of proposal."""
+        return [
+            FailedRun(
+                position=_position(run, self._path),
+                target=run.target,
+                threshold_init=run.proposed.settings.threshold_init,
+                refines=run.refines,
+                would_again=run.failed.reason not in {DIED, NO_RESULT},
+            )
+            for run in record.runs.values()
+            if run.failed is not None and run.finished is None
+        ]
+
     def _finished_run(self, run: RunRecord, record: SweepRecord) -> FinishedRun:
         state = run.num_epochs_written, run.target, run.finished
         known = self._finished.get(run.run_id)
@@ -94,7 +122,7 @@ def _unfinished(
         trajectory=_trajectory(run, record),
         is_running=is_running,
         threshold_init=_off_path(run, path),
-        refines=run.proposed.refines,
+        refines=run.refines,
     )
 
 
@@ -111,7 +139,7 @@ def _finished(run: RunRecord, record: SweepRecord, path: SearchPath | None) -> F
         target=run.target,
         trajectory=_trajectory(run, record),
         threshold_init=_off_path(run, path),
-        refines=run.proposed.refines,
+        refines=run.refines,
     )
 
 

@@ -50,7 +50,7 @@ def run_sweep(experiment: Experiment, problem: Problem) -> SweepRecord:
     Raises:
         SettingError: The cluster cannot hold even one run, or a node lacks the data.
         SweepRunningError: Another job runs the same sweep.
-        EveryRunFailedError: Run after run failed.
+        EveryRunFailedError: Run after run failed, and no target is hit.
     """
     at_once = slots(experiment)
     check_data_on_nodes(experiment)
@@ -62,11 +62,12 @@ def run_sweep(experiment: Experiment, problem: Problem) -> SweepRecord:
         searcher = TargetSearcher(experiment, journal, partial(places, experiment))
         if not searcher.is_over():
             _tuner(experiment, searcher, StatusLines(experiment, journal, at_once)).fit()
-        if searcher.failure is not None:
-            raise searcher.failure
         print(f"search ended: {searcher.stopped}", flush=True)
         _land(experiment, journal)
-    return replay(journal.read())
+        record = replay(journal.read())
+    if searcher.failure is not None and not record.landed:
+        raise searcher.failure
+    return record
 
 
 def _land(experiment: Experiment, journal: Journal) -> None:

@@ -17,6 +17,7 @@ from strsweep.sweep.spending import exhausted
 from strsweep.sweep.state import (
     AT_END,
     Decision,
+    FailedRun,
     Finish,
     FinishedRun,
     Goal,
@@ -27,12 +28,15 @@ from strsweep.sweep.state import (
     Wait,
     open_targets,
 )
+from strsweep.sweep.window import Window
 
 _APART = 0.15
 """Before anything has finished, runs under way are kept about this far from each other."""
 _ANEW = 1e-4
 """The least step from a run to another. Where runs scatter a lot it takes many at nearly the same
 place, and larger steps would lead away from it."""
+_AROUND_FAILED = 0.02
+"""The same from a run that failed by its settings, as by divergence."""
 _WORTH_RESUMING = 0.3
 _HOPELESS, _ENOUGH_TRIES = 0.1, 8
 """A target is given up if after so many runs aimed at it another one is still unlikely to hit."""
@@ -48,6 +52,7 @@ def decide(
     unfinished: Sequence[UnfinishedRun],
     *,
     spent: Spent,
+    failed: Sequence[FailedRun] = (),
 ) -> Decision:
     """Return what to do with a free slot.
 
@@ -57,17 +62,16 @@ def decide(
         finished: Runs whose sparsity is known.
         unfinished: Runs under way, and runs that were stopped early.
         spent: What the sweep has cost so far.
+        failed: Runs that left no result.
     """
     running = [run for run in unfinished if run.is_running]
     targets = open_targets(goal, finished)
     if not targets:
-        return refine(goal, path, finished, unfinished, spent=spent)
+        return refine(goal, path, finished, unfinished, spent=spent, failed=failed)
     covered = {run.target for run in running}
-    ends = [run for run in finished if not AT_END < run.position < 1 - AT_END]
-    reachable = [target for target in targets if not out_of_reach(goal, target, ends)]
+    reachable = _reachable(targets, goal, finished)
     outlook = Outlook(goal, path, finished, unfinished)
-    tries = Counter(run.target for run in finished)
-    hopeful = [target for target in reachable if not _is_hopeless(target, tries, outlook)]
+    hopeful = _hopeful(reachable, finished, outlook)
     free = [target for target in hopeful if target not in covered]
     reason = exhausted(goal, unfinished, spent)
     if free:
@@ -75,7 +79,7 @@ def decide(
         if resumed is not None:
             return resumed
         if reason is None:
-            return _aim(free, goal, outlook, unfinished)
+            return _aim(free, goal, outlook, unfinished, failed)
     if running:
         return Wait()
     if free:
@@ -83,19 +87,36 @@ def decide(
     return Finish(_OUT_OF_REACH if hopeful == reachable else _TOO_SCATTERED)
 
 
-def out_of_reach(goal: Goal, target: Target, finished: Sequence[FinishedRun]) -> bool:
-    """Tell whether ``target`` lies beyond an end of the search path that was tried."""
+def out_of_reach(goal: Goal, target: Target, finished: Sequence[FinishedRun]) -> FinishedRun | None:
+    """Return the run at an end of the search path beyond which ``target`` lies; None: in reach."""
     window = goal.window(target)
-    on_path = [run for run in finished if run.is_on_path]
-    at_low_end = [run.pruned(target.quantity) for run in on_path if run.position <= AT_END]
-    at_high_end = [run.pruned(target.quantity) for run in on_path if run.position >= 1 - AT_END]
-    return any(share > window.high for share in at_low_end) or any(
-        share < window.low for share in at_high_end
+    ends = [run for run in finished if run.is_on_path and _ends_before(window, target, run)]
+    return min(ends, key=lambda run: abs(goal.miss(run, target)), default=None)
+
+
+def _reachable(
+    targets: Sequence[Target], goal: Goal, finished: Sequence[FinishedRun]
+) -> list[Target]:
+    ends = [run for run in finished if not AT_END < run.position < 1 - AT_END]
+    return [target for target in targets if out_of_reach(goal, target, ends) is None]
+
+
+def _ends_before(window: Window, target: Target, run: FinishedRun) -> bool:
+    share = run.pruned(target.quantity)
+    return (run.position <= AT_END and share > window.high) or (
+        run.position >= 1 - AT_END and share < window.low
     )
 
 
-def _is_hopeless(target: Target, tries: Counter[Target | None], outlook: Outlook) -> bool:
-    return tries[target] >= _ENOUGH_TRIES and outlook.chances(target).max() < _HOPELESS
+def _hopeful(
+    targets: Sequence[Target], finished: Sequence[FinishedRun], outlook: Outlook
+) -> list[Target]:
+    tries = Counter(run.target for run in finished)
+    return [
+        target
+        for target in targets
+        if tries[target] < _ENOUGH_TRIES or outlook.chances(target).max() >= _HOPELESS
+    ]
 
 
 def _resume(
@@ -106,11 +127,7 @@ def _resume(
     spent: Spent,
 ) -> Resume | None:
     """Return the stopped run that is likely to hit a target, if going on is better than anew."""
-    resting = [
-        run
-        for run in outlook.resting
-        if exhausted(goal, unfinished, spent, run) is None
-    ]
+    resting = [run for run in outlook.resting if exhausted(goal, unfinished, spent, run) is None]
     best: tuple[float, UnfinishedRun, Target] | None = None
     for target in targets if resting else ():
         anew = outlook.chances(target).max()
@@ -125,7 +142,11 @@ def _resume(
 
 
 def _aim(
-    targets: list[Target], goal: Goal, outlook: Outlook, unfinished: Sequence[UnfinishedRun]
+    targets: list[Target],
+    goal: Goal,
+    outlook: Outlook,
+    unfinished: Sequence[UnfinishedRun],
+    failed: Sequence[FailedRun],
 ) -> Propose:
     """Propose the run that leaves the least to be done."""
     running = [run.position for run in unfinished if run.is_running]
@@ -133,7 +154,8 @@ def _aim(
         target, index = _far_from(running, targets, goal, outlook)
     else:
         target, index = best_aim(targets, goal, outlook)
-    position = _apart(float(outlook.positions[index]), outlook.known)
+    diverged = [run.position for run in failed if run.would_again]
+    position = _apart(float(outlook.positions[index]), outlook.known, diverged)
     forecast = _forecast(target, index, outlook)
     reason = _reason(target, forecast, outlook)
     return Propose(position=position, target=target, reason=reason, forecast=forecast)
@@ -165,11 +187,13 @@ def _reason(target: Target, forecast: tuple[float, float], outlook: Outlook) -> 
     return f"{what} {low:.1%} to {high:.1%} expected from {known}"
 
 
-def _apart(position: float, known: Sequence[float]) -> float:
-    """Move ``position`` by the least step that makes it a new place."""
-    for step in range(1000):
+def _apart(position: float, known: Sequence[float], failed: Sequence[float]) -> float:
+    """Move ``position`` by the least step that makes it a new place, and not one of failures."""
+    for step in range(20_000):
         offset = (step + 1) // 2 * _ANEW * (1 if step % 2 else -1)
         moved = min(max(position + offset, 0.0), 1.0)
-        if all(abs(moved - other) >= 0.9 * _ANEW for other in known):
+        if all(abs(moved - other) >= 0.9 * _ANEW for other in known) and all(
+            abs(moved - other) >= _AROUND_FAILED for other in failed
+        ):
             return moved
     return position

@@ -23,8 +23,9 @@ from strsweep.journal import (
     SweepRecord,
 )
 from strsweep.sweep.one_each import decide_each, told_settings
-from strsweep.sweep.record_view import RunViews, goal_of, path_of, spent_of
+from strsweep.sweep.record_view import DIED, NO_RESULT, RunViews, goal_of, path_of, spent_of
 from strsweep.sweep.search import decide
+from strsweep.sweep.spending import out_of_time
 from strsweep.sweep.state import (
     Decision,
     Finish,
@@ -37,9 +38,6 @@ from strsweep.sweep.state import (
 from strsweep.sweep.stopping import judge
 
 _FAILURES_IN_A_ROW = 3
-_DIED, _NO_RESULT = "its processes died; Ray's logs say why", "it left no result"
-_MAY_GO_WELL = {_DIED, _NO_RESULT}
-"""Failures of machines, not of settings: the same run may succeed the next time."""
 
 
 class TargetSearcher(Searcher):
@@ -97,8 +95,9 @@ class TargetSearcher(Searcher):
             return None
         record = self._record()
         if self.failure is not None:
+            self.stopped = str(self.failure)
             return None if self._running else Searcher.FINISHED
-        if self._left_open:
+        if self._left_open and out_of_time(self._goal, self._spent(record)) is None:
             run = record.runs[self._left_open.pop(0)]
             if run.stopped is not None:
                 self._resume(run.run_id, run.target, run.stopped.reason)
@@ -151,10 +150,14 @@ class TargetSearcher(Searcher):
         if run.finished is not None:
             self._failures.clear()
         elif run.failed is not None:
-            self._failures.append(run.failed.reason)
+            self._note_failure(run, run.failed.reason)
         elif run.stopped is None:
-            reason = _DIED if error else _NO_RESULT
+            reason = DIED if error else NO_RESULT
             self._journal.append(RunFailed(run_id=run.run_id, reason=reason))
+            self._note_failure(run, reason)
+
+    def _note_failure(self, run: RunRecord, reason: str) -> None:
+        if run.refines is None:  # the targets are hit without it
             self._failures.append(reason)
 
     def save(self, checkpoint_path: str) -> None:
@@ -168,9 +171,9 @@ class TargetSearcher(Searcher):
         return self._follower.record()
 
     def _runs(self, record: SweepRecord) -> tuple[list[FinishedRun], list[UnfinishedRun]]:
-        # A run that ended but that Tune still winds down is known already: it is in the record.
-        open_runs = {run.run_id for run in record.runs.values() if run.is_open}
-        running = open_runs & set(self._running.values())
+        # A run that finished but that Tune still winds down is known already: it is in the record.
+        # One that was stopped holds its workers until it has left; it cannot be resumed before.
+        running = set(self._running.values())
         return self._views.finished(record), self._views.unfinished(record, running)
 
     def _spent(self, record: SweepRecord) -> Spent:
@@ -178,17 +181,10 @@ class TargetSearcher(Searcher):
 
     def _decide(self, record: SweepRecord) -> Decision:
         finished, unfinished = self._runs(record)
-        spent = self._spent(record)
-        if self._path is not None:
-            return decide(self._goal, self._path, finished, unfinished, spent=spent)
-        failed = [
-            run.proposed.target
-            for run in record.runs.values()
-            if run.failed is not None
-            and run.failed.reason not in _MAY_GO_WELL
-            and run.proposed.target is not None
-        ]
-        return decide_each(self._goal, finished, unfinished, spent=spent, failed=failed)
+        spent, failed = self._spent(record), self._views.failed(record)
+        if self._path is None:
+            return decide_each(self._goal, finished, unfinished, spent=spent, failed=failed)
+        return decide(self._goal, self._path, finished, unfinished, spent=spent, failed=failed)
 
     def _propose(self, record: SweepRecord, decision: Propose) -> RunProposed:
         proposed = RunProposed(

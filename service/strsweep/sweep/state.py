@@ -134,6 +134,20 @@ class UnfinishedRun:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FailedRun:
+    """A run that left no result."""
+
+    position: float
+    target: Target | None
+    """What it aimed at."""
+    threshold_init: float | None = None
+    """As of ``FinishedRun``."""
+    refines: Target | None = None
+    would_again: bool = True
+    """It failed by its settings, not by a machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spent:
     """What the sweep has cost so far."""
 

@@ -11,7 +11,7 @@ from ray import tune
 from strsweep.config import Experiment, RunSettings, percent
 from strsweep.journal import Follower, Journal, RunRecord, SweepRecord
 from strsweep.sweep.outcome import TargetOutcome, outcomes
-from strsweep.sweep.record_view import finished_runs, goal_of
+from strsweep.sweep.record_view import finished_runs, goal_of, spent_of
 
 _HEARTBEAT_S = 20.0
 _NAMED = 5
@@ -102,8 +102,9 @@ class StatusLines(tune.Callback):
         for state in states:
             print(f"          {describe_target(state)}", flush=True)
         num_open = sum(state.run is None for state in states)
+        used = spent_of(record, hours=0).runs
         print(
-            f"          {len(record.runs)} of {self._experiment.search.max_runs} runs used"
+            f"          {used} of {self._experiment.search.max_runs} runs used"
             f"{self._time_left(num_open)}",
             flush=True,
         )

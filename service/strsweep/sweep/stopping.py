@@ -65,7 +65,7 @@ def judge(
         return Stop("every target is hit")
     if run.epochs < _EARLIEST * goal.epochs:
         return None
-    if _stops_in_a_row(finished, unfinished, run.target) >= _MOST_STOPS:
+    if _stops_in_a_row(finished, unfinished, run) >= _MOST_STOPS:
         return None
     if _shows_reach(finished, run):
         return None
@@ -99,14 +99,19 @@ def _interval(end: Prediction) -> tuple[float, float]:
 
 
 def _stops_in_a_row(
-    finished: Sequence[FinishedRun], unfinished: Sequence[UnfinishedRun], target: Target | None
+    finished: Sequence[FinishedRun], unfinished: Sequence[UnfinishedRun], run: UnfinishedRun
 ) -> int:
-    """Count the stopped runs aimed at ``target`` since one of them was last seen to its end."""
-    last = max((_number(run.run_id) for run in finished if run.target == target), default=0)
+    """Count the stopped runs for what ``run`` is for since one was last seen to its end."""
+    seen = [_number(other.run_id) for other in finished if _aim(other) == _aim(run)]
+    last = max(seen, default=0)
     return sum(
-        not run.is_running and run.target == target and _number(run.run_id) > last
-        for run in unfinished
+        not other.is_running and _aim(other) == _aim(run) and _number(other.run_id) > last
+        for other in unfinished
     )
+
+
+def _aim(run: FinishedRun | UnfinishedRun) -> tuple[Target | None, Target | None]:
+    return run.target, run.refines
 
 
 def _number(run_id: str) -> int:

@@ -109,6 +109,10 @@ def macs_pruned(sparsity: float) -> float:
     return expit(logit(sparsity) - 0.5)
 
 
+_FAR_BELOW = -20.0
+"""The place of a run that has not come to where the path begins."""
+
+
 def trajectory(
     final: float,
     epochs: int,
@@ -125,8 +129,15 @@ def trajectory(
     """
     place = (logit(final) + 2) / 8 if position is None else position
     done = range(1, epochs + 1)
-    reached = [path.reached(place, threshold_init, epoch) for epoch in done]
-    drifts = [logit(curve(place)) - logit(curve(then)) for then in reached]
+    end = logit(curve(place))
+
+    def drift(epoch: int) -> float:
+        if path.clock.left(epoch) == 0:
+            return 0.0
+        then = path.reached(place, threshold_init, epoch)
+        return end - logit(curve(_FAR_BELOW if then is None else then))
+
+    drifts = map(drift, done)
     ahead = [0.4 * path.clock.left(epoch) for epoch in done]
     shares = [expit(logit(final) - d + a) for d, a in zip(drifts, ahead, strict=True)]
     return tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -200,3 +201,20 @@ def test_a_journal_of_version_0_1_is_adopted_too(sweeps: Sweeps) -> None:
     trained(theirs, 1, 8e-3, 0.87)
     mine, journal = sweeps.started("name=second")
     assert adopt_runs(mine, journal) == 1
+
+
+def test_what_a_kill_left_is_never_taken_for_another_run(sweeps: Sweeps) -> None:
+    other, theirs = sweeps.started("name=first")
+    trained(theirs, 1, 8e-3, 0.87)
+    mine, journal = sweeps.started("name=second")
+    adopt_runs(mine, journal)
+    path = Path(storage_of(mine).uri("journal/sweep.jsonl"))
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    again = Journal(storage_of(mine))
+    assert record_of(again).next_run_id == "run-002"
+    third, _ = sweeps.started("name=third")
+    trained(Journal(storage_of(third)), 1, 1.6e-2, 0.977)
+    shutil.rmtree(storage_of(other).uri(""))
+    assert adopt_runs(mine, again) == 1
+    (run,) = finished_runs(record_of(again), mine)
+    assert (run.run_id, run.sparsity) == ("run-002", 0.977)

@@ -145,3 +145,21 @@ def test_a_sweep_with_auto_hits_its_targets(factor: float) -> None:
     sweep = Simulated(Noisy(curve, 0.03, 0), goal, path)
     assert sweep.search() == Finish("every target is hit")
     assert len(sweep.proposed) <= 12
+
+
+def test_guesses_keep_to_the_ranges() -> None:
+    box = digits("search.threshold_init=[-100, -5]", "search.weight_decay=1.2e-2")
+    guess = first_guess(box, PROBLEM, NINETY)
+    assert guess.weight_decay == 1.2e-2
+    assert -100 <= guess.threshold_init <= -5
+    low = first_guess(digits("search.threshold_init=-3"), PROBLEM, Target(sparsity=0.01))
+    assert low.weight_decay == 4e-3
+
+
+def test_thresholds_that_prune_from_the_start_are_refused() -> None:
+    easy = Problem(
+        steps_per_epoch=11, weights=10**9, dense_macs=10**9, weight_scale=PROBLEM.weight_scale
+    )
+    first = ("search.threshold_init=-1e-3", "search.weight_decay=auto")
+    with pytest.raises(SettingError, match=r"search.threshold_init: got -0.001\. .* write auto"):
+        resolve(digits(*first), easy)

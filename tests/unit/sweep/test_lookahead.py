@@ -67,3 +67,13 @@ def test_what_cannot_be_hit_is_approached() -> None:
     outlook = Outlook(goal, PATH, [], [])
     index = most_likely(FIVE[0], goal, outlook)
     assert abs(outlook.curve("sparsity").mean[index] - 1.386) < 0.1
+
+
+def test_a_run_that_can_hit_nothing_is_for_the_target_that_it_is_near() -> None:
+    goal = a_goal(sparsities(0.5, 0.99), tolerance=1e-4)
+    known = [finished_run(place / 10, 0.84 + place / 500, place + 1) for place in range(11)]
+    outlook = Outlook(goal, PATH, known, [])
+    target, index = best_aim(goal.targets, goal, outlook)
+    assert (target, index) in [
+        (target, most_likely(target, goal, outlook)) for target in goal.targets
+    ]

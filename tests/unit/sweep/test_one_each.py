@@ -15,6 +15,7 @@ from strsweep.config import RunSettings, Target
 from strsweep.sweep.one_each import decide_each, told_settings
 from strsweep.sweep.state import (
     Decision,
+    FailedRun,
     Finish,
     FinishedRun,
     Goal,
@@ -59,7 +60,8 @@ def decided(
     max_runs: int = 20,
 ) -> Decision:
     spent = Spent(runs=len(finished) + len(running) + len(failed) + lost)
-    return decide_each(goal(max_runs=max_runs), finished, running, spent=spent, failed=failed)
+    lost_again = [FailedRun(position=0.0, target=target) for target in failed]
+    return decide_each(goal(max_runs=max_runs), finished, running, spent=spent, failed=lost_again)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,12 @@ def decided(
         (
             decided([run(LOW), run(MIDDLE)], failed=[HIGH]),
             Finish("the runs of the targets left failed, and would fail again"),
+        ),
+        # Neither a target that is hit nor one that nobody asks for any more is to blame.
+        (decided([run(LOW)], failed=[HIGH], max_runs=2), Finish("search.max_runs (2) is spent")),
+        (
+            decided([run(HIGH, 0.7), run(LOW), run(MIDDLE)], failed=sparsities(0.5)),
+            Finish("every target had its run"),
         ),
         (decided(lost=20), Finish("search.max_runs (20) is spent")),
         (decided([], [opened(HIGH)], lost=19), Wait()),

@@ -157,3 +157,12 @@ def test_a_target_above_the_dense_network_is_refused() -> None:
     experiment = digits("search.targets=[{macs: 452224}]")
     with pytest.raises(SettingError, match="has 452,224 multiply-adds: ask for fewer"):
         Goal.of(experiment, PROBLEM)
+
+
+def test_the_end_that_is_named_is_that_of_the_ranges() -> None:
+    goal = a_goal(sparsities(0.95))
+    ends = [run(0.4, position=0.0), run(0.9, position=1.0)]
+    of_wider_ranges = run(0.96, position=1.4)
+    (state,) = outcomes(goal, [*ends, of_wider_ranges])
+    assert state.closest == of_wider_ranges
+    assert state.advice == ("the ranges end at 90.00%: raise the upper end of search.weight_decay")

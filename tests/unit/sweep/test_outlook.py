@@ -11,17 +11,22 @@ from search_simulation import (
     LEVEL,
     PATH,
     PROBLEM,
+    TARGETS,
+    Simulated,
     a_goal,
     digits,
     finished_run,
+    smooth,
     sparsities,
+    trajectory,
     unfinished_run,
 )
 
 from strsweep.bench.search_forecast import snapshots
 from strsweep.bench.search_runs import RecordedRun, read_recorded
 from strsweep.config import RunSettings
-from strsweep.sweep.curve import logit
+from strsweep.sweep.clock import level_at
+from strsweep.sweep.curve import expit, logit
 from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.path import SearchPath
 from strsweep.sweep.state import FinishedRun, UnfinishedRun
@@ -147,3 +152,48 @@ def test_a_journal_that_lacks_an_epoch_is_no_harm() -> None:
     lost = [replace(run, trajectory=()) for run in KNOWN]
     alone = outlook(lost, now).forecasts([now], "sparsity")
     assert alone.mean[0] == pytest.approx(-2 + 8 * 0.55, abs=0.3)
+
+
+@pytest.mark.parametrize("decays", ["[8e-3, 1e-2]", "[8e-3, 1.6e-2]"])
+def test_runs_of_wider_ranges_tell_of_a_narrow_one(decays: str) -> None:
+    narrow = SearchPath.of(digits(f"search.weight_decay={decays}"), PROBLEM)
+
+    def law(position: float) -> float:
+        drives = np.asarray([narrow.drive_at(position)])
+        return float(level_at(drives, narrow.clock.hardness)[0])
+
+    known = [
+        replace(finished_run(place, share, number), trajectory=followed)
+        for number, decay in enumerate(np.geomspace(5e-3, 5e-2, 8), start=1)
+        for place in [narrow.locate(RunSettings(threshold_init=-10, weight_decay=float(decay)))]
+        for share in [expit(law(place))]
+        for followed in [
+            trajectory(share, 30, position=place, curve=lambda p: expit(law(p)), path=narrow)
+        ]
+    ]
+    outlook = Outlook(a_goal(), narrow, known, [])
+    curve = outlook.curve("sparsity")
+    truth = np.asarray([law(float(place)) for place in outlook.positions])
+    assert np.abs(curve.mean - truth).max() < 0.1
+    assert curve.sd.max() < 0.2
+
+
+def test_where_nothing_searched_changes_the_drive_ways_tell_nothing() -> None:
+    apart = SearchPath.of(digits("sparsity.threshold_decay=1e-2"), PROBLEM)
+    assert apart.reached(0.5, None, 20) is None
+    sweep = Simulated(smooth(0.5, 4.5), path=apart, slots=1)
+    assert sweep.search().reason == "every target is hit"
+    assert len(sweep.proposed) <= 12
+
+
+def test_of_very_many_stopped_runs_the_longest_of_each_place_is_looked_at() -> None:
+    few = [unfinished_run(n / 32, TARGETS[0], n, epochs=10, is_running=False) for n in range(32)]
+    assert Outlook(a_goal(), PATH, [], few).resting == few
+    longer = [
+        unfinished_run(n / 32 + 1e-3, TARGETS[0], 50 + n, epochs=11, is_running=False)
+        for n in range(32)
+    ]
+    running = unfinished_run(0.5, TARGETS[1], 99, epochs=9)
+    outlook = Outlook(a_goal(), PATH, [], [*few, running, *longer])
+    assert outlook.resting == longer
+    assert len(outlook.known) == 65

@@ -132,9 +132,9 @@ def test_runs_of_other_ranges_have_a_place_too() -> None:
         assert place == pytest.approx(expected, abs=1e-4)
     far = (
         RunSettings(threshold_init=-1e4, weight_decay=1e-9),
-        RunSettings(threshold_init=-1e-3, weight_decay=1.0),
+        RunSettings(threshold_init=-1e-3, weight_decay=1e20),
     )
-    assert [box.locate(settings) for settings in far] == [-1, 2]
+    assert [box.locate(settings) for settings in far] == [-20, 21]
 
 
 def test_thresholds_with_a_decay_of_their_own_are_not_moved_off_the_path() -> None:

@@ -38,6 +38,8 @@ def test_runs_that_are_told_take_one_each() -> None:
 def test_refining_comes_on_top_and_limits_hold() -> None:
     assert plan("search.refine=3").runs == (4 * LOW + 3, 4 * HIGH + 3)
     assert plan("search.max_runs=3").runs == (3, 3)
+    assert plan("search.max_runs=5", "search.refine=9").runs == (5, 5)
+    assert plan(*STEERED, "search.refine=3").runs == (4, 4)
     assert plan("search.max_epochs=50").epochs == (50, 50)
 
 

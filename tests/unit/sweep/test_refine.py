@@ -24,6 +24,7 @@ from strsweep.sweep.path import SearchPath
 from strsweep.sweep.search import decide
 from strsweep.sweep.state import (
     Decision,
+    FailedRun,
     Finish,
     FinishedRun,
     Goal,
@@ -111,3 +112,50 @@ def test_a_run_off_the_path_tells_less_of_it_and_nothing_of_its_ends() -> None:
     assert decided(goal, [*HITS, off]) != Finish("the targets left are out of reach of the ranges")
     on = replace(off, threshold_init=None)
     assert decided(goal, [*HITS, on]) == Finish("the targets left are out of reach of the ranges")
+
+
+def test_an_init_that_is_not_possible_costs_no_turn() -> None:
+    half = sparsities(0.5)
+    known = [*KNOWN, finished_run(0.25, 0.5, 5)]
+    tried: list[float | None] = []
+    for number in range(6, 11):
+        proposed = decided(a_goal(half, refine=9), known)
+        assert isinstance(proposed, Propose)
+        tried.append(proposed.threshold_init)
+        known.append(
+            finished_run(
+                proposed.position,
+                0.5,
+                number,
+                threshold_init=proposed.threshold_init,
+                refines=half[0],
+            )
+        )
+        if isinstance(decided(a_goal(half, refine=9), known), Finish):
+            break
+    possible = [
+        -10 * factor
+        for factor in (4.0, 0.25, 2.0, 0.5, 16.0, 0.0625)
+        if PATH.off_path(0.25, -10 * factor) is not None
+    ]
+    assert tried == possible
+    assert len(possible) < 6
+
+
+def test_a_run_that_failed_had_its_turn() -> None:
+    failed = [FailedRun(position=0.525, target=None, threshold_init=-40.0, refines=LEFT)]
+    goal = a_goal(sparsities(0.9), refine=2)
+    proposed = decide(goal, PATH, HITS, (), spent=Spent(runs=7), failed=failed)
+    assert isinstance(proposed, Propose)
+    assert proposed.threshold_init not in {None, -40.0}
+    ended = decide(goal, PATH, HITS, (), spent=Spent(runs=8), failed=failed * 2)
+    assert ended == Finish("every target is hit")
+
+
+def test_a_target_that_only_another_range_hits_is_refined_at_the_nearer_end() -> None:
+    known = [finished_run(place, LEVEL(place), n) for n, place in enumerate((0.2, 0.6), start=1)]
+    beyond = finished_run(1.5, LEVEL(1.5), 3)
+    goal = a_goal(sparsities(LEVEL(1.5)), tolerance=1e-6, refine=1)
+    proposed = decided(goal, [*known, beyond])
+    assert isinstance(proposed, Propose)
+    assert proposed.position == 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from strsweep.sweep.curve import expit, logit
 from strsweep.sweep.search import decide, out_of_reach
 from strsweep.sweep.state import (
     Decision,
+    FailedRun,
     Finish,
     FinishedRun,
     Goal,
@@ -232,3 +234,16 @@ def test_one_run_can_serve_two_targets_near_each_other() -> None:
     proposed = decided(finished, [], goal)
     assert isinstance(proposed, Propose)
     assert upper - 0.02 < LEVEL(proposed.position) < lower + 0.02
+
+
+def test_where_a_run_failed_by_its_settings_none_follows() -> None:
+    first = decide(a_goal(), PATH, [], [], spent=Spent(runs=1))
+    assert isinstance(first, Propose)
+    assert first.target is not None
+    diverged = FailedRun(position=first.position, target=first.target)
+    spent = Spent(runs=1)
+    after = decide(a_goal(), PATH, [], [], spent=spent, failed=[diverged])
+    assert isinstance(after, Propose)
+    assert abs(after.position - first.position) == pytest.approx(0.02, abs=1e-3)
+    lost = replace(diverged, would_again=False)  # with a machine
+    assert decide(a_goal(), PATH, [], [], spent=spent, failed=[lost]) == first

@@ -405,3 +405,69 @@ def test_tune_gets_the_file_it_wants_and_nothing_is_restored_from_it(
     again = gmp.job()
     again.restore(str(tmp_path / "searcher"))
     assert again.suggest("b") == suggested(1, 0.8)
+
+
+def test_no_run_of_an_earlier_job_starts_when_time_is_over(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    earlier = sweep.job()
+    sweep.places = 2
+    left = [proposed(earlier.suggest(trial))["run_id"] for trial in "ab"]
+    searcher = sweep.job("search.max_hours=1")
+    assert proposed(searcher.suggest("c"))["run_id"] == left[0]
+    searcher._started -= 3600  # pyright: ignore[reportPrivateUsage] - an hour passes
+    assert searcher.suggest("d") is None
+    sweep.finish(searcher, "c", left[0], 0.5)
+    assert searcher.suggest("e") == Searcher.FINISHED
+    assert searcher.stopped == "search.max_hours (1) is over"
+    assert proposed(sweep.job("search.max_hours=1").suggest("f"))["run_id"] == left[1]
+
+
+def test_hours_are_blamed_only_if_they_were_spent(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "search.targets=[0.9]", "search.max_hours=100")
+    searcher = sweep.job()
+    sweep.finish(searcher, "a", proposed(searcher.suggest("a"))["run_id"], 0.905 + 1e-3)
+    (missed,) = outcomes_of(sweep.record, sweep.experiment())
+    assert "max_hours" not in missed.advice
+    (missed,) = outcomes_of(sweep.record, sweep.experiment("search.max_hours=1e-9"))
+    assert missed.advice.startswith("raise search.max_hours")
+
+
+def test_refining_runs_that_fail_do_not_end_the_sweep(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "search.targets=[0.9]", "search.refine=4")
+    searcher = sweep.job()
+    sweep.finish(searcher, "a", proposed(searcher.suggest("a"))["run_id"], 0.9)
+    settings = list[float]()
+    for trial in "bcde":
+        config = proposed(searcher.suggest(trial))
+        settings.append(config["threshold_init"])
+        sweep.journal.append(RunFailed(run_id=config["run_id"], reason="it diverged"))
+        searcher.on_trial_complete(trial)
+    assert len(set(settings)) == 4
+    assert searcher.suggest("f") == Searcher.FINISHED
+    assert searcher.failure is None
+    assert searcher.stopped == "every target is hit"
+
+
+def test_a_refining_run_that_is_resumed_for_a_target_is_judged_by_it(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, "search.targets=[0.9]", "search.refine=1")
+    searcher = sweep.job()
+    sweep.finish(searcher, "a", proposed(searcher.suggest("a"))["run_id"], 0.9)
+    refining = proposed(searcher.suggest("b"))["run_id"]
+    assert sweep.record.runs[refining].refines == Target(sparsity=0.9)
+    sweep.journal.append(RunStopped(run_id=refining, epoch=20, reason="no use"))
+    searcher.on_trial_complete("b")
+    sweep.journal.append(RunResumed(run_id=refining, target=Target(sparsity=0.93), reason=""))
+    run = sweep.record.runs[refining]
+    assert (run.target, run.refines) == (Target(sparsity=0.93), None)
+
+
+def test_a_stopped_run_is_not_resumed_before_it_has_left(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    searcher = sweep.job()
+    fourth = sweep.finish_three(searcher)
+    sweep.train(fourth, sweep.end(fourth), last=20)
+    sweep.journal.append(RunStopped(run_id=fourth, epoch=20, reason="by hand"))
+    others = [searcher.suggest(trial) for trial in "efg"]
+    assert fourth not in {config["run_id"] for config in others if isinstance(config, dict)}
+    searcher.on_trial_complete("d")
+    assert proposed(searcher.suggest("h"))["run_id"] == fourth

@@ -201,3 +201,18 @@ def test_a_forecast_gets_surer_and_holds_the_truth() -> None:
         assert abs(float(end.mean[0]) - (-2 + 8 * 0.45)) <= 2 * sds[-1]
     assert sds == sorted(sds, reverse=True)
     assert sds[-1] < sds[0] / 2
+
+
+def test_stops_for_one_target_do_not_keep_a_run_for_another() -> None:
+    left, right = sparsities(0.9, 0.98)
+    goal = a_goal([left, right])
+    known = [*KNOWN, finished_run(0.525, 0.9, 11), finished_run(0.74, 0.98, 12)]
+    stopped = [
+        unfinished_run(0.3, None, n, final=0.6, epochs=25, is_running=False, refines=left)
+        for n in (20, 21)
+    ]
+    hopeless = unfinished_run(0.3, None, 22, final=0.6, epochs=25, refines=right)
+    spent = Spent(runs=15)
+    assert judge(goal, PATH, known, [*stopped, hopeless], hopeless, spent=spent) is not None
+    spared = replace(hopeless, refines=left)
+    assert judge(goal, PATH, known, [*stopped, spared], spared, spent=spent) is None
