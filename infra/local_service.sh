@@ -234,7 +234,7 @@ start)
     start_s3
     start_mlflow
     status
-    echo "use:   eval \"\$(infra/local_service.sh env)\"; python jobs/publish.py --set tracking.uri=\$MLFLOW_TRACKING_URI"
+    echo "use:   eval \"\$(infra/local_service.sh env)\"; python jobs/publish.py --config FILE --set tracking.uri=\$MLFLOW_TRACKING_URI"
     echo "look:  http://127.0.0.1:$mlflow_port as admin; the password is in $home/secrets"
     echo "stop:  infra/local_service.sh stop"
     ;;

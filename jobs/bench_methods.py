@@ -31,8 +31,10 @@ def main(
     *,
     seeds: Annotated[int, typer.Option(min=2, help="Number of seeds.")] = 5,
     processes: Annotated[int, typer.Option(min=1, help="Seeds at a time.")] = 2,
-    epochs: Annotated[list[int] | None, typer.Option(help="Of a run; repeatable.")] = None,
-    targets: Annotated[list[float] | None, typer.Option(help="Sparsity; repeatable.")] = None,
+    epochs: Annotated[list[int] | None, typer.Option(min=1, help="Of a run; repeatable.")] = None,
+    targets: Annotated[
+        list[float] | None, typer.Option(min=0.01, max=0.9999, help="Sparsity; repeatable.")
+    ] = None,
     learned_budgets: Annotated[
         bool, typer.Option("--learned-budgets", help="GMP and DNW with the budgets of STR, too.")
     ] = False,

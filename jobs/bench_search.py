@@ -24,7 +24,6 @@ from strsweep.cli import exit_codes
 from strsweep.config.sections import results_folder
 
 DIGITS = Path(__file__).parent / "configs" / "digits.yaml"
-FIGURE = Path(__file__).parent / "figures" / "search_cost.png"
 
 
 def main(
@@ -33,7 +32,10 @@ def main(
     peer_seeds: Annotated[int, typer.Option(min=0, help="Of these, with all peers.")] = 3,
     problems: Annotated[list[str] | None, typer.Option(help="By name; repeatable.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Seeds at a time.")] = 2,
-    replay: Annotated[Path | None, typer.Option(help="Recorded runs instead of training.")] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Recorded runs instead of training."),
+    ] = None,
     record_runs: Annotated[int, typer.Option("--record", min=0, help="Only record runs.")] = 0,
 ) -> None:
     """Let all methods search, and print what they cost and what they give."""
@@ -55,7 +57,7 @@ def main(
         rows = [row for comparison in comparisons for row in comparison.rows]
         forecasts = [check for comparison in comparisons for check in comparison.forecasts]
         print(*report(rows, forecasts), sep="\n")
-        draw_costs(folder / FIGURE.name if replay else FIGURE, summarize_costs(rows))
+        draw_costs(folder / "search_cost.png", summarize_costs(rows))
         written(folder / "search.json", rows)
         written(folder / "search_forecasts.json", forecasts)
 
@@ -75,7 +77,7 @@ def recorded(cases: list[Case], count: int, processes: int, path: Path) -> Path:
 
 
 def shown(comparison: Comparison) -> Comparison:
-    """Tell that a case is done: all of them take an hour."""
+    """Tell that a case is done: all of them take about two hours."""
     row = comparison.rows[0]
     print(f"{row.problem}, seed {row.seed}: {row.cost_per_target:.2f} runs per target", flush=True)
     return comparison

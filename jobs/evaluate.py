@@ -7,8 +7,15 @@ from __future__ import annotations
 
 import typer
 
-from strsweep.cli import FAILED, DataOption, ModelOption, UriOption, exit_codes
-from strsweep.config import TrackingConfig, percent
+from strsweep.cli import (
+    FAILED,
+    DataOption,
+    ModelOption,
+    UriOption,
+    exit_codes,
+    tracking_uri_of,
+)
+from strsweep.config import percent
 
 
 def main(model: ModelOption, tracking_uri: UriOption = None, data_path: DataOption = None) -> None:
@@ -19,7 +26,7 @@ def main(model: ModelOption, tracking_uri: UriOption = None, data_path: DataOpti
     with exit_codes():
         from strsweep.registry import evaluate_model
 
-        result = evaluate_model(model, tracking_uri or TrackingConfig().uri, data_path)
+        result = evaluate_model(model, tracking_uri_of(tracking_uri), data_path)
         receipt, evaluation = result.receipt, result.evaluation
         print(
             f"accuracy  {percent(evaluation.accuracy, 2)}  (receipt {percent(receipt.accuracy, 2)})"

@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from strsweep.cli import DataOption, ModelOption, UriOption, exit_codes
-from strsweep.config import TrackingConfig
+from strsweep.cli import DataOption, ModelOption, UriOption, exit_codes, tracking_uri_of
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the files; it is created.")]
 FormatOption = Annotated[
@@ -39,7 +38,7 @@ def main(
     with exit_codes():
         from strsweep.registry import export_model, print_exports
 
-        uri = tracking_uri or TrackingConfig().uri
+        uri = tracking_uri_of(tracking_uri)
         print_exports(export_model(model, formats or [], out, uri, data_path))
 
 

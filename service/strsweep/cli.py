@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from ast import literal_eval
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from strsweep.config import Experiment
+from strsweep.config import Experiment, TrackingConfig
 from strsweep.errors import InvalidExperimentError, SettingError, StrsweepError
 
 ConfigOption = Annotated[
@@ -32,8 +33,29 @@ ModelOption = Annotated[
 ]
 UriOption = Annotated[
     str | None,
-    typer.Option("--tracking-uri", help="MLflow server; by default the results folder's database."),
+    typer.Option(
+        "--tracking-uri",
+        help="MLflow server; by default $MLFLOW_TRACKING_URI, or the results folder's database.",
+    ),
 ]
+
+
+def tracking_uri_of(option: str | None) -> str:
+    """Return where models are registered: the option, MLflow's variable, or the results folder.
+
+    Raises:
+        SettingError: It is no address that MLflow can be asked at.
+    """
+    uri = option or os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        return TrackingConfig().uri
+    try:
+        return TrackingConfig(uri=uri).uri
+    except SettingError as error:
+        name = "--tracking-uri" if option else "MLFLOW_TRACKING_URI"
+        raise SettingError(name, literal_eval(error.value), error.remedy) from None
+
+
 DataOption = Annotated[
     Path | None, typer.Option("--data-path", help="Folder of the data, if it moved since training.")
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isclose
+
 from strsweep.config import Experiment, Problem, RunSettings
 from strsweep.data import check_batch_size, check_data, load_images
 from strsweep.errors import SettingError
@@ -13,6 +15,9 @@ from strsweep.sweep.path import SearchPath
 from strsweep.sweep.state import Goal
 from strsweep.training.network import sparse_model
 from strsweep.training.problem import measure_problem
+
+_LEAST_MACS = 1e-4
+"""Share of the dense network's multiply-adds that nobody asks for as a number."""
 
 
 def check_sweep(experiment: Experiment) -> tuple[Experiment, Problem]:
@@ -36,6 +41,13 @@ def check_sweep(experiment: Experiment) -> tuple[Experiment, Problem]:
             search.max_runs,
             f"Every target needs a run of its own: allow at least {len(search.targets)}.",
         )
+    if search.max_epochs is not None and search.max_epochs < experiment.training.epochs:
+        raise SettingError(
+            "search.max_epochs",
+            search.max_epochs,
+            f"No run is begun that cannot end: allow at least {experiment.training.epochs}, the "
+            "epochs of one.",
+        )
     return _check_parts(experiment)
 
 
@@ -47,11 +59,10 @@ def check_run(experiment: Experiment) -> tuple[Experiment, Problem]:
     """
     search = experiment.search
     if experiment.is_told:
-        raise SettingError(
-            "sparsity.budget",
-            experiment.sparsity.budget,
-            "It makes one run per target: use jobs/sweep.py, or jobs/transfer.py for one run.",
-        )
+        mode, budget = experiment.sparsity.mode, experiment.sparsity.budget
+        setting = ("sparsity.mode", mode) if budget is None else ("sparsity.budget", budget)
+        one = "" if budget is None else ", or jobs/transfer.py for one run"
+        raise SettingError(*setting, f"It makes one run per target: use jobs/sweep.py{one}.")
     for key in ("threshold_init", "weight_decay"):
         value = getattr(search, key)
         if value == "auto" and key == "weight_decay":
@@ -61,8 +72,8 @@ def check_run(experiment: Experiment) -> tuple[Experiment, Problem]:
             raise SettingError(
                 f"search.{key}",
                 list(value),
-                "One run takes one number: add --set search."
-                f"{key}={value[0]:g}, or use jobs/sweep.py for a range.",
+                f"One run takes one number: add --set search.{key}=NUMBER, or use jobs/sweep.py "
+                "for a range; jobs/plan.py tells which number gives what.",
             )
     return _check_parts(experiment)
 
@@ -84,12 +95,27 @@ def _check_parts(experiment: Experiment) -> tuple[Experiment, Problem]:
 def _sparsest(experiment: Experiment, problem: Problem) -> RunSettings:
     """Return the settings of the run that prunes most: what fits it fits all."""
     goal = Goal.of(experiment, problem)
+    _check_macs(goal)
     if experiment.is_told:
         told = [told_settings(experiment, goal, target) for target in goal.targets]
         return max(told, key=lambda settings: settings.pruned_share)
     if experiment.is_single:
         return experiment.fixed_settings
     return SearchPath.of(experiment, problem).at(1.0)
+
+
+def _check_macs(goal: Goal) -> None:
+    """Refuse counts of multiply-adds that were meant as shares, and the same target twice."""
+    for target in goal.targets:
+        if target.macs is not None and target.macs >= 1 and 1 - goal.pruned(target) < _LEAST_MACS:
+            remedy = (
+                f"From 1 on it is a number, and the dense network has {goal.dense_macs:,}: "
+                "write 0.05 for 5 % of them."
+            )
+            raise SettingError("search.targets", {"macs": target.macs}, remedy)
+        twins = [other for other in goal.targets if other.quantity == target.quantity]
+        if sum(isclose(goal.pruned(other), goal.pruned(target)) for other in twins) > 1:
+            raise SettingError("search.targets", str(target), "Two targets are the same: drop one.")
 
 
 def _nothing_to_sweep(experiment: Experiment) -> SettingError:

@@ -10,6 +10,8 @@ from strsweep.config import Experiment, RunSettings, load_experiment
 from strsweep.errors import SettingError
 from strsweep.preflight import check_run, check_sweep
 
+STEERED = ("sparsity.mode=steered", "search.weight_decay=5e-4")
+
 DIGITS = Path(__file__).parents[2] / "jobs" / "configs" / "digits.yaml"
 
 
@@ -29,6 +31,9 @@ def test_the_shipped_config_is_searchable() -> None:
         ("search.targets=[]", r"^search\.targets: got \[\]\. Name the sparsities"),
         ("search.weight_decay=1e-4", r"^search\.weight_decay: got 0\.0001\. .*nothing to search"),
         ("search.max_runs=3", r"^search\.max_runs: got 3\. .*at least 4"),
+        ("search.max_epochs=29", r"^search\.max_epochs: got 29\. .*at least 30"),
+        ("search.targets=[{macs: 5}]", r"^search\.targets: got .*5\.0}\. .*write 0\.05 for 5 %"),
+        ("search.targets=[{macs: 0.05}, {macs: 22611.2}]", r"^search\.targets: .*are the same"),
     ],
 )
 def test_sweep_without_a_search_is_refused(override: str, message: str) -> None:
@@ -48,11 +53,11 @@ def test_single_run_takes_the_numbers_as_they_are_written(decay: float) -> None:
     [
         (
             (),
-            r"^search\.weight_decay: got \[0\.004, 0\.024\].*--set search\.weight_decay=0\.004",
+            r"^search\.weight_decay: got \[0\.004, 0\.024\].*--set search\.weight_decay=NUMBER",
         ),
         (
             ("search.weight_decay=1e-4", "search.threshold_init=[-20, -5]"),
-            r"^search\.threshold_init: .*--set search\.threshold_init=-20",
+            r"^search\.threshold_init: .*--set search\.threshold_init=NUMBER",
         ),
     ],
 )
@@ -113,6 +118,7 @@ def test_a_budget_that_cannot_be_swept_is_refused(overrides: tuple[str, ...], me
     ("overrides", "message"),
     [
         ((*GMP, UNIFORM), r"^sparsity\.budget: got 'uniform'\. .*one run per target.*sweep\.py"),
+        (STEERED, r"^sparsity\.mode: got 'steered'\. .*one run per target.*sweep\.py\.$"),
         ((*DNW, ERK), r"^sparsity\.budget: got 'erk'\. .*one run per target.*sweep\.py"),
         (
             (*GMP, "sparsity.budget={fc: 0.5}"),

@@ -15,6 +15,7 @@ from strsweep.bench.search_problems import PROBLEMS, STEERED_WEIGHT_DECAY, TARGE
 from strsweep.bench.search_runs import ReplayedRuns, TrainedRuns, read_recorded, recorded_lines
 from strsweep.bench.search_training import train_and_land
 from strsweep.config import Experiment, RunSettings
+from strsweep.errors import SettingError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,13 @@ def cases_of(
     memo: Path,
     tolerance: float = TOLERANCE,
 ) -> list[Case]:
-    """Return all cases, those that take longest first."""
+    """Return all cases, those that take longest first.
+
+    Raises:
+        SettingError: There is no problem of such a name.
+    """
+    if unknown := [name for name in problems if name not in PROBLEMS]:
+        raise SettingError("--problems", unknown[0], f"There are: {', '.join(PROBLEMS)}.")
     cases = [
         Case(
             problem=problem,

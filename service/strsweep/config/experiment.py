@@ -124,15 +124,19 @@ class Experiment(Section, frozen=True):
 
     @property
     def recipe_id(self) -> str:
-        """Fingerprint of model, data and training: sweeps that share it can share their runs."""
+        """Fingerprint of model, data and training: sweeps that share it can share their runs.
+
+        Where the data lie is part of it, as other images may lie elsewhere; so is the number of
+        workers, as sums of floats differ in their last bits, and batch statistics may.
+        """
         return _fingerprint(self._recipe(exclude={"name", "search"}))
 
     @property
     def sweep_id(self) -> str:
         """Name plus a fingerprint of all that makes two runs comparable.
 
-        Targets, budget, resources and what changes no result are left out: the same file with
-        another target continues the sweep and uses its finished runs.
+        Targets, limits and what changes no result are left out: the same file with another target
+        continues the sweep and uses its finished runs.
         """
         recipe = self._recipe(exclude=set())
         search: dict[str, Any] = recipe.pop("search")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -20,6 +20,8 @@ from strsweep.errors import InvalidExperimentError, SettingError
 Settings = dict[str, Any]
 
 _SET_BY_PRESET = ("search.threshold_init", "search.weight_decay")
+_NOT_FOR_FILES = ("resolved",)
+"""Of ``search``: what ``auto`` stood for."""
 _UNION_PREFIXES = ("tuple[", "literal[", "dict[")
 _UNION_MEMBERS = {"bool", "int", "float", "str", "constrained-float", "constrained-int"}
 
@@ -39,6 +41,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     settings = _read(path)
     for override in overrides:
         _apply(settings, override)
+    _refuse_what_no_file_sets(settings)
     _apply_preset(settings, overrides)
     try:
         # JSON, so that strict mode takes lists for tuples.
@@ -102,6 +105,14 @@ def _apply(settings: Settings, override: str) -> None:
     settings[last] = value
 
 
+def _refuse_what_no_file_sets(settings: Settings) -> None:
+    search = settings.get("search")
+    for key in _NOT_FOR_FILES:
+        value: object = cast("Settings", search).get(key) if isinstance(search, dict) else None
+        if value:
+            raise SettingError(f"search.{key}", value, "It is written by the sweep, not set.")
+
+
 def _apply_preset(settings: Settings, overrides: Sequence[str]) -> None:
     """Let ``sparsity.preset`` take the place of the values and ranges of the search."""
     sparsity, model = settings.get("sparsity"), settings.get("model")
@@ -155,14 +166,14 @@ def _setting_error(key: str, details: ErrorDetails) -> SettingError:
     meaning = _meaning(key)
     if details["type"] == "extra_forbidden":
         return SettingError(key, details["input"], f"There is no such setting. {_suggestion(key)}")
-    if details["type"] == "missing":
+    if details["type"] == "missing" and not isinstance(details["loc"][-1], int):
         return SettingError(key, None, f"It must be set. {meaning}".strip())
     return SettingError(key, details["input"], f"{details['msg']}. {meaning}".strip())
 
 
 def _suggestion(key: str) -> str:
     *sections, last = key.split(".")
-    fields = list(_section_model(sections).model_fields)
+    fields = [name for name in _section_model(sections).model_fields if name not in _NOT_FOR_FILES]
     close = get_close_matches(last, fields, n=1)
     where = ".".join(sections) or "the file"
     return f"Did you mean {close[0]!r}?" if close else f"{where} has: {', '.join(fields)}."
@@ -178,10 +189,11 @@ def _section_model(sections: list[str]) -> type[BaseModel]:
     model: type[BaseModel] = Experiment
     for section in sections:
         field = model.model_fields.get(section)
-        if field is None or not isinstance(field.annotation, type):
+        if field is None:
             break
-        if issubclass(field.annotation, BaseModel):
-            model = field.annotation
+        for kind in (field.annotation, *get_args(field.annotation)):  # one, or a tuple of them
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                model = kind
     return model
 
 

@@ -230,7 +230,8 @@ class StorageConfig(Section, frozen=True):
             address = urlparse(self.endpoint)
             if address.scheme not in {"http", "https"} or not address.hostname or address.username:
                 remedy = "Use http://HOST:PORT, without credentials: the AWS chain has them."
-                raise SettingError("storage.endpoint", address.hostname, remedy)
+                shown = address.hostname if address.username else self.endpoint
+                raise SettingError("storage.endpoint", shown, remedy)
         return self
 
 

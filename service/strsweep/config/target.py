@@ -24,6 +24,9 @@ class Target(Section, frozen=True):
     @model_validator(mode="wrap")
     @classmethod
     def _from_number(cls, value: Any, handler: ModelWrapValidatorHandler[Target]) -> Target:
+        if isinstance(value, str):
+            remedy = "A target is a fraction: write 0.9 for 90 %, or {macs: 0.05}."
+            raise SettingError("search.targets", value, remedy)
         is_number = isinstance(value, float | int) and not isinstance(value, bool)
         target = handler({"sparsity": value} if is_number else value)
         if (target.sparsity is None) == (target.macs is None):

@@ -22,6 +22,7 @@ from strsweep.data import Images
 from strsweep.errors import CheckpointError, SettingError
 from strsweep.models import build
 from strsweep.registry.receipt import EXPERIMENT, PACKAGE_FILES, WEIGHTS
+from strsweep.registry.server import ask_briefly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +120,15 @@ def _check_package(files: Path, reference: str, option: str) -> None:
 
 def _downloaded(reference: str, tracking_uri: str, folder: str, option: str) -> Path:
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    database = tracking_uri.removeprefix("sqlite:///")
+    if database != tracking_uri and not Path(database).is_file():  # MLflow would make one
+        remedy = f"There is no {tracking_uri}: name your MLflow server, as with --tracking-uri."
+        raise SettingError(option, reference, remedy)
+    ask_briefly()
     mlflow.set_tracking_uri(tracking_uri)
     mlflow.set_registry_uri(tracking_uri)
     try:
         return Path(download_artifacts(artifact_uri=reference, dst_path=folder))
     except MlflowException as error:
-        raise SettingError(option, reference, str(error).splitlines()[0]) from error
+        said = f"{tracking_uri} says: {str(error).splitlines()[0]}"
+        raise SettingError(option, reference, said) from error

@@ -31,16 +31,23 @@ _REFUSED = {ErrorCode.Name(UNAUTHENTICATED), ErrorCode.Name(PERMISSION_DENIED)}
 def connect(experiment: Experiment) -> MlflowClient:
     """Return a client; asks the server nothing yet, so it works while the server is away."""
     uri = experiment.tracking.uri
-    # MLflow would hold a call for minutes; the journal keeps what could not be delivered.
+    ask_briefly()
+    if not experiment.tracking.is_server:
+        _show_store(experiment.storage)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def ask_briefly() -> None:
+    """Let no call to MLflow take minutes, and MLflow print nothing of its own.
+
+    What could not be delivered is in the journal.
+    """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name in ("mlflow", "alembic"):  # their notes would bury the status lines
         logging.getLogger(name).setLevel(logging.ERROR)
-    if not experiment.tracking.is_server:
-        _show_store(experiment.storage)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def _show_store(storage: StorageConfig) -> None:

@@ -1,0 +1,55 @@
+"""Where the jobs look for registered models, and what they say where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from strsweep.cli import tracking_uri_of
+from strsweep.errors import SettingError
+from strsweep.registry import evaluate_model
+
+MODEL = "models:/digits@sparsity-95"
+
+
+def test_the_option_comes_first_then_mlflows_variable_then_the_results_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRSWEEP_RESULTS", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking_uri_of(None) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    assert tracking_uri_of(None) == "http://mlflow:5000"
+    assert tracking_uri_of("https://other") == "https://other"
+
+
+def test_what_is_no_address_is_told_by_the_name_it_was_given_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(SettingError, match=r"^--tracking-uri: got 'foo'\. Use http://HOST:PORT"):
+        tracking_uri_of("foo")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "foo")
+    with pytest.raises(SettingError, match=r"^MLFLOW_TRACKING_URI: got 'foo'\. Use http://"):
+        tracking_uri_of(None)
+
+
+def test_no_password_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:marzipan@mlflow:5000")
+    for option in (None, "http://me:marzipan@mlflow:5000"):
+        with pytest.raises(SettingError, match="MLFLOW_TRACKING_PASSWORD") as caught:
+            tracking_uri_of(option)
+        assert "marzipan" not in str(caught.value)
+
+
+def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    missing = tmp_path / "mlflow.db"
+    with pytest.raises(SettingError, match=r"^--model: got .*There is no sqlite:///.*mlflow.db"):
+        evaluate_model(MODEL, f"sqlite:///{missing}")
+    assert not missing.exists()
+
+
+@pytest.mark.timeout(60)
+def test_a_server_that_is_away_is_named_soon() -> None:
+    with pytest.raises(SettingError, match=r"http://127\.0\.0\.1:9 says: .*Connection refused"):
+        evaluate_model(MODEL, "http://127.0.0.1:9")
