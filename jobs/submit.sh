@@ -113,6 +113,8 @@ if forget_ended_job; then
         --runtime-env-json "{\"py_modules\": [$modules], \"env_vars\": {$variables}}" \
         -- python "jobs/$job.py" --config experiment.yaml "${rest[@]}"
 else
-    echo "it runs already"
-    [ "${STRSWEEP_FOLLOW:-yes}" = no ] || ray job logs --follow "$id"
+    echo "it runs already, with what it was told first: to change that, stop it and submit again"
+    [ "${STRSWEEP_FOLLOW:-yes}" != no ] || exit 0
+    ray job logs --follow "$id"
+    [[ $(ray job status "$id" 2>&1) == *succeeded* ]] # the logs' exit code says nothing of the job
 fi

@@ -37,6 +37,7 @@ PYTHON
     echo RUNNING >"$state"
     ;;
 logs) printf '%s\n' "$@" >"$FAKE/followed" ;;
+status) echo "Job '$3' $(cat "$FAKE/end")" ;;
 esac
 """
 
@@ -105,7 +106,11 @@ def test_an_ended_job_is_submitted_again_under_its_id_and_a_running_one_followed
     name = submission_id(fake)
     # It runs: one more target is the same sweep, and does not start a second job.
     Path(fake["FAKE"], "arguments").unlink()
-    assert submit(root, fake, *first, "--set=search.targets=[0.9]").returncode == 0
+    for end, code in (("failed", 1), ("succeeded", 0)):
+        Path(fake["FAKE"], "end").write_text(end)
+        done = submit(root, fake, *first, "--set=search.targets=[0.9]")
+        assert done.returncode == code
+        assert "it runs already, with what it was told first" in done.stdout
     assert not Path(fake["FAKE"], "arguments").exists()
     assert kept(fake, "followed").split() == ["job", "logs", "--follow", name]
     # It was stopped: the same id again.
