@@ -145,8 +145,8 @@ class SparsityConfig(Section, frozen=True):
     steer_every: Count = 10
     """Steps between two shifts of steered thresholds."""
     gradient: Literal["paper", "straight_through"] = "paper"
-    """Of ``steered``: pruned weights get none (``paper``), or a damped one until the ramp ends, which
-    is as accurate up to 99 % and falls apart above with some seeds."""
+    """Of ``steered``: pruned weights get none (``paper``), or a damped one until the ramp ends:
+    as accurate up to 99 %, it falls apart above with some seeds."""
     skip: tuple[str, ...] = ()
     """Layers to leave dense, by name or shell pattern."""
     dense_first: bool = False
