@@ -38,24 +38,6 @@ UriOption = Annotated[
         help="MLflow server; by default $MLFLOW_TRACKING_URI, or the results folder's database.",
     ),
 ]
-
-
-def tracking_uri_of(option: str | None) -> str:
-    """Return where models are registered: the option, MLflow's variable, or the results folder.
-
-    Raises:
-        SettingError: It is no address that MLflow can be asked at.
-    """
-    uri = option or os.environ.get("MLFLOW_TRACKING_URI")
-    if not uri:
-        return TrackingConfig().uri
-    try:
-        return TrackingConfig(uri=uri).uri
-    except SettingError as error:
-        name = "--tracking-uri" if option else "MLFLOW_TRACKING_URI"
-        raise SettingError(name, literal_eval(error.value), error.remedy) from None
-
-
 DataOption = Annotated[
     Path | None, typer.Option("--data-path", help="Folder of the data, if it moved since training.")
 ]
@@ -79,6 +61,22 @@ def exit_codes() -> Generator[None]:
     except StrsweepError as error:
         print(f"failed: {error}", file=sys.stderr, flush=True)
         raise typer.Exit(FAILED) from None
+
+
+def tracking_uri_of(option: str | None) -> str:
+    """Return where models are registered: the option, MLflow's variable, or the results folder.
+
+    Raises:
+        SettingError: It is no address that MLflow can be asked at.
+    """
+    uri = option or os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        return TrackingConfig().uri
+    try:
+        return TrackingConfig(uri=uri).uri
+    except SettingError as error:
+        name = "--tracking-uri" if option else "MLFLOW_TRACKING_URI"
+        raise SettingError(name, literal_eval(error.value), error.remedy) from None
 
 
 def train_and_register(experiment: Experiment, *, is_sweep: bool) -> int:

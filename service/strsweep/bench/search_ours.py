@@ -9,6 +9,7 @@ from strsweep.bench.search_cost import Delivery
 from strsweep.bench.search_forecast import ForecastCheck, check_forecasts, snapshots
 from strsweep.bench.search_runs import RecordedRun, Runs
 from strsweep.config import Experiment, Problem, Target
+from strsweep.journal import run_id_of
 from strsweep.sweep.path import SearchPath
 from strsweep.sweep.search import decide
 from strsweep.sweep.state import (
@@ -103,7 +104,7 @@ class OneByOne:
     def _begun(self, decision: Propose) -> UnfinishedRun:
         assert decision.threshold_init is None
         run = UnfinishedRun(
-            run_id=f"run-{self.num_runs + 1:03d}",
+            run_id=run_id_of(self.num_runs + 1),
             position=decision.position,
             target=decision.target,
         )

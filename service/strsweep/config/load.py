@@ -202,14 +202,11 @@ def _refuse_relative_paths_in_uploaded_copy(experiment: Experiment, settings: Se
     # would put days of results into it.
     if "_ray_pkg_" not in str(Path.cwd()):
         return
-    uri, folder = experiment.tracking.uri, experiment.storage.path
+    folder = experiment.storage.path
     for key, path in (
         ("storage.path", None if "://" in folder else Path(folder)),
         ("data.path", experiment.data.path),
-        (
-            "tracking.uri",
-            Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite") else None,
-        ),
+        ("tracking.uri", experiment.tracking.database),
     ):
         if path is not None and (not path.is_absolute() or "_ray_pkg_" in str(path)):
             section, name = key.split(".")

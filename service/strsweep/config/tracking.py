@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlparse
 
 from pydantic import Field, model_validator
@@ -38,6 +39,12 @@ class TrackingConfig(Section, frozen=True):
             remedy = "The address has no host: use http://HOST:PORT."
             raise SettingError("tracking.uri", self.uri, remedy)
         return self
+
+    @property
+    def database(self) -> Path | None:
+        """The sqlite file; None for anything else."""
+        is_file = self.uri.startswith("sqlite")
+        return Path(self.uri.removeprefix("sqlite:///")) if is_file else None
 
     @property
     def is_server(self) -> bool:

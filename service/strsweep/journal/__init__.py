@@ -17,7 +17,7 @@ from strsweep.journal.events import (
 )
 from strsweep.journal.follower import Follower
 from strsweep.journal.journal import Journal
-from strsweep.journal.record import RunRecord, SweepRecord, replay
+from strsweep.journal.record import RunRecord, SweepRecord, number_of, replay, run_id_of
 
 __all__ = [
     "EpochFinished",
@@ -37,5 +37,7 @@ __all__ = [
     "RunStopped",
     "SweepRecord",
     "SweepStarted",
+    "number_of",
     "replay",
+    "run_id_of",
 ]

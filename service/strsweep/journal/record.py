@@ -102,7 +102,17 @@ class SweepRecord:
     @property
     def next_run_id(self) -> str:
         """The first unused run id."""
-        return f"run-{self.last_number + 1:03d}"
+        return run_id_of(self.last_number + 1)
+
+
+def run_id_of(number: int) -> str:
+    """Return the id of the run with ``number``, from 1: ``run-001``."""
+    return f"run-{number:03d}"
+
+
+def number_of(run_id: str) -> int:
+    """Return the number in an id that ``run_id_of`` gave: runs are in the order of proposal."""
+    return int(run_id.rpartition("-")[2])
 
 
 def replay(events: Iterable[Event]) -> SweepRecord:
@@ -121,7 +131,7 @@ def add(events: Iterable[Event], record: SweepRecord) -> list[Event]:
     later: list[Event] = []
     for event in events:
         if (run_id := getattr(event, "run_id", None)) is not None:
-            record.last_number = max(record.last_number, int(run_id.rpartition("-")[2]))
+            record.last_number = max(record.last_number, number_of(run_id))
         # Clocks of nodes differ: a run's first epoch can carry an earlier time than its proposal.
         if isinstance(event, RunProposed):
             record.runs.setdefault(event.run_id, RunRecord(proposed=event))

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from strsweep.config import Experiment
+from strsweep.config import Experiment, TrackingConfig
 from strsweep.data import Images
 from strsweep.errors import CheckpointError, SettingError
 from strsweep.models import build
@@ -120,8 +120,8 @@ def _check_package(files: Path, reference: str, option: str) -> None:
 
 def _downloaded(reference: str, tracking_uri: str, folder: str, option: str) -> Path:
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
-    database = tracking_uri.removeprefix("sqlite:///")
-    if database != tracking_uri and not Path(database).is_file():  # MLflow would make one
+    database = TrackingConfig(uri=tracking_uri).database
+    if database is not None and not database.is_file():  # MLflow would make one
         remedy = f"There is no {tracking_uri}: name your MLflow server, as with --tracking-uri."
         raise SettingError(option, reference, remedy)
     ask_briefly()

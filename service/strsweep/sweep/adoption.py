@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from strsweep.config import Experiment
 from strsweep.errors import InvalidExperimentError, JournalError, SettingError
-from strsweep.journal import Journal, RunProposed, RunRecord, SweepRecord, replay
+from strsweep.journal import Journal, RunProposed, RunRecord, SweepRecord, replay, run_id_of
 from strsweep.storage import Store, other_sweeps
 
 _RAISED_BY_OLD_JOURNALS = (ValidationError, SettingError, InvalidExperimentError, JournalError)
@@ -31,7 +31,7 @@ def adopt_runs(experiment: Experiment, journal: Journal) -> int:
             if source in known or run.proposed.adopted_from is not None:
                 continue
             number += 1
-            _adopt(run, f"run-{number:03d}", source, journal)
+            _adopt(run, run_id_of(number), source, journal)
     return number - record.last_number
 
 

@@ -62,10 +62,8 @@ def plan_of(
     """
     targets = experiment.search.targets
     per_target = (1.0, 1.0) if experiment.is_told else RUNS_PER_TARGET
-    refined, most = (
-        0 if experiment.is_told else experiment.search.refine,
-        experiment.search.max_runs,
-    )
+    refined = 0 if experiment.is_told else experiment.search.refine
+    most = experiment.search.max_runs
     low, high = (min(len(targets) * each + refined, most) for each in per_target)
     guesses = () if experiment.is_told else (first_guess(experiment, problem, t) for t in targets)
     return Plan(

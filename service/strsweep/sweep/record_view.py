@@ -86,7 +86,7 @@ class RunViews:
             FailedRun(
                 position=_position(run, self._path),
                 target=run.target,
-                threshold_init=run.proposed.settings.threshold_init,
+                threshold_init=_off_path(run, self._path),
                 refines=run.refines,
                 would_again=run.failed.reason not in {DIED, NO_RESULT},
             )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from strsweep.config import Target
+from strsweep.journal import number_of
 from strsweep.sweep.curve import Prediction, expit
 from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.path import SearchPath
@@ -102,17 +103,13 @@ def _stops_in_a_row(
     finished: Sequence[FinishedRun], unfinished: Sequence[UnfinishedRun], run: UnfinishedRun
 ) -> int:
     """Count the stopped runs for what ``run`` is for since one was last seen to its end."""
-    seen = [_number(other.run_id) for other in finished if _aim(other) == _aim(run)]
+    seen = [number_of(other.run_id) for other in finished if _aim(other) == _aim(run)]
     last = max(seen, default=0)
     return sum(
-        not other.is_running and _aim(other) == _aim(run) and _number(other.run_id) > last
+        not other.is_running and _aim(other) == _aim(run) and number_of(other.run_id) > last
         for other in unfinished
     )
 
 
 def _aim(run: FinishedRun | UnfinishedRun) -> tuple[Target | None, Target | None]:
     return run.target, run.refines
-
-
-def _number(run_id: str) -> int:
-    return int(run_id.rpartition("-")[2])
