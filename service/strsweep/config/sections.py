@@ -142,8 +142,9 @@ class SparsityConfig(Section, frozen=True):
     ramp: tuple[Share, Share] | None = None
     """Shares of the epochs at which ``gmp`` (default [0.2, 0.8], as published), ``steered``
     ([0, 0.55]) and ``scheduled`` ([0.05, 0.5], as published) start and end to raise sparsity."""
-    steer_every: Count = 10
-    """Steps between two shifts of steered thresholds."""
+    steer_every: Count | Literal["auto"] = "auto"
+    """Steps between two shifts of steered thresholds; ``auto``: a thousandth of all steps of a run,
+    1 to 10. In short runs more are worse: at 99.5 % on digits 10 of 330 cost a point."""
     gradient: Literal["paper", "straight_through"] = "paper"
     """Of ``steered``: pruned weights get none (``paper``), or a damped one until the ramp ends:
     as accurate up to 99 %, it falls apart above with some seeds."""

@@ -10,7 +10,7 @@ from strsweep.sparsity.magnitude import LargestWeights, MagnitudeMethod, obey, r
 from strsweep.sparsity.measure import LayerSparsity, SparsityReport, measure
 from strsweep.sparsity.quantile import Uses, weight_uses
 from strsweep.sparsity.scheduled import ScheduledThreshold, prune_smallest, schedulable
-from strsweep.sparsity.steering import SteeredThreshold, steer, steerable
+from strsweep.sparsity.steering import SteeredThreshold, bound_gradients, steer, steerable
 from strsweep.sparsity.threshold import SoftThreshold, ThresholdFunction, soft_threshold
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Uses",
     "WeightTensor",
     "bake",
+    "bound_gradients",
     "check_fits",
     "land",
     "measure",

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from strsweep.sparsity.convert import (
     AnyModule,
@@ -30,6 +31,9 @@ from strsweep.sparsity.threshold import (
 
 _NOTHING_PRUNED = -1e4
 """An offset so far below zero that every threshold is 0."""
+_STEEPEST = 1.0
+"""Change of the loss per e-fold of a threshold. On digits it is 0.01 to 0.5; from 99 % on a layer
+that batch norm follows can have 25 in one step, as its few values have become tiny."""
 
 
 class SteeredThreshold(SoftThreshold):
@@ -135,6 +139,29 @@ def set_straight_through(model: nn.Module, is_on: bool) -> None:
         step = parametrization_of(weight, SteeredThreshold)
         if step is not None:
             step.straight_through = is_on
+
+
+def bound_gradients(model: nn.Module, optimizer: Optimizer) -> None:
+    """Let no single step of ``optimizer`` decide how steered layers of ``model`` share the weights.
+
+    Elements of the gradient of ``s``, about the change of the loss per e-fold of a threshold, are
+    held within 1 from now on. Unbounded, one steep step is carried on by momentum until a layer
+    keeps nearly all that is left; the shift that holds the sparsity then starves the others, and
+    nothing brings them back. It happened in 4 of 16 runs on digits at 99.5 %, with either gradient.
+
+    Args:
+        model: Made by ``steerable``; any other is left alone.
+        optimizer: Of its parameters. A gradient scaler has unscaled them when this looks.
+    """
+    steps = (parametrization_of(weight, SteeredThreshold) for weight in weight_tensors(model))
+    levels = [step.s for step in steps if step is not None]
+    if not levels:
+        return
+
+    def bound(*_: object) -> None:
+        nn.utils.clip_grad_value_(levels, _STEEPEST)
+
+    optimizer.register_step_pre_hook(bound)
 
 
 def is_out_of_reach(model: nn.Module) -> bool:

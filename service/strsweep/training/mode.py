@@ -25,6 +25,8 @@ from strsweep.training.budget import InputShape, dense_layers, densities, uses_o
 
 _GMP_RAMP = (0.2, 0.8)
 """Epochs 20 to 80 of 100, in the authors' code."""
+_STEERINGS, _RAREST = 1000, 10
+"""Unless said, thresholds are shifted so often in a run, but after ten steps at the latest."""
 _RAMPS = {"steered": (0.0, 0.55), "scheduled": (0.05, 0.5)}
 """Of ``scheduled``: epochs 5 to 50 of 100, in the code of ST-3's authors."""
 
@@ -94,22 +96,27 @@ class Steering:
         self._model = model
         self._mode = config.mode
         self._is_on = config.mode in _RAMPS
-        self._is_straight_through = config.gradient == "straight_through"
-        self._every = config.steer_every if config.mode == "steered" else 1
+        self._wants_straight_through = config.gradient == "straight_through"
+        self._is_straight_through = False
         self._target = settings.pruned_share
         self._uses = uses_of(model, settings, input_shape) if self._is_on else None
         self._steps_per_epoch = steps_per_epoch
         self._last = steps_per_epoch * experiment.training.epochs
+        self._every = _steer_every(config, self._last)
         shares = config.ramp or _RAMPS.get(config.mode, (0.0, 1.0))
         self._start, self._end = (share * self._last for share in shares)
 
     def before_step(self, epoch: int, step: int) -> None:
         """Set the thresholds if it is time to."""
-        if self._is_on and step % self._every == 0:
-            step += epoch * self._steps_per_epoch
+        if not self._is_on:
+            return
+        step += epoch * self._steps_per_epoch
+        if step % self._every == 0:
             self._prune(step)
-            if self._is_straight_through:
-                set_straight_through(self._model, step < self._end)
+        wanted = self._wants_straight_through and step < self._end
+        if wanted != self._is_straight_through:
+            self._is_straight_through = wanted
+            set_straight_through(self._model, wanted)
 
     def after_epoch(self, epoch: int) -> None:
         """Set the thresholds to where they are evaluated; exactly on target after the last.
@@ -134,6 +141,14 @@ class Steering:
         if step >= min(self._end, self._last):
             return self._target
         return self._target * cubic_share((step - self._start) / (self._end - self._start))
+
+
+def _steer_every(config: SparsityConfig, steps: int) -> int:
+    if config.mode != "steered":
+        return 1
+    if config.steer_every == "auto":
+        return min(max(steps // _STEERINGS, 1), _RAREST)
+    return config.steer_every
 
 
 def _with_thresholds(

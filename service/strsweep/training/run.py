@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from strsweep.config import Experiment, RunSettings
 from strsweep.errors import CheckpointError, ImagesUnreadableError, TrainingDivergedError
-from strsweep.sparsity import SparsityReport, measure
+from strsweep.sparsity import SparsityReport, bound_gradients, measure
 from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.checkpoint import State
 from strsweep.training.input_pipeline import InputPipeline
@@ -91,6 +91,7 @@ class TrainingRun:
             threshold_decay=experiment.sparsity.threshold_decay,
             batch_norm_decay=self._config.batch_norm_decay,
         )
+        bound_gradients(self.model, self._optimizer)
         self._stepper = Stepper(self._config, device)
         self._steering = Steering(
             self.model, experiment, settings, len(self._input.sizes), self._input_shape

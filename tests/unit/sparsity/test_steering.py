@@ -14,6 +14,7 @@ from torch import nn
 from strsweep.sparsity import (
     SteeredThreshold,
     bake,
+    bound_gradients,
     measure,
     soft_threshold,
     sparsify,
@@ -259,3 +260,45 @@ def test_what_cannot_be_reached_is_told() -> None:
         steer(sparsify(net(), threshold_init=-3.0), 0.9)
     with pytest.raises(ValueError, match="granularity: got 'kernel'"):
         steerable(net(), granularity="kernel")  # pyright: ignore
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_steep_gradients_move_thresholds_by_no_more_than_the_rate(granularity: Any) -> None:
+    model = learned(steerable(net(), granularity=granularity))
+    levels = threshold_parameters(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    bound_gradients(model, optimizer)
+    before = {parameter: parameter.detach().clone() for parameter in model.parameters()}
+    for slope in (-25.0, 0.25, 3.0):
+        for parameter in before:
+            parameter.grad = torch.full_like(parameter, slope)
+        optimizer.step()
+    for parameter, first in before.items():
+        is_level = any(parameter is level for level in levels)
+        slopes = -1 + 0.25 + 1 if is_level else -25 + 0.25 + 3
+        torch.testing.assert_close(parameter.detach(), first - 0.5 * slopes)
+
+
+def test_a_gradient_is_bounded_after_its_scale_is_taken_away() -> None:
+    model = steerable(net())
+    levels = threshold_parameters(model)
+    optimizer = torch.optim.SGD(levels, lr=1.0)
+    bound_gradients(model, optimizer)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    for slope in (0.25, 7.0, torch.inf):  # the scaler leaves the last step out
+        optimizer.zero_grad()
+        scaler.scale(torch.stack([level * slope for level in levels]).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    assert [level.item() for level in levels] == [-1.25] * len(levels)
+
+
+def test_thresholds_that_are_not_steered_keep_their_gradients() -> None:
+    model = sparsify(net(), threshold_init=-5.0)
+    levels = threshold_parameters(model)
+    optimizer = torch.optim.SGD(levels, lr=1.0)
+    bound_gradients(model, optimizer)
+    for level in levels:
+        level.grad = torch.full_like(level, -25.0)
+    optimizer.step()
+    assert [level.item() for level in levels] == [20.0] * len(levels)

@@ -75,6 +75,46 @@ def test_layers_learn_what_they_give() -> None:
     assert max(sparsities) - min(sparsities) > 0.2
 
 
+@pytest.mark.parametrize(("seed", "gradient"), [(6, "paper"), (0, "straight_through")])
+def test_no_layer_takes_all_that_is_left(seed: int, gradient: str) -> None:
+    # Both ended at chance, with more than 300 of 342 weights in one layer, while gradients of
+    # thresholds were not bounded.
+    steered = run(
+        "training.batch_size=128",
+        f"training.seed={seed}",
+        f"sparsity.gradient={gradient}",
+        sparsity=0.995,
+    )
+    accuracy = [metrics.accuracy for metrics in steered.epochs()][-1]
+    kept = [layer.weights - layer.zeros for layer in steered.report().layers]
+    assert max(kept) < sum(kept) / 2
+    assert accuracy > 0.8
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs", "expected"), [("auto", 9, 1), ("auto", 50, 5), ("auto", 2000, 10), (7, 9, 7)]
+)
+def test_thresholds_are_shifted_a_thousand_times_or_every_ten_steps(
+    every: str | int, epochs: int, expected: int
+) -> None:
+    settings = RunSettings(weight_decay=0, sparsity=0.5)
+    experiment, model = macs_model(
+        settings, f"training.epochs={epochs}", f"sparsity.steer_every={every}"
+    )
+    steering = Steering(model, experiment, settings, 100, SHAPE)
+    offset = next(module.offset for module in model.modules() if hasattr(module, "offset"))
+    shifted: list[int] = []
+    for step in range(35):
+        before = offset.item()
+        steering.before_step(epochs - 1, step)  # the ramp is over: only other weights change it
+        if offset.item() != before:
+            shifted.append(step)
+        with torch.no_grad():
+            for weight in weight_tensors(model):
+                weight.original.mul_(1.01)
+    assert shifted == [step for step in range(35) if (step + 100 * (epochs - 1)) % expected == 0]
+
+
 def test_too_many_dense_layers_are_told_before_training() -> None:
     with pytest.raises(SettingError, match=r"sparsity\.skip: .* leave fewer layers dense"):
         run("sparsity.skip=['block[2345].*']", sparsity=0.9)
