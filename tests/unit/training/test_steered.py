@@ -92,7 +92,8 @@ def test_no_layer_takes_all_that_is_left(seed: int, gradient: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("every", "epochs", "expected"), [("auto", 9, 1), ("auto", 50, 5), ("auto", 2000, 10), (7, 9, 7)]
+    ("every", "epochs", "expected"),
+    [("auto", 9, 1), ("auto", 50, 5), ("auto", 2000, 10), (7, 9, 7)],
 )
 def test_thresholds_are_shifted_a_thousand_times_or_every_ten_steps(
     every: str | int, epochs: int, expected: int
