@@ -1,4 +1,4 @@
-"""What a training step costs: STR against the dense network, and against the authors' formula.
+"""What a training step costs: STR, steered or not, and the authors' formula, against dense.
 
 Needs torch and torchvision only. The variants take turns, a few steps each, and every round gives
 one ratio to the dense network: what else the machine does hits all of them alike.
@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from strsweep.models import build
-from strsweep.sparsity import sparsify, weight_tensors
+from strsweep.sparsity import sparsify, steer, steerable, weight_tensors
 from strsweep.sparsity.convert import parametrized
 
-VARIANTS = ("dense", "str", "authors")
-_THRESHOLD_INIT = -6.0
+VARIANTS = ("dense", "str", "authors", "steered")
+"""``steered`` shifts its thresholds before every step; long runs do so before every tenth."""
+_THRESHOLD_INIT, _STEERED_SHARE = -6.0, 0.9
 _WARMUP_STEPS = 3
 
 
@@ -120,6 +121,8 @@ def _trainer(dense: nn.Module, variant: str, setting: Setting) -> Callable[[int]
 
     def train(steps: int) -> None:
         for _ in range(steps):
+            if variant == "steered":
+                steer(model, _STEERED_SHARE)
             with _autocast(setting):
                 loss = nn.functional.cross_entropy(network(images), labels, label_smoothing=0.1)
             optimizer.zero_grad(set_to_none=True)
@@ -132,6 +135,8 @@ def _trainer(dense: nn.Module, variant: str, setting: Setting) -> Callable[[int]
 def _variant(model: nn.Module, variant: str) -> nn.Module:
     if variant == "str":
         sparsify(model, threshold_init=_THRESHOLD_INIT)
+    if variant == "steered":
+        steerable(model)
     if variant == "authors":
         for weight in weight_tensors(model):
             parametrized(weight, AuthorsFormula())
