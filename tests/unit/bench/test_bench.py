@@ -35,16 +35,13 @@ def test_both_formulas_are_the_same_function() -> None:
 def test_every_variant_is_timed_beside_the_dense_one() -> None:
     setting = Setting(model="resnet20", batch_size=2, image_size=8, device="cpu", compiled=False)
     costs = measure_steps(setting, rounds=3, steps=1)
-    assert [cost.variant for cost in costs] == ["dense", "str", "authors"]
+    variants = ["dense", "str", "authors", "steered"]
+    assert [cost.variant for cost in costs] == variants
     assert (costs[0].ratio, costs[0].ratio_range) == (1.0, (1.0, 1.0))
     for cost in costs:
         assert cost.ratio_range[0] <= cost.ratio <= cost.ratio_range[1]
         assert cost.images_per_second == pytest.approx(2 / cost.seconds)
-    assert [line.split()[2] for line in table(costs).splitlines()[1:]] == [
-        "dense",
-        "str",
-        "authors",
-    ]
+    assert [line.split()[2] for line in table(costs).splitlines()[1:]] == variants
 
 
 def experiment(*overrides: str) -> Experiment:
