@@ -22,7 +22,7 @@ from strsweep.sparsity import (
     threshold_parameters,
     weight_tensors,
 )
-from strsweep.sparsity.convert import AnyModule, parametrization_of
+from strsweep.sparsity.convert import AnyModule, parametrization_of, weights_with
 
 _PREFIX = "module."
 
@@ -140,11 +140,9 @@ def _set_thresholds(model: nn.Module, thresholds: dict[str, Tensor]) -> None:
         return
     dense = [w.name for w in weight_tensors(model) if w.name not in thresholds]
     sparsify(model, threshold_init=0.0, skip=dense)
-    for weight in weight_tensors(model):
-        threshold = parametrization_of(weight, SoftThreshold)
-        if threshold is not None:
-            with torch.no_grad():
-                threshold.s.copy_(thresholds[weight.name].reshape(threshold.s.shape))
+    for weight, threshold in weights_with(model, SoftThreshold):
+        with torch.no_grad():
+            threshold.s.copy_(thresholds[weight.name].reshape(threshold.s.shape))
 
 
 def _dense_state(model: nn.Module) -> dict[str, Tensor]:

@@ -78,9 +78,14 @@ def bake(model: AnyModule) -> AnyModule:
 
 def threshold_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Return the threshold parameters ``s`` of ``model`` in the order of its layers."""
-    found = (parametrization_of(weight, SoftThreshold) for weight in weight_tensors(model))
-    parameters = {id(threshold): threshold.s for threshold in found if threshold is not None}
+    parameters = {id(step): step.s for _, step in weights_with(model, SoftThreshold)}
     return list(parameters.values())
+
+
+def weights_with(model: nn.Module, kind: type[AnyModule]) -> list[tuple[WeightTensor, AnyModule]]:
+    """Return every weight of ``model`` that has a parametrization of type ``kind``, with that."""
+    steps = ((weight, parametrization_of(weight, kind)) for weight in weight_tensors(model))
+    return [(weight, step) for weight, step in steps if step is not None]
 
 
 def parametrization_of(weight: WeightTensor, kind: type[AnyModule]) -> AnyModule | None:

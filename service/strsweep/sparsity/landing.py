@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from strsweep.sparsity.convert import parametrization_of, threshold_parameters
-from strsweep.sparsity.layers import WeightTensor, weight_tensors
+from strsweep.sparsity.convert import threshold_parameters, weights_with
+from strsweep.sparsity.layers import WeightTensor
 from strsweep.sparsity.measure import SparsityReport, measure
 from strsweep.sparsity.quantile import Cut, find_cut, part_equals, weight_uses
 from strsweep.sparsity.steering import SteeredThreshold
@@ -91,8 +91,7 @@ def _pruned_share(
 
 
 def _thresholds(model: nn.Module) -> list[tuple[WeightTensor, SoftThreshold]]:
-    weights = weight_tensors(model)
-    steps = [(w, step) for w in weights if (step := parametrization_of(w, SoftThreshold))]
+    steps = weights_with(model, SoftThreshold)
     if not steps or any(isinstance(step, SteeredThreshold) for _, step in steps):
         raise ValueError("only thresholds of sparsify() are landed; steer() is exact by itself")
     return steps

@@ -17,8 +17,8 @@ from strsweep.sparsity.allocation import check_fits
 from strsweep.sparsity.convert import (
     AnyModule,
     check_prunable,
-    parametrization_of,
     parametrized,
+    weights_with,
 )
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.threshold import Pruning
@@ -105,10 +105,8 @@ def ramp(model: nn.Module, progress: float) -> None:
         progress: Share of the ramp that is over; values outside [0, 1] are cut off.
     """
     share = cubic_share(progress)
-    for weight in weight_tensors(model):
-        step = parametrization_of(weight, LargestWeights)
-        if step is not None:
-            step.pruned = int(share * step.final_pruned)
+    for _, step in weights_with(model, LargestWeights):
+        step.pruned = int(share * step.final_pruned)
 
 
 def cubic_share(progress: float) -> float:

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from strsweep.sparsity.convert import AnyModule, parametrization_of, parametrized, prunable
-from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.convert import AnyModule, parametrized, prunable, weights_with
 from strsweep.sparsity.quantile import Uses, find_cut, part_equals
 from strsweep.sparsity.threshold import Pruning, soft_threshold, straight_through
 
@@ -96,8 +95,7 @@ def prune_smallest(
     Raises:
         ValueError: The model has no such threshold, or its dense layers leave too few weights.
     """
-    weights = weight_tensors(model)
-    steps = [(w, s) for w in weights if (s := parametrization_of(w, ScheduledThreshold))]
+    steps = weights_with(model, ScheduledThreshold)
     if not steps:
         raise ValueError("the model has no scheduled threshold: use schedulable()")
     magnitudes = [(weight, weight.original.abs()) for weight, _ in steps]

@@ -16,11 +16,11 @@ from torch.optim import Optimizer
 from strsweep.sparsity.convert import (
     AnyModule,
     Granularity,
-    parametrization_of,
     prunable,
     put_thresholds,
+    threshold_parameters,
+    weights_with,
 )
-from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.quantile import Uses, find_cut, part_equals
 from strsweep.sparsity.threshold import (
     SoftThreshold,
@@ -118,8 +118,7 @@ def steer(
     Raises:
         ValueError: The model has no steered threshold, or its dense layers leave too few weights.
     """
-    weights = weight_tensors(model)
-    steered = [(w, s) for w in weights if (s := parametrization_of(w, SteeredThreshold))]
+    steered = weights_with(model, SteeredThreshold)
     if not steered:
         raise ValueError("the model has no steered thresholds: use steerable()")
     critical = [(weight, step.critical_offset(weight.original)) for weight, step in steered]
@@ -135,10 +134,8 @@ def steer(
 
 def set_straight_through(model: nn.Module, is_on: bool) -> None:
     """Let pruned weights of ``model`` get a gradient from now on, or no longer."""
-    for weight in weight_tensors(model):
-        step = parametrization_of(weight, SteeredThreshold)
-        if step is not None:
-            step.straight_through = is_on
+    for _, step in weights_with(model, SteeredThreshold):
+        step.straight_through = is_on
 
 
 def bound_gradients(model: nn.Module, optimizer: Optimizer) -> None:
@@ -153,10 +150,9 @@ def bound_gradients(model: nn.Module, optimizer: Optimizer) -> None:
         model: Made by ``steerable``; any other is left alone.
         optimizer: Of its parameters. A gradient scaler has unscaled them when this looks.
     """
-    steps = (parametrization_of(weight, SteeredThreshold) for weight in weight_tensors(model))
-    levels = [step.s for step in steps if step is not None]
-    if not levels:
+    if not weights_with(model, SteeredThreshold):
         return
+    levels = threshold_parameters(model)
 
     def bound(*_: object) -> None:
         nn.utils.clip_grad_value_(levels, _STEEPEST)
@@ -166,6 +162,5 @@ def bound_gradients(model: nn.Module, optimizer: Optimizer) -> None:
 
 def is_out_of_reach(model: nn.Module) -> bool:
     """Tell whether ``steer`` met weights above ``scale``, which no sigmoid threshold can prune."""
-    steps = (parametrization_of(w, SteeredThreshold) for w in weight_tensors(model))
-    offset = next((step.offset for step in steps if step is not None), None)  # one for all
-    return offset is not None and bool(offset == torch.inf)
+    steered = weights_with(model, SteeredThreshold)
+    return bool(steered) and bool(steered[0][1].offset == torch.inf)  # one for all

@@ -96,7 +96,6 @@ class Steering:
         self._model = model
         self._mode = config.mode
         self._is_on = config.mode in _RAMPS
-        self._wants_straight_through = config.gradient == "straight_through"
         self._is_straight_through = False
         self._target = settings.pruned_share
         self._uses = uses_of(model, settings, input_shape) if self._is_on else None
@@ -105,6 +104,7 @@ class Steering:
         self._every = _steer_every(config, self._last)
         shares = config.ramp or _RAMPS.get(config.mode, (0.0, 1.0))
         self._start, self._end = (share * self._last for share in shares)
+        self._straight_through_until = self._end if config.gradient == "straight_through" else 0.0
 
     def before_step(self, epoch: int, step: int) -> None:
         """Set the thresholds if it is time to."""
@@ -113,7 +113,7 @@ class Steering:
         step += epoch * self._steps_per_epoch
         if step % self._every == 0:
             self._prune(step)
-        wanted = self._wants_straight_through and step < self._end
+        wanted = step < self._straight_through_until
         if wanted != self._is_straight_through:
             self._is_straight_through = wanted
             set_straight_through(self._model, wanted)
