@@ -15,6 +15,8 @@ sys.path.append(str(Path(__file__).parent))  # tests of several folders share th
 settings.register_profile("strsweep", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("strsweep")
 
+os.environ.pop("RAY_ADDRESS", None)  # a Ray that the shell knows is not for tests
+
 
 def _restored() -> Iterator[None]:
     """Undo what was left in the environment: MLflow keeps its servers there, for all others."""

@@ -33,7 +33,7 @@ STOPPED, LEAVES_AFTER_S = "run-001", 5
 
 @pytest.fixture(scope="module")
 def a_ray() -> Iterator[None]:
-    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+    ray.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False)
     yield
     ray.shutdown()
 
