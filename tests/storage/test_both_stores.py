@@ -94,11 +94,11 @@ def test_a_long_log_is_kept_whole(storage: Store) -> None:
 
 def test_only_the_newest_checkpoints_are_kept(storage: Store) -> None:
     checkpoints = RunCheckpoints(storage, "run-001", kept=2)
-    assert checkpoints.newest() is None
+    assert checkpoints.newest(lambda _: True) is None
     for epoch in (1, 2, 10, 11):
         checkpoints.save(epoch, {"model": {"w": torch.full((3,), float(epoch))}})
     assert storage.folders("runs/run-001") == ["epoch_00010", "epoch_00011"]
-    newest = checkpoints.newest()
+    newest = checkpoints.newest(lambda _: True)
     assert newest is not None
     assert newest[0] == 11
     assert newest[1]["model"]["w"].tolist() == [11, 11, 11]
@@ -117,7 +117,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     storage.write(name, bytes(content[:-20] if damage == "truncated" else content))
     with pytest.raises(CheckpointError, match="it is damaged"):
         load_checkpoint(storage, checkpoints.folder(2))
-    newest = checkpoints.newest()
+    newest = checkpoints.newest(lambda _: True)
     assert newest is not None
     assert newest[0] == 1
     assert f"{storage.uri(name)} cannot be read: it is damaged" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -36,9 +37,8 @@ class SimulatedRuns(BaseModel):
 
     def final(self, run_id: str, settings: RunSettings) -> float:
         """Return the sparsity that a run ends with, the same whenever it is asked for."""
-        assert settings.threshold_init is not None
         clock = DecayClock.of(self.experiment, self.problem)
-        drive = clock.drive(settings.threshold_init, settings.weight_decay)
+        drive = clock.drive_after(settings, len(clock.epochs))
         level = float(level_at(np.asarray(drive), _HARDER * clock.hardness))
         scatter = np.random.default_rng(zlib.crc32(run_id.encode())).normal(0.0, self.noise)
         return expit(logit(expit(level)) + scatter)
@@ -52,6 +52,7 @@ class SimulatedRuns(BaseModel):
         for epoch in range(done + 1, last + 1):
             left = 1 - epoch / last
             metrics = self._metrics(epoch, expit(final - _CLIMB * left**2))
+            metrics["weight_decay"] = settings.weight_decay_in(epoch)
             yield EpochFinished(run_id=run_id, metrics=metrics)
         checkpoint = f"runs/{run_id}/epoch_{last:05d}"
         yield RunFinished(
@@ -67,7 +68,8 @@ class SimulatedRuns(BaseModel):
         """Write what a worker would write, and ``report`` the epochs that have a checkpoint."""
         storage, name = storage_of(self.experiment), f"journal/{run_id}.jsonl"
         journal, training = Journal(storage, writer=run_id), self.experiment.training
-        done = storage.read(name).count(b"\n") if name in storage.sizes("journal") else 0
+        lines = storage.read(name).splitlines() if name in storage.sizes("journal") else []
+        done = sum(settings.has_epoch(json.loads(line)["metrics"]) for line in lines)
         for event in self.epochs(run_id, settings, done):
             journal.append(event)
             if isinstance(event, RunFinished):

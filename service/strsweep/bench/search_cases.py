@@ -12,10 +12,12 @@ import torch
 
 from strsweep.bench.search_comparison import Comparison, compare_searches
 from strsweep.bench.search_problems import PROBLEMS, STEERED_WEIGHT_DECAY, TARGETS, TOLERANCE
-from strsweep.bench.search_runs import ReplayedRuns, TrainedRuns, read_recorded, recorded_lines
+from strsweep.bench.search_replay import ReplayedRuns, read_recorded, recorded_lines
+from strsweep.bench.search_runs import TrainedRuns
 from strsweep.bench.search_training import train_and_land
 from strsweep.config import Experiment, RunSettings
 from strsweep.errors import SettingError
+from strsweep.training.schedule import decay_clock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,8 @@ def compare_recorded(recorded: Path, config: Path) -> Iterator[Comparison]:
     """
     for (problem, seed), runs in read_recorded(recorded).items():
         experiment = PROBLEMS[problem].experiment(config, seed)
-        yield compare_searches(experiment, ReplayedRuns(runs), with_peers=True)
+        replay = ReplayedRuns(runs, decay_clock(experiment.training, steps_per_epoch=1))
+        yield compare_searches(experiment, replay, with_peers=True)
 
 
 def record(case: Case, count: int) -> list[str]:

@@ -39,14 +39,21 @@ def compare_searches(experiment: Experiment, runs: Runs, *, with_peers: bool) ->
     )
     problem = measure_problem(experiment, load_images(experiment.data))
     ours = OneByOne(experiment, problem, runs)
-    ours.search()
-    rows = [row(place, "ours", ours.deliveries(), runs=ours.num_runs, epochs=ours.epochs)]
+    rows = [_searched(place, "ours", ours)]
     with suppress(LookupError):  # recorded runs may lack the steered ones
         rows.append(_steered(place, runs))
     if with_peers:
+        kept = experiment.search.model_copy(update={"correct": False})
+        fixed = OneByOne(experiment.model_copy(update={"search": kept}), problem, runs)
+        rows.append(_searched(place, "uncorrected", fixed))
         rows += [_peer(place, experiment, runs, name, peer) for name, peer in PEERS.items()]
     rows.append(yardstick(place, runs.used))
     return Comparison(rows=rows, forecasts=ours.checks)
+
+
+def _searched(place: Place, name: str, sweep: OneByOne) -> Row:
+    sweep.search()
+    return row(place, name, sweep.deliveries(), runs=sweep.num_runs, epochs=sweep.epochs)
 
 
 def _steered(place: Place, runs: Runs) -> Row:

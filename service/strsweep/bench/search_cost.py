@@ -140,9 +140,10 @@ def row(
 def yardstick(place: Place, trained: Iterable[RecordedRun]) -> Row:
     """Return the mean accuracy of all STR runs that end near each target, as they ended.
 
-    Whatever searched them, they are plain STR: what landing and steering must not fall below.
+    Whatever searched them, they are plain STR with one weight decay: what corrections, landing and
+    steering must not fall below.
     """
-    searched = [run for run in trained if run.told is None]
+    searched = [run for run in trained if run.told is None and not run.corrections]
     near = [[run.accuracy[-1] for run in searched if is_near(run, t)] for t in TARGETS]
     accuracies = tuple(statistics.mean(found) if found else None for found in near)
     return Row(

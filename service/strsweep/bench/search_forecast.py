@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from strsweep.bench.search_runs import RecordedRun
+from strsweep.config import RunSettings
+from strsweep.sweep.clock import DecayClock
 from strsweep.sweep.curve import expit, logit
 from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.path import SearchPath
@@ -43,11 +45,18 @@ class ForecastSummary:
     """Share of the truths inside their 90 % interval."""
 
 
-def snapshots(run: RecordedRun, dense_macs: int, epochs: int) -> tuple[Snapshot, ...]:
-    """Return the first ``epochs`` of ``run`` as the search sees them."""
+def snapshots(
+    run: RecordedRun, settings: RunSettings, clock: DecayClock, dense_macs: int, epochs: int
+) -> tuple[Snapshot, ...]:
+    """Return the first ``epochs`` of ``run``, which has ``settings``, as the search sees them."""
     seen = zip(run.sparsity[:epochs], run.macs[:epochs], strict=True)
     return tuple(
-        Snapshot(epoch=epoch, sparsity=sparsity, macs_pruned=1 - macs / dense_macs)
+        Snapshot(
+            epoch=epoch,
+            drive=clock.drive_after(settings, epoch),
+            sparsity=sparsity,
+            macs_pruned=1 - macs / dense_macs,
+        )
         for epoch, (sparsity, macs) in enumerate(seen, start=1)
     )
 
@@ -68,8 +77,10 @@ def check_forecasts(
         run: As it begins.
         whole: The same run to its end, also if the search stops it before.
     """
+    settings = path.at(run.position)
     for share in SHARES if finished else ():
-        trajectory = snapshots(whole, goal.dense_macs, round(share * whole.epochs))
+        epochs = round(share * whole.epochs)
+        trajectory = snapshots(whole, settings, path.clock, goal.dense_macs, epochs)
         now = UnfinishedRun(
             run_id=run.run_id, position=run.position, target=run.target, trajectory=trajectory
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from strsweep.bench.search_cost import Delivery
 from strsweep.bench.search_forecast import ForecastCheck, check_forecasts, snapshots
 from strsweep.bench.search_runs import RecordedRun, Runs
-from strsweep.config import Experiment, Problem, Target
+from strsweep.config import Experiment, Problem, RunSettings, Target
 from strsweep.journal import run_id_of
 from strsweep.sweep.path import SearchPath
 from strsweep.sweep.search import decide
@@ -55,18 +55,18 @@ class OneByOne:
         self._checkpoint_every = experiment.training.checkpoint_every
         self._runs, self._rules = runs, rules or Rules()
         self._resting: dict[str, UnfinishedRun] = {}
-        self._whole: dict[str, RecordedRun] = {}
+        self._settings: dict[str, RunSettings] = {}
         self._aims: list[Target | None] = []
 
     @property
     def num_runs(self) -> int:
         """Runs that were begun."""
-        return len(self._whole)
+        return len(self._settings)
 
     @property
     def begun(self) -> list[tuple[Target | None, RecordedRun]]:
         """Every run with what it aimed at first, in the order of their beginning."""
-        return list(zip(self._aims, self._whole.values(), strict=True))
+        return list(zip(self._aims, map(self._runs.at, self._settings.values()), strict=True))
 
     def ask(self, targets: Sequence[Target]) -> None:
         """Take other targets, as a later job of the same sweep does; all runs are kept."""
@@ -79,8 +79,7 @@ class OneByOne:
                 case Propose():
                     self._train(self._begun(decision))
                 case Resume():
-                    resting = self._resting.pop(decision.run_id)
-                    self._train(replace(resting, target=decision.target, is_running=True))
+                    self._train(self._resumed(decision))
                 case _:
                     raise AssertionError(f"nothing runs, yet the decision is {decision}")
 
@@ -108,17 +107,29 @@ class OneByOne:
             position=decision.position,
             target=decision.target,
         )
-        whole = self._runs.at(self._path.at(decision.position))
-        self._whole[run.run_id] = whole
+        self._settings[run.run_id] = self._path.at(decision.position)
+        whole = self._whole(run.run_id)
         self._aims.append(decision.target)
         self.checks += check_forecasts(self.goal, self._path, self.finished, run, whole)
         return run
 
+    def _resumed(self, decision: Resume) -> UnfinishedRun:
+        run = self._resting.pop(decision.run_id)
+        if decision.correction is not None:
+            settings = self._settings[run.run_id].corrected(decision.correction)
+            self._settings[run.run_id] = settings
+            began_at = run.position if run.began_at is None else run.began_at
+            run = replace(run, position=self._path.locate(settings), began_at=began_at)
+        return replace(run, target=decision.target, is_running=True)
+
+    def _whole(self, run_id: str) -> RecordedRun:
+        return self._runs.at(self._settings[run_id])
+
     def _train(self, run: UnfinishedRun) -> None:
-        whole = self._whole[run.run_id]
+        settings, whole = self._settings[run.run_id], self._whole(run.run_id)
         for epoch in range(run.epochs + 1, whole.epochs + 1):
             self.epochs += 1
-            seen = snapshots(whole, self.goal.dense_macs, epoch)
+            seen = snapshots(whole, settings, self._path.clock, self.goal.dense_macs, epoch)
             run = replace(run, trajectory=seen)
             if epoch < whole.epochs and self._stops(run):
                 self._resting[run.run_id] = replace(run, is_running=False)
@@ -141,7 +152,7 @@ class OneByOne:
             hits or self.finished,
             key=lambda run: (run.accuracy if hits else 0.0, -abs(self.goal.miss(run, target))),
         )
-        whole = self._whole[best.run_id]
+        whole = self._whole(best.run_id)
         return Delivery(target=wanted, run=whole, is_hit=bool(hits), landed=whole.landed_on(wanted))
 
 
@@ -155,4 +166,5 @@ def _finished(run: UnfinishedRun, whole: RecordedRun) -> FinishedRun:
         macs_pruned=last.macs_pruned,
         target=run.target,
         trajectory=run.trajectory,
+        began_at=run.began_at,
     )

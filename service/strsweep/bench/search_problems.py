@@ -49,7 +49,7 @@ PROBLEMS = {
         SearchProblem(
             name="digits",
             weight_decay=(4e-3, 3.4e-2),
-            overrides=("training.checkpoint_every=5",),
+            overrides=("training.checkpoint_every=3",),
         ),
         SearchProblem(
             name="digits-deep",
@@ -57,7 +57,7 @@ PROBLEMS = {
             overrides=(
                 "model.options={width: 20, blocks: 4}",
                 "training.epochs=24",
-                "training.checkpoint_every=4",
+                "training.checkpoint_every=2",
             ),
         ),
     )

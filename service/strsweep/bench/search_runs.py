@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from abc import ABC, abstractmethod
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -15,13 +13,14 @@ from typing import Any
 
 import strsweep
 from strsweep.config import Experiment, RunSettings
-from strsweep.sweep.curve import expit, logit
 
 _TRAINING_CODE = ("data", "models", "sparsity", "training")
 """Parts of the package that decide how a run ends."""
 
-Key = tuple[float, float | None]
-"""Weight decay, and what the run is told."""
+Corrections = tuple[tuple[int, float], ...]
+"""Epochs after which another weight decay followed, and these."""
+Key = tuple[float, float | None, Corrections]
+"""Weight decay, what the run is told, and how it was corrected."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +39,7 @@ class RecordedRun:
     weight_decay: float
     told: float | None = None
     """Sparsity that a steered run was told; None for STR."""
+    corrections: Corrections = ()
     sparsity: tuple[float, ...]
     """After every epoch; so are the next two."""
     macs: tuple[int, ...]
@@ -50,7 +50,7 @@ class RecordedRun:
     @property
     def key(self) -> Key:
         """What sets it apart from other runs of its problem and seed."""
-        return self.weight_decay, self.told
+        return self.weight_decay, self.told, self.corrections
 
     @property
     def epochs(self) -> int:
@@ -71,7 +71,19 @@ class RecordedRun:
         """Read what ``asdict`` and JSON made of a run."""
         fields = {name: tuple(line[name]) for name in ("sparsity", "macs", "accuracy")}
         landed = tuple(Landed(**landed) for landed in line["landed"])
-        return cls(weight_decay=line["weight_decay"], told=line["told"], landed=landed, **fields)
+        return cls(
+            weight_decay=line["weight_decay"],
+            told=line["told"],
+            corrections=tuple((epoch, decay) for epoch, decay in line.get("corrections", ())),
+            landed=landed,
+            **fields,
+        )
+
+
+def key_of(settings: RunSettings) -> Key:
+    """Return what sets a run with ``settings`` apart from others of its problem and seed."""
+    corrections = tuple((each.after_epoch, each.weight_decay) for each in settings.corrections)
+    return settings.weight_decay, settings.sparsity, corrections
 
 
 class Runs(ABC):
@@ -86,7 +98,7 @@ class Runs(ABC):
         Raises:
             LookupError: It is not recorded, and not to be had from others.
         """
-        key = settings.weight_decay, settings.sparsity
+        key = key_of(settings)
         if key not in self._used:
             self._used[key] = self._find(settings)
         return self._used[key]
@@ -123,7 +135,7 @@ class TrainedRuns(Runs):
         self._known = {run.key: run for run in map(RecordedRun.of, lines)}
 
     def _find(self, settings: RunSettings) -> RecordedRun:
-        known = self._known.get((settings.weight_decay, settings.sparsity))
+        known = self._known.get(key_of(settings))
         if known is not None:
             return known
         run = self._train(self._experiment, settings)
@@ -140,64 +152,6 @@ class TrainedRuns(Runs):
         self._memo.parent.mkdir(parents=True, exist_ok=True)
         with self._memo.open("a") as file:  # one short write: lines of processes do not mix
             file.write(json.dumps(line) + "\n")
-
-
-class ReplayedRuns(Runs):
-    """Interpolates recorded runs: the logit of sparsity is taken as straight in log(weight decay).
-
-    Beyond the recorded weight decays all runs are like the last one.
-
-    Args:
-        recorded: Of one problem and seed; at least one is not steered.
-    """
-
-    def __init__(self, recorded: Sequence[RecordedRun]) -> None:
-        super().__init__()
-        searched = [run for run in recorded if run.told is None]
-        self._searched = sorted(searched, key=lambda run: run.weight_decay)
-        self._told = {run.told: run for run in recorded if run.told is not None}
-
-    def _find(self, settings: RunSettings) -> RecordedRun:
-        if settings.sparsity is not None:
-            return self._told[settings.sparsity]
-        wanted, runs = settings.weight_decay, self._searched
-        index = bisect_left(runs, wanted, key=lambda run: run.weight_decay)
-        right = runs[min(index, len(runs) - 1)]
-        left = runs[max(index - 1, 0)]
-        if right.weight_decay <= wanted or left is right:
-            return right
-        whole = math.log(right.weight_decay / left.weight_decay)
-        return _blend(left, right, math.log(wanted / left.weight_decay) / whole)
-
-
-def _blend(left: RecordedRun, right: RecordedRun, share: float) -> RecordedRun:
-    def mix(low: float, high: float) -> float:
-        return low + share * (high - low)
-
-    levels = zip(map(logit, left.sparsity), map(logit, right.sparsity), strict=True)
-    return RecordedRun(
-        weight_decay=math.exp(mix(math.log(left.weight_decay), math.log(right.weight_decay))),
-        sparsity=tuple(expit(mix(low, high)) for low, high in levels),
-        macs=tuple(round(mix(*pair)) for pair in zip(left.macs, right.macs, strict=True)),
-        accuracy=tuple(mix(*pair) for pair in zip(left.accuracy, right.accuracy, strict=True)),
-    )
-
-
-def read_recorded(path: Path) -> dict[tuple[str, int], list[RecordedRun]]:
-    """Return the runs of a file by problem and seed."""
-    found: dict[tuple[str, int], list[RecordedRun]] = {}
-    for line in json_lines(path):
-        found.setdefault((line["problem"], line["seed"]), []).append(RecordedRun.of(line))
-    return found
-
-
-def recorded_lines(problem: str, seed: int, runs: Iterable[RecordedRun]) -> Iterator[str]:
-    """Yield the lines of a file for ``read_recorded``, rounded to what matters."""
-    for run in runs:
-        line = {"problem": problem, "seed": seed, **asdict(run)}
-        line["sparsity"] = [round(value, 6) for value in run.sparsity]
-        line["accuracy"] = [round(value, 4) for value in run.accuracy]
-        yield json.dumps(line, separators=(",", ":"))
 
 
 @cache

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from strsweep.bench.search_cost import Row
 from strsweep.bench.search_forecast import ForecastCheck, ForecastSummary, summarize_forecasts
 
-_ACCURACIES = ("ours", "steered", "plain")
+_ACCURACIES = ("ours", "uncorrected", "steered", "plain")
 _TITLES = {
     "ours": "strsweep",
+    "uncorrected": "one weight decay",
     "steered": "steered",
     "gp": "Optuna GP",
     "tpe": "Optuna TPE",

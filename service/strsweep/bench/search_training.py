@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from strsweep.bench.search_problems import TARGETS, TOLERANCES
-from strsweep.bench.search_runs import Landed, RecordedRun
+from strsweep.bench.search_runs import Landed, RecordedRun, key_of
 from strsweep.config import Experiment, RunSettings, Target
 from strsweep.training.landing import land_run
 from strsweep.training.run import EpochMetrics, TrainingRun
@@ -40,6 +40,7 @@ def recorded(settings: RunSettings, epochs: Sequence[EpochMetrics]) -> RecordedR
     return RecordedRun(
         weight_decay=settings.weight_decay,
         told=settings.sparsity,
+        corrections=key_of(settings)[-1],
         sparsity=tuple(epoch.sparsity for epoch in epochs),
         macs=tuple(epoch.macs for epoch in epochs),
         accuracy=tuple(epoch.accuracy for epoch in epochs),

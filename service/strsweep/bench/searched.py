@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from strsweep.bench.search_ours import OneByOne
-from strsweep.bench.search_runs import RecordedRun, Runs
+from strsweep.bench.search_runs import Key, RecordedRun, Runs, key_of
 from strsweep.bench.search_training import recorded
 from strsweep.config import Experiment, RunSettings, Target
 from strsweep.data import load_images
@@ -47,16 +47,16 @@ class KeptRuns(Runs):
     ) -> None:
         super().__init__()
         self._experiment, self._train = experiment, train
-        self._kept: dict[float, tuple[RunSettings, TrainingRun]] = {}
+        self._kept: dict[Key, tuple[RunSettings, TrainingRun]] = {}
 
     def _find(self, settings: RunSettings) -> RecordedRun:
         run = self._train(self._experiment, settings)
-        self._kept[settings.weight_decay] = settings, run
+        self._kept[key_of(settings)] = settings, run
         return recorded(settings, run.history)
 
     def landed(self, run: RecordedRun, target: float) -> tuple[float, SparsityReport]:
         """Return accuracy and layers of ``run`` after landing."""
-        settings, kept = self._kept[run.weight_decay]
+        settings, kept = self._kept[run.key]
         wanted = Target(sparsity=target)
         end = land_run(self._experiment, settings, kept.state(), wanted, _CPU)
         return end.after.accuracy, end.report

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from strsweep.config.run_settings import RunSettings
 from strsweep.config.search import SearchConfig
 from strsweep.config.section import Section
 from strsweep.config.sections import (
     DataConfig,
     ModelConfig,
-    RunSettings,
     SparsityConfig,
     StorageConfig,
     TrainingConfig,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strsweep.config.sections import RunSettings
+from strsweep.config.run_settings import RunSettings
 
 _RESNET50 = (  # overall sparsity in percent, weight decay, threshold init
     ("79.55", 1.7e-5, -3200.0),

@@ -39,6 +39,9 @@ class SearchConfig(Section, frozen=True):
     max_hours: Positive | None = None
     """Hours after which a job starts no more runs and stops those that train, to be continued by
     the next job."""
+    correct: bool = True
+    """Let a run that would miss its target go on with another weight decay; if false, every run
+    keeps one, as published, and those that miss are trained anew."""
     refine: Annotated[int, Field(ge=0)] = 0
     """Further runs, once every target is hit, with other threshold inits; the most accurate are
     kept."""

@@ -33,31 +33,6 @@ def _location(value: str) -> str:
     return value.rstrip("/")
 
 
-class RunSettings(Section, frozen=True):
-    """The settings that differ between the runs of one sweep."""
-
-    threshold_init: Annotated[float, Field(lt=0, allow_inf_nan=False)] | None = None
-    """First value of every threshold parameter (the paper's s_init); None without thresholds."""
-    weight_decay: NonNegative
-    """Weight decay of weights, batch norm and, unless set apart, thresholds."""
-    sparsity: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Sparsity that the run is told; None where it is learned or given by layer."""
-    macs: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Told instead of ``sparsity``: share of the dense network's multiply-adds to keep."""
-
-    @model_validator(mode="after")
-    def _check(self) -> RunSettings:
-        if self.sparsity is not None and self.macs is not None:
-            remedy = f"The run is told its sparsity ({self.sparsity:g}) already: leave out one."
-            raise SettingError("macs", self.macs, remedy)
-        return self
-
-    @property
-    def pruned_share(self) -> float:
-        """Share to prune, of multiply-adds if ``macs`` is set, else of weights."""
-        return (self.sparsity or 0.0) if self.macs is None else 1 - self.macs
-
-
 class ModelConfig(Section, frozen=True):
     """The network."""
 

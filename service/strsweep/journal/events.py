@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from strsweep.config import Problem, RunSettings, Target
+from strsweep.config import Correction, Problem, RunSettings, Target
 
 
 class _Event(BaseModel):
@@ -106,12 +106,13 @@ class RunStopped(_Event):
 
 
 class RunResumed(_Event):
-    """A run that was stopped early goes on."""
+    """A run that was stopped early goes on, perhaps with another weight decay."""
 
     event: Literal["run_resumed"] = "run_resumed"
     run_id: str
     target: Target | None
     reason: str
+    correction: Correction | None = None
 
 
 class ModelLanded(_Event):

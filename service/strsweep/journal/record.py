@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from strsweep.config import Problem, Target
+from strsweep.config import Problem, RunSettings, Target
 from strsweep.journal.events import (
     EpochFinished,
     Event,
@@ -27,11 +27,16 @@ class RunRecord:
     """One run: proposed, perhaps trained, perhaps finished or failed."""
 
     proposed: RunProposed
-    epochs: dict[int, EpochFinished] = field(default_factory=dict[int, EpochFinished])
-    """By number; an epoch that was trained twice is here once."""
+    settings: RunSettings
+    """As proposed, and corrected since."""
+    written: dict[tuple[int, float], EpochFinished] = field(
+        default_factory=dict[tuple[int, float], EpochFinished]
+    )
+    """By number and weight decay; an epoch that was trained twice alike is here once."""
     num_epochs_written: int = 0
     """Repeated ones included."""
-    finished: RunFinished | None = None
+    ends: dict[float, RunFinished] = field(default_factory=dict[float, RunFinished])
+    """By weight decay; more than one if it was corrected when it had come to its end already."""
     failed: RunFailed | None = None
     stopped: RunStopped | None = None
     """Why it rests; None while it trains, and again when it was resumed."""
@@ -45,6 +50,21 @@ class RunRecord:
     def run_id(self) -> str:
         """``run-001`` and so on, in the order of proposal."""
         return self.proposed.run_id
+
+    @property
+    def epochs(self) -> dict[int, EpochFinished]:
+        """Epochs by number, without those that a correction took back."""
+        return {
+            epoch: row
+            for (epoch, _), row in self.written.items()
+            if self.settings.has_epoch(row.metrics)
+        }
+
+    @property
+    def finished(self) -> RunFinished | None:
+        """The end of the run; None if it has none, or a correction took it back."""
+        valid = (end for end in self.ends.values() if self.settings.has_epoch(end.metrics))
+        return next(valid, None)
 
     @property
     def is_open(self) -> bool:
@@ -134,7 +154,8 @@ def add(events: Iterable[Event], record: SweepRecord) -> list[Event]:
             record.last_number = max(record.last_number, number_of(run_id))
         # Clocks of nodes differ: a run's first epoch can carry an earlier time than its proposal.
         if isinstance(event, RunProposed):
-            record.runs.setdefault(event.run_id, RunRecord(proposed=event))
+            new = RunRecord(proposed=event, settings=event.settings)
+            record.runs.setdefault(event.run_id, new)
         else:
             later.append(event)
     return [event for event in later if not _is_added(event, record)]
@@ -159,16 +180,19 @@ def _is_added(event: Event, record: SweepRecord) -> bool:
 def _apply_to_run(run: RunRecord, event: Event) -> None:
     match event:
         case EpochFinished():
-            run.epochs[int(event.metrics["epoch"])] = event
+            key = int(event.metrics["epoch"]), event.metrics.get("weight_decay", 0.0)
+            run.written[key] = event
             run.num_epochs_written += 1
         case ImagesUnreadable():
             run.unreadable += [name for name in event.names if name not in run.unreadable]
         case RunFinished():
-            run.finished = event
+            run.ends[event.metrics.get("weight_decay", 0.0)] = event
         case RunStopped():
             run.stopped = event
         case RunResumed():
             run.stopped, run.resumed = None, event
+            if event.correction is not None:
+                run.settings = run.settings.corrected(event.correction)
         case RunInterrupted():
             if event not in run.interruptions:
                 run.interruptions.append(event)

@@ -94,6 +94,8 @@ def _making(
     if pruning:
         yield f"- Pruning: {_listed(pruning)}."
     yield f"- Settings of this run: {_listed(chosen(receipt.settings))}."
+    if receipt.settings.corrections:
+        yield f"- To meet the target, the weight decay became {receipt.settings.changes}."
     yield f"- {_landing(receipt)}"
     origin = run.proposed.adopted_from or f"{receipt.run_id} of {receipt.sweep_id}"
     yield f"- Trained as {origin}, by strsweep {record.started[-1].version}."

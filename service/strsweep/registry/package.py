@@ -101,7 +101,7 @@ def _made(
     target: Target | None,
 ) -> Package:
     folder = _folder(run, target)
-    model = _baked(experiment, storage, images, run.proposed.settings, source)
+    model = _baked(experiment, storage, images, run.settings, source)
     storage.write(f"{folder}/{WEIGHTS}", save(_contiguous(model.state_dict())))
     content = storage.read(f"{folder}/{WEIGHTS}")
     layers = recount(load(content), source.layers)
@@ -195,7 +195,7 @@ def _receipt(
         accuracy=source.metrics["accuracy"],
         landed=_landed_from(run, source),
         mode=experiment.sparsity.mode,
-        settings=run.proposed.settings,
+        settings=run.settings,
         sweep_id=experiment.sweep_id,
         run_id=run.run_id,
         weights_sha256=hashlib.sha256(content).hexdigest(),

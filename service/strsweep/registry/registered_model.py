@@ -204,6 +204,7 @@ def version_tags(receipt: Receipt) -> dict[str, str]:
         "accuracy": f"{receipt.accuracy:.6f}",
         "macs": str(receipt.macs),
         **{key: f"{value:g}" for key, value in chosen(receipt.settings).items()},
+        **({"corrections": receipt.settings.changes} if receipt.settings.corrections else {}),
         "sweep_id": receipt.sweep_id,
         "run_id": receipt.run_id,
         **before,

@@ -8,7 +8,15 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from strsweep.journal import ModelLanded, RunRecord
-from strsweep.registry.shown import chosen, end_tags, epoch_metrics, landed_metrics, landed_tag
+from strsweep.registry.shown import (
+    CORRECTIONS_TAG,
+    chosen,
+    corrections_tag,
+    end_tags,
+    epoch_metrics,
+    landed_metrics,
+    landed_tag,
+)
 from strsweep.registry.sweep_runs import ShownRun
 
 _EPOCHS_PER_CALL = 100
@@ -35,8 +43,8 @@ def send_values(
     """
     params = _new_params(shown, run)
     tags = _new_tags(shown, run, landed)
-    epochs = [run.epochs[epoch] for epoch in sorted(run.epochs) if epoch > shown.epoch]
-    metrics = [epoch_metrics(event) for event in epochs]
+    rows, sent = run.epochs, _last_sent(shown, run)
+    metrics = [epoch_metrics(rows[epoch]) for epoch in sorted(rows) if epoch > sent]
     parts = [metrics[i : i + _EPOCHS_PER_CALL] for i in range(0, len(metrics), _EPOCHS_PER_CALL)]
     if not (parts or params or tags):
         return
@@ -50,13 +58,20 @@ def send_values(
         params=params,
         tags=tags,
     )
-    shown.epoch = max([shown.epoch, *run.epochs])
+    shown.epoch = max([sent, *rows])
     shown.params |= {param.key for param in params}
     shown.tags |= {tag.key: tag.value for tag in tags}
 
 
+def _last_sent(shown: ShownRun, run: RunRecord) -> int:
+    """Return the last epoch that MLflow has; a new correction takes back those after it."""
+    changes = run.settings.corrections
+    is_known = not changes or shown.tags.get(CORRECTIONS_TAG) == corrections_tag(run).value
+    return shown.epoch if is_known else min(shown.epoch, changes[-1].after_epoch)
+
+
 def _new_params(shown: ShownRun, run: RunRecord) -> list[Param]:
-    settings = chosen(run.proposed.settings)
+    settings = chosen(run.settings)
     return [Param(key, f"{value:g}") for key, value in settings.items() if key not in shown.params]
 
 

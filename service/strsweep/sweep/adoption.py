@@ -64,7 +64,7 @@ def _adopt(run: RunRecord, run_id: str, source: str, journal: Journal) -> None:
     journal.append(
         RunProposed(
             run_id=run_id,
-            settings=run.proposed.settings,
+            settings=run.settings,
             target=None,
             reason=f"trained as {source}",
             adopted_from=source,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from strsweep.config import Experiment, Problem
+from strsweep.config import Experiment, Problem, RunSettings
 from strsweep.training.schedule import decay_clock
 
 FloatArray = npt.NDArray[np.float64]
@@ -70,6 +70,25 @@ class DecayClock:
         """Return ``decay * clock`` less the part that passes before thresholds bite."""
         decay = weight_decay if self.threshold_decay is None else self.threshold_decay
         return decay * self.total - self.delay(threshold_init)
+
+    def drive_after(self, settings: RunSettings, epoch: int) -> float:
+        """Return the drive that a run has come to after ``epoch`` of its epochs."""
+        assert settings.threshold_init is not None
+        decayed = passed = 0.0
+        decay = settings.weight_decay
+        for correction in settings.corrections:
+            if correction.after_epoch >= epoch:
+                break
+            until = self.epochs[correction.after_epoch - 1]
+            decayed, passed = decayed + decay * (until - passed), until
+            decay = correction.weight_decay
+        if self.threshold_decay is not None:
+            decayed, passed, decay = 0.0, 0.0, self.threshold_decay
+        return (
+            decayed
+            + decay * (self.epochs[epoch - 1] - passed)
+            - self.delay(settings.threshold_init)
+        )
 
     def delay(self, threshold_init: float) -> float:
         """Return the part of ``decay * clock`` that passes before thresholds bite."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -108,11 +109,13 @@ class Evidence:
         return [look for look in looks if look.left > 0 and look.level > _LOWEST]
 
     def _seen(self, run: Run, snapshots: Iterable[Snapshot]) -> list[_Look]:
-        path, quantity = self._path, self._quantity
+        left = self._path.clock.left
+        seen = list(snapshots)
+        places = self._path.reached(np.asarray([now.drive for now in seen])).tolist()
         return [
-            _Look(run, place, logit(now.pruned(quantity)), path.clock.left(now.epoch))
-            for now in snapshots
-            if (place := path.reached(run.position, run.threshold_init, now.epoch)) is not None
+            _Look(run, place, logit(now.pruned(self._quantity)), left(now.epoch))
+            for now, place in zip(seen, places, strict=True)
+            if not math.isnan(place)
         ]
 
 

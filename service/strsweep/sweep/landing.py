@@ -61,7 +61,7 @@ def land_one(experiment: Experiment, run: RunRecord, target: Target) -> ModelLan
     storage = storage_of(experiment)
     landed = land_run(
         experiment,
-        run.proposed.settings,
+        run.settings,
         load_checkpoint(storage, run.finished.checkpoint),
         target,
         torch.device("cuda" if experiment.workers.gpus else "cpu"),

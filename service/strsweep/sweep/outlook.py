@@ -47,8 +47,11 @@ class Outlook:
         self._goal = goal
         self._path = path
         self._finished = finished
-        self.known = [run.position for run in (*finished, *unfinished)]
-        """Positions of all runs."""
+        self.known = [
+            run.position if run.began_at is None else run.began_at
+            for run in (*finished, *unfinished)
+        ]
+        """Where all runs began."""
         self._unfinished = _fewer(unfinished)
         self._learned: dict[Quantity, tuple[SmoothCurve, Evidence]] = {}
         self._curves: dict[Quantity, Prediction] = {}
@@ -96,11 +99,17 @@ class Outlook:
         """Return how each of ``runs`` will end, as levels."""
         key = quantity, tuple((run.run_id, run.epochs) for run in runs)
         if key not in self._forecasts:
-            curve, evidence = self._learn(quantity)
             places = np.asarray([run.position for run in runs], dtype=np.float64)
-            numbers = np.asarray([evidence.number(run) for run in runs], dtype=np.int64)
-            self._forecasts[key] = curve.predict(places, numbers)
+            self._forecasts[key] = self.ends(runs, places, quantity)
         return self._forecasts[key]
+
+    def ends(
+        self, runs: Sequence[UnfinishedRun], places: FloatArray, quantity: Quantity
+    ) -> Prediction:
+        """Return how each of ``runs`` would end if its drive became that of a place, as levels."""
+        curve, evidence = self._learn(quantity)
+        numbers = np.asarray([evidence.number(run) for run in runs], dtype=np.int64)
+        return curve.predict(places, numbers)
 
     def _learn(self, quantity: Quantity) -> tuple[SmoothCurve, Evidence]:
         if quantity not in self._learned:

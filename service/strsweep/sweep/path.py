@@ -62,7 +62,7 @@ class SearchPath:
         return RunSettings(threshold_init=threshold_init, weight_decay=float(f"{decay:.6g}"))
 
     def contains(self, settings: RunSettings) -> bool:
-        """Tell whether ``settings`` lie on the path."""
+        """Tell whether ``settings`` lie on the path, as they were before any correction."""
         on_path = self.at(self._share(settings))
         first, decay = settings.threshold_init, settings.weight_decay
         assert first is not None
@@ -73,10 +73,9 @@ class SearchPath:
 
     def locate(self, settings: RunSettings) -> float:
         """Return the position of settings that ``at`` gave, or that of the same drive."""
-        if self.contains(settings):
+        if self.contains(settings) and not settings.corrections:
             return self._share(settings)
-        assert settings.threshold_init is not None
-        wanted = self.clock.drive(settings.threshold_init, settings.weight_decay)
+        wanted = self.clock.drive_after(settings, len(self.clock.epochs))
         return self.place_of(wanted, (-_BEYOND, 1 + _BEYOND))
 
     def place_of(self, drive: float, ends: Range = (0.0, 1.0)) -> float:
@@ -89,21 +88,14 @@ class SearchPath:
         place: Any = brentq(lambda place: self.drive_at(place) - drive, low, high)
         return float(place)
 
-    def reached(self, position: float, threshold_init: float | None, epoch: int) -> float | None:
-        """Return the place whose runs end with the drive that another has in its middle.
+    def reached(self, drives: FloatArray) -> FloatArray:
+        """Return the places whose runs end with ``drives``, for runs in their middle.
 
-        None: there is none that is told apart, as where nothing that is searched changes the drive.
-
-        Args:
-            position: Of the run.
-            threshold_init: Of the run; None: that of the path.
-            epoch: So many are done.
+        NaN: there is none that is told apart, as where nothing that is searched changes the drive.
         """
-        first = self._first(position) if threshold_init is None else threshold_init
-        end = self.drive_at(position)
-        now = end - self.clock.left(epoch) * (end + self.clock.delay(first))
-        is_inside = self._table[0] < now < self._table[-1]
-        return float(np.interp(now, self._table, _PLACES)) if is_inside else None
+        if self._table[0] == self._table[-1]:
+            return np.full(drives.shape, np.nan)
+        return np.interp(drives, self._table, _PLACES, left=np.nan, right=np.nan)
 
     @cached_property
     def _table(self) -> FloatArray:

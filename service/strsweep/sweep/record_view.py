@@ -95,7 +95,7 @@ class RunViews:
         ]
 
     def _finished_run(self, run: RunRecord, record: SweepRecord) -> FinishedRun:
-        state = run.num_epochs_written, run.target, run.finished
+        state = run.num_epochs_written, run.target, run.settings, run.finished
         known = self._finished.get(run.run_id)
         if known is None or known[0] != state:
             known = self._finished[run.run_id] = state, _finished(run, record, self._path)
@@ -104,7 +104,7 @@ class RunViews:
     def _unfinished_run(
         self, run: RunRecord, record: SweepRecord, is_running: bool
     ) -> UnfinishedRun:
-        state = run.num_epochs_written, run.target, is_running
+        state = run.num_epochs_written, run.target, run.settings, is_running
         known = self._unfinished.get(run.run_id)
         if known is None or known[0] != state:
             made = _unfinished(run, record, self._path, is_running=is_running)
@@ -119,10 +119,11 @@ def _unfinished(
         run_id=run.run_id,
         position=_position(run, path),
         target=run.target,
-        trajectory=_trajectory(run, record),
+        trajectory=_trajectory(run, record, path),
         is_running=is_running,
         threshold_init=_off_path(run, path),
         refines=run.refines,
+        began_at=_began_at(run, path),
     )
 
 
@@ -137,29 +138,37 @@ def _finished(run: RunRecord, record: SweepRecord, path: SearchPath | None) -> F
         accuracy=metrics["accuracy"],
         macs_pruned=1 - metrics["macs"] / dense if dense else 0.0,
         target=run.target,
-        trajectory=_trajectory(run, record),
+        trajectory=_trajectory(run, record, path),
         threshold_init=_off_path(run, path),
         refines=run.refines,
+        began_at=_began_at(run, path),
     )
 
 
 def _position(run: RunRecord, path: SearchPath | None) -> float:
-    return 0.0 if path is None else path.locate(run.proposed.settings)
+    return 0.0 if path is None else path.locate(run.settings)
+
+
+def _began_at(run: RunRecord, path: SearchPath | None) -> float | None:
+    return path.locate(run.proposed.settings) if path and run.settings.corrections else None
 
 
 def _off_path(run: RunRecord, path: SearchPath | None) -> float | None:
-    settings = run.proposed.settings
+    settings = run.settings
     return None if path is None or path.contains(settings) else settings.threshold_init
 
 
-def _trajectory(run: RunRecord, record: SweepRecord) -> tuple[Snapshot, ...]:
+def _trajectory(
+    run: RunRecord, record: SweepRecord, path: SearchPath | None
+) -> tuple[Snapshot, ...]:
     problem = record.problem
     assert problem is not None
     return tuple(
         Snapshot(
             epoch=epoch,
-            sparsity=run.epochs[epoch].metrics["sparsity"],
-            macs_pruned=1 - run.epochs[epoch].metrics["macs"] / problem.dense_macs,
+            drive=0.0 if path is None else path.clock.drive_after(run.settings, epoch),
+            sparsity=row.metrics["sparsity"],
+            macs_pruned=1 - row.metrics["macs"] / problem.dense_macs,
         )
-        for epoch in sorted(run.epochs)
+        for epoch, row in sorted(run.epochs.items())
     )

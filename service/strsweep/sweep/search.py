@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from strsweep.config import Target
+from strsweep.sweep.correction import best_resumption
 from strsweep.sweep.curve import expit
 from strsweep.sweep.lookahead import NO_CHANCE, best_aim, most_likely
 from strsweep.sweep.outlook import Outlook
@@ -22,7 +23,6 @@ from strsweep.sweep.state import (
     FinishedRun,
     Goal,
     Propose,
-    Resume,
     Spent,
     UnfinishedRun,
     Wait,
@@ -37,7 +37,6 @@ _ANEW = 1e-4
 place, and larger steps would lead away from it."""
 _AROUND_FAILED = 0.02
 """The same from a run that failed by its settings, as by divergence."""
-_WORTH_RESUMING = 0.3
 _HOPELESS, _ENOUGH_TRIES = 0.1, 8
 """A target is given up if after so many runs aimed at it another one is still unlikely to hit."""
 
@@ -75,8 +74,8 @@ def decide(
     free = [target for target in hopeful if target not in covered]
     reason = exhausted(goal, unfinished, spent)
     if free:
-        resumed = _resume(free, goal, unfinished, outlook, spent)
-        if resumed is not None:
+        can_end = [run for run in outlook.resting if not exhausted(goal, unfinished, spent, run)]
+        if (resumed := best_resumption(can_end, free, goal, path, outlook)) is not None:
             return resumed
         if reason is None:
             return _aim(free, goal, outlook, unfinished, failed)
@@ -117,28 +116,6 @@ def _hopeful(
         for target in targets
         if tries[target] < _ENOUGH_TRIES or outlook.chances(target).max() >= _HOPELESS
     ]
-
-
-def _resume(
-    targets: list[Target],
-    goal: Goal,
-    unfinished: Sequence[UnfinishedRun],
-    outlook: Outlook,
-    spent: Spent,
-) -> Resume | None:
-    """Return the stopped run that is likely to hit a target, if going on is better than anew."""
-    resting = [run for run in outlook.resting if exhausted(goal, unfinished, spent, run) is None]
-    best: tuple[float, UnfinishedRun, Target] | None = None
-    for target in targets if resting else ():
-        anew = outlook.chances(target).max()
-        for run, chance in zip(resting, outlook.chances_of(resting, target), strict=True):
-            gain = float(chance) * goal.epochs / max(goal.epochs - run.epochs, 1)
-            if chance > _WORTH_RESUMING and gain > max(anew, 0.0 if best is None else best[0]):
-                best = gain, run, target
-    if best is None:
-        return None
-    _, run, target = best
-    return Resume(run_id=run.run_id, target=target, reason=f"stopped early, may end at {target}")
 
 
 def _aim(

@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from strsweep.config import Experiment, RunSettings, Target
+from strsweep.config import Experiment, RunSettings
 from strsweep.errors import EveryRunFailedError
 from strsweep.journal import (
     Follower,
@@ -100,15 +100,17 @@ class TargetSearcher(Searcher):
         if self._left_open and out_of_time(self._goal, self._spent(record)) is None:
             run = record.runs[self._left_open.pop(0)]
             if run.stopped is not None:
-                self._resume(run.run_id, run.target, run.stopped.reason)
-            return self._start(trial_id, run.run_id, run.proposed.settings)
+                reason = run.stopped.reason
+                self._resume(Resume(run_id=run.run_id, target=run.target, reason=reason))
+            return self._start(trial_id, run.run_id, run.settings)
         match self._decide(record):
             case Propose() as decision:
                 proposed = self._propose(record, decision)
                 return self._start(trial_id, proposed.run_id, proposed.settings)
-            case Resume(run_id=run_id, target=target, reason=reason):
-                self._resume(run_id, target, reason)
-                return self._start(trial_id, run_id, record.runs[run_id].proposed.settings)
+            case Resume() as decision:
+                self._resume(decision)
+                run = self._record().runs[decision.run_id]
+                return self._start(trial_id, run.run_id, run.settings)
             case Finish(reason=reason):
                 self.stopped = reason
                 return Searcher.FINISHED
@@ -198,8 +200,8 @@ class TargetSearcher(Searcher):
         self._journal.append(proposed)
         return proposed
 
-    def _resume(self, run_id: str, target: Target | None, reason: str) -> None:
-        self._journal.append(RunResumed(run_id=run_id, target=target, reason=reason))
+    def _resume(self, decision: Resume) -> None:
+        self._journal.append(RunResumed(**vars(decision)))
 
     def _settings(self, decision: Propose) -> RunSettings:
         if self._path is None:

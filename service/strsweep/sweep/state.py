@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from strsweep.config import Experiment, Problem, Quantity, Target
+from strsweep.config import Correction, Experiment, Problem, Quantity, Target
 from strsweep.sweep.window import Window
 
 AT_END = 1e-3
@@ -27,6 +27,10 @@ class Goal:
     max_epochs: int | None = None
     max_hours: float | None = None
     refine: int = 0
+    corrects: bool = True
+    """Runs may go on with another weight decay."""
+    checkpoint_every: int = 1
+    """Epochs."""
     searched: str = "search.weight_decay"
     """The setting whose range decides what can be reached."""
 
@@ -50,6 +54,8 @@ class Goal:
             max_epochs=search.max_epochs,
             max_hours=search.max_hours,
             refine=search.refine,
+            corrects=search.correct and experiment.sparsity.threshold_decay is None,
+            checkpoint_every=experiment.training.checkpoint_every,
             searched="search.weight_decay" if by_decay else "search.threshold_init",
         )
 
@@ -88,6 +94,8 @@ class FinishedRun:
     """Set if it is another than the path has at ``position``, which is then that of its drive."""
     refines: Target | None = None
     """The target whose accuracy it was to better."""
+    began_at: float | None = None
+    """The position it had before a correction; None: it was not corrected."""
 
     @property
     def is_on_path(self) -> bool:
@@ -105,6 +113,8 @@ class Snapshot:
 
     epoch: int
     """From 1."""
+    drive: float
+    """That the run has come to."""
     sparsity: float
     macs_pruned: float
 
@@ -124,8 +134,9 @@ class UnfinishedRun:
     trajectory: tuple[Snapshot, ...] = ()
     is_running: bool = True
     threshold_init: float | None = None
-    """As of ``FinishedRun``."""
+    """As of ``FinishedRun``, as are the next two."""
     refines: Target | None = None
+    began_at: float | None = None
 
     @property
     def epochs(self) -> int:
@@ -179,6 +190,8 @@ class Resume:
     run_id: str
     target: Target | None
     reason: str
+    correction: Correction | None = None
+    """Another weight decay for the rest of it."""
 
 
 @dataclass(frozen=True)

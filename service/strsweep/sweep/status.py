@@ -44,7 +44,7 @@ class StatusLines(tune.Callback):
         aim = "" if target is None else f"aims at {target}, "
         starts = "starts" if run.resumed is None else "goes on"
         reason = proposed.reason if run.resumed is None else run.resumed.reason
-        self._say(f"{run_id} {starts:<9} {describe(proposed.settings)}  ({aim}{reason})")
+        self._say(f"{run_id} {starts:<9} {describe(run.settings)}  ({aim}{reason})")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -130,6 +130,8 @@ def _why_unfinished(run: RunRecord) -> str:
 def describe(settings: RunSettings) -> str:
     """Return the settings of a run as a person reads them."""
     parts = [f"weight decay {settings.weight_decay:.3g}"]
+    if settings.corrections:
+        parts[0] += f", {settings.changes}"
     if settings.threshold_init is not None:
         parts.append(f"threshold init {settings.threshold_init:.4g}")
     return ", ".join(parts)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from strsweep.config import Target
 from strsweep.journal import number_of
+from strsweep.sweep.correction import best_resumption
 from strsweep.sweep.curve import Prediction, expit
 from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.path import SearchPath
@@ -66,17 +67,36 @@ def judge(
         return Stop("every target is hit")
     if run.epochs < _EARLIEST * goal.epochs:
         return None
-    if _stops_in_a_row(finished, unfinished, run) >= _MOST_STOPS:
-        return None
     if _shows_reach(finished, run):
         return None
     outlook = Outlook(goal, path, finished, unfinished)
+    if (change := _led_elsewhere(run, targets, unfinished, goal, path, outlook)) is not None:
+        return change
+    if _stops_in_a_row(finished, unfinished, run) >= _MOST_STOPS:
+        return None
     ends = {target.quantity: outlook.forecasts([run], target.quantity) for target in targets}
     if any(_may_hit(goal, target, ends[target.quantity]) for target in targets):
         return None
     end = ends[targets[0].quantity]
     low, high = _interval(end)
     return Stop(f"would end between {low:.2%} and {high:.2%}, where no target is left")
+
+
+def _led_elsewhere(
+    run: UnfinishedRun,
+    targets: Sequence[Target],
+    unfinished: Sequence[UnfinishedRun],
+    goal: Goal,
+    path: SearchPath,
+    outlook: Outlook,
+) -> Stop | None:
+    """Return a stop if ``run`` is then to go on with another weight decay."""
+    others = {other.target for other in unfinished if other.is_running and other != run}
+    free = [target for target in targets if target not in others and run.refines is None]
+    resumed = best_resumption([run], free, goal, path, outlook)
+    if resumed is None or resumed.correction is None:
+        return None
+    return Stop(f"would miss; {resumed.reason}")
 
 
 def _shows_reach(finished: Sequence[FinishedRun], run: UnfinishedRun) -> bool:

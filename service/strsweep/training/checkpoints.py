@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch.distributed as dist
@@ -40,17 +41,24 @@ class RunCheckpoints:
         for old in self._epochs()[: -self._kept]:
             self._storage.delete(self.folder(old))
 
-    def newest(self) -> tuple[int, State] | None:
+    def newest(self, fits: Callable[[State], bool]) -> tuple[int, State] | None:
         """Return epoch and state to go on from; None for a run that has to begin.
 
-        A damaged checkpoint is named, and the one before it is taken.
+        A damaged checkpoint is named, and the one before it is taken. Those that do not fit are
+        removed: as newer ones they would be kept instead of those to come.
+
+        Args:
+            fits: Tells whether the run comes to a state; not so if its weight decay was another.
 
         Raises:
             StorageError: The storage refuses, or stayed away too long.
         """
         for epoch in reversed(self._epochs()):
-            if (state := self._undamaged(epoch)) is not None:
+            if (state := self._undamaged(epoch)) is None:
+                continue
+            if fits(state):
                 return epoch, state
+            self._storage.delete(self.folder(epoch))
         return None
 
     def load(self, epoch: int) -> State:
@@ -84,7 +92,7 @@ def resume(run: TrainingRun, checkpoints: RunCheckpoints, rank: int) -> None:
         CheckpointError: It belongs to another model.
         StorageError: The storage refuses, or stayed away too long.
     """
-    found = checkpoints.newest() if rank == 0 else None
+    found = checkpoints.newest(run.has_passed) if rank == 0 else None
     chosen: list[Any] = [None if found is None else found[0]]
     if dist.is_initialized():
         dist.broadcast_object_list(chosen)

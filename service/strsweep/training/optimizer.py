@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 from torch.optim import SGD
 
 from strsweep.sparsity import threshold_parameters
+
+_OWN = "has_own_decay"
 
 
 def sgd(
@@ -34,11 +38,27 @@ def sgd(
     apart = {id(parameter) for parameter in (*thresholds, *norms)}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in apart]
     groups = [
-        {"params": rest, "weight_decay": weight_decay},
-        {
-            "params": thresholds,
-            "weight_decay": weight_decay if threshold_decay is None else threshold_decay,
-        },
-        {"params": norms, "weight_decay": weight_decay if batch_norm_decay else 0.0},
+        _group(rest),
+        _group(thresholds, threshold_decay),
+        _group(norms, None if batch_norm_decay else 0.0),
     ]
-    return SGD([group for group in groups if group["params"]], lr=0.0, momentum=momentum)
+    optimizer = SGD([group for group in groups if group["params"]], lr=0.0, momentum=momentum)
+    set_weight_decay(optimizer, weight_decay)
+    return optimizer
+
+
+def set_weight_decay(optimizer: SGD, weight_decay: float) -> None:
+    """Decay by ``weight_decay`` from now on, but for groups that have one of their own."""
+    for group in optimizer.param_groups:
+        if not group[_OWN]:
+            group["weight_decay"] = weight_decay
+
+
+def load_momenta(optimizer: SGD, state: dict[str, Any]) -> None:
+    """Take the momenta from the state of another optimizer; all else is the run's own."""
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
+
+
+def _group(params: list[nn.Parameter], own_decay: float | None = None) -> dict[str, Any]:
+    """Return a group that follows the weight decay of the run, unless it has one of its own."""
+    return {"params": params, "weight_decay": own_decay or 0.0, _OWN: own_decay is not None}

@@ -22,7 +22,7 @@ from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.loop import Stepper
 from strsweep.training.mode import Steering, before_epoch
 from strsweep.training.network import sparse_model
-from strsweep.training.optimizer import sgd
+from strsweep.training.optimizer import load_momenta, set_weight_decay, sgd
 from strsweep.training.schedule import learning_rate
 
 
@@ -47,6 +47,8 @@ class EpochMetrics:
     """Wall time of training and evaluation."""
     unreadable_images: int = 0
     """Image files that could not be decoded; they had no part in this epoch."""
+    weight_decay: float = 0.0
+    """Of the run in this epoch; 0 in what version 0.1 wrote."""
 
 
 class TrainingRun:
@@ -72,7 +74,7 @@ class TrainingRun:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self._experiment = experiment
+        self._experiment, self._settings = experiment, settings
         self._config = experiment.training
         self._device, self._world_size = device, world_size
         self._input = InputPipeline(experiment, rank, world_size)
@@ -138,14 +140,17 @@ class TrainingRun:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
             raise CheckpointError(f"the checkpoint belongs to another model: {error}") from error
-        self._optimizer.load_state_dict(state["optimizer"])
+        load_momenta(self._optimizer, state["optimizer"])
         self._stepper.scaler.load_state_dict(state["scaler"])
         self.history = [EpochMetrics(**metrics) for metrics in state["history"]]
 
+    def has_passed(self, state: State) -> bool:
+        """Tell whether this run comes to ``state``: it was not reached by another weight decay."""
+        return all(map(self._settings.has_epoch, state["history"]))
+
     def _epoch(self, epoch: int) -> EpochMetrics:
         started = time.monotonic()
-        before_epoch(self.model, self._experiment, epoch)
-        rates = self._seed_and_rates(epoch)
+        rates = self._prepared(epoch)
         trained = self._stepper.train(
             self._network,
             self._optimizer,
@@ -179,9 +184,13 @@ class TrainingRun:
             learning_rate=rates[-1],
             seconds=time.monotonic() - started,
             unreadable_images=num_unreadable,
+            weight_decay=self._settings.weight_decay_in(epoch + 1),
         )
 
-    def _seed_and_rates(self, epoch: int) -> list[float]:
+    def _prepared(self, epoch: int) -> list[float]:
+        """Set what holds for a whole epoch, and return the learning rates of its steps."""
+        before_epoch(self.model, self._experiment, epoch)
+        set_weight_decay(self._optimizer, self._settings.weight_decay_in(epoch + 1))
         # Seeded anew every epoch, so that a resumed run draws what an uninterrupted one draws.
         torch.manual_seed(self._input.seed(epoch))
         steps = len(self._input.sizes)

@@ -74,8 +74,8 @@ def test_a_stopped_run_costs_its_epochs_and_goes_on_from_there() -> None:
         Resume(run_id="run-001", target=NINETY, reason=""),
         Finish(""),
     ])
-    assert script.seen == [(0, [], 0, 0), (0, [5], 1, 5), (1, [5], 2, 35), (2, [], 2, 60)]
-    assert script.judged == [5, *[5, 10, 15, 20, 25], *[10, 15, 20, 25]]
+    assert script.seen == [(0, [], 0, 0), (0, [3], 1, 3), (1, [3], 2, 33), (2, [], 2, 60)]
+    assert script.judged == [3, *range(3, 30, 3), *range(6, 30, 3)]
     assert (sweep.num_runs, sweep.epochs) == (2, 60)
     assert [run.run_id for run in sweep.finished] == ["run-002", "run-001"]
     assert [snapshot.epoch for snapshot in sweep.finished[1].trajectory] == list(range(1, 31))

@@ -10,21 +10,16 @@ import pytest
 from strsweep.bench import search_training
 from strsweep.bench.search_cases import cases_of
 from strsweep.bench.search_problems import PROBLEMS
-from strsweep.bench.search_runs import (
-    Landed,
-    RecordedRun,
-    ReplayedRuns,
-    TrainedRuns,
-    code_id,
-    read_recorded,
-    recorded_lines,
-)
+from strsweep.bench.search_replay import ReplayedRuns, read_recorded, recorded_lines
+from strsweep.bench.search_runs import Landed, RecordedRun, TrainedRuns, code_id
 from strsweep.bench.search_training import train_and_land
 from strsweep.config import Experiment, RunSettings, load_experiment
 from strsweep.sweep.curve import logit
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 SETTINGS = RunSettings(threshold_init=-10, weight_decay=0.01)
+CLOCK = (30.0, 40.0)
+"""Of two epochs."""
 
 
 class Trainer:
@@ -91,7 +86,7 @@ def recorded(weight_decay: float, sparsity: float, told: float | None = None) ->
 
 def test_between_recorded_runs_the_level_is_straight() -> None:
     low, high = recorded(0.001, 0.5), recorded(0.1, 0.9)
-    runs = ReplayedRuns([high, low])
+    runs = ReplayedRuns([high, low], CLOCK)
     middle = runs.at(RunSettings(weight_decay=0.01))
     assert logit(middle.final) == pytest.approx((logit(0.5) + logit(0.9)) / 2)
     assert (middle.macs, middle.accuracy[-1]) == ((100, 30), pytest.approx(0.93))
@@ -101,14 +96,14 @@ def test_between_recorded_runs_the_level_is_straight() -> None:
 
 def test_recorded_runs_and_what_is_beyond() -> None:
     low, high = recorded(0.001, 0.5), recorded(0.1, 0.9)
-    runs = ReplayedRuns([low, high])
+    runs = ReplayedRuns([low, high], CLOCK)
     ends = [runs.at(RunSettings(weight_decay=decay)) for decay in (0.0001, 0.001, 0.1, 1.0)]
     assert ends == [low, low, high, high]
 
 
 def test_steered_runs_are_there_or_not() -> None:
     told = recorded(5e-4, 0.8, told=0.8)
-    runs = ReplayedRuns([recorded(0.01, 0.5), told])
+    runs = ReplayedRuns([recorded(0.01, 0.5), told], CLOCK)
     assert runs.at(RunSettings(weight_decay=5e-4, sparsity=0.8)) is told
     with pytest.raises(LookupError):
         runs.at(RunSettings(weight_decay=5e-4, sparsity=0.9))

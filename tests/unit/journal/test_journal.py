@@ -11,7 +11,7 @@ from typing import get_args
 
 import pytest
 
-from strsweep.config import Problem, RunSettings, Target
+from strsweep.config import Correction, Problem, RunSettings, Target
 from strsweep.errors import JournalError
 from strsweep.journal import (
     EpochFinished,
@@ -59,6 +59,13 @@ EVENTS: list[Event] = [
     EpochFinished(time=3.0, run_id="run-001", metrics={"epoch": 1, "train_loss": 1 / 3}),
     RunStopped(time=3.5, run_id="run-001", epoch=1, reason="would end elsewhere"),
     RunResumed(time=3.6, run_id="run-001", target=FEW_MACS, reason="may end there"),
+    RunResumed(
+        time=3.7,
+        run_id="run-001",
+        target=FEW_MACS,
+        reason="would miss",
+        correction=Correction(after_epoch=3, weight_decay=2e-4),
+    ),
     RunFinished(
         time=4.0, run_id="run-001", metrics={"sparsity": 0.1}, layers=(LAYER,), checkpoint="c/1"
     ),

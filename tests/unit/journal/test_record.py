@@ -7,7 +7,7 @@ import dataclasses
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from strsweep.config import Problem, RunSettings, Target
+from strsweep.config import Correction, Problem, RunSettings, Target
 from strsweep.journal import (
     EpochFinished,
     Event,
@@ -264,3 +264,39 @@ def test_the_problem_is_that_of_the_newest_start() -> None:
     problem = Problem(steps_per_epoch=11, weights=100, dense_macs=200, weight_scale=0.1)
     newer = STARTED.model_copy(update={"time": 9.0, "problem": problem})
     assert replay([STARTED, newer]).problem == problem
+
+
+def test_a_correction_takes_back_what_was_trained_after_it() -> None:
+    """Rows may come in any order: clocks of nodes differ, and a worker may run on for a while."""
+
+    def row(number: int, decay: float) -> EpochFinished:
+        metrics = {"epoch": number, "weight_decay": decay, "sparsity": decay}
+        return EpochFinished(time=2.0, run_id="run-001", metrics=metrics)
+
+    def end(decay: float) -> RunFinished:
+        metrics = {"epoch": 4, "weight_decay": decay}
+        return RunFinished(time=3, run_id="run-001", metrics=metrics, layers=(), checkpoint="c")
+
+    old = [row(number, 1e-4) for number in (1, 2, 3, 4)]
+    new = [row(number, 3e-4) for number in (3, 4)]
+    correction = Correction(after_epoch=2, weight_decay=3e-4)
+    change = resumed("run-001").model_copy(update={"correction": correction})
+    begun = [STARTED, proposed("run-001"), *old[:3], stopped("run-001", 2)]
+    run = replay([*begun, change]).runs["run-001"]
+    assert sorted(run.epochs) == [1, 2]
+    assert run.settings.weight_decay_in(2) == 1e-4
+    assert run.settings.weight_decay_in(3) == 3e-4
+    for late in ([old[3], end(1e-4)], [end(1e-4), old[3], new[0]]):
+        run = replay([*begun, change, *late]).runs["run-001"]
+        assert run.finished is None, "that was the end of what was taken back"
+    for events in ([*begun, change, *new, end(3e-4)], [*begun, *new, end(3e-4), change]):
+        run = replay(events).runs["run-001"]
+        assert run.finished == end(3e-4)
+        assert [run.epochs[n].metrics["weight_decay"] for n in (1, 2, 3, 4)] == [
+            1e-4,
+            1e-4,
+            3e-4,
+            3e-4,
+        ]
+    assert run.num_epochs_written == 5, "what was taken back was paid for"
+    assert run.settings.changes == "0.0003 after epoch 2"

@@ -16,7 +16,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.store.entities import PagedList
 
-from strsweep.config import Experiment, RunSettings, Target, load_experiment
+from strsweep.config import Correction, Experiment, RunSettings, Target, load_experiment
 from strsweep.errors import SettingError
 from strsweep.journal import (
     EpochFinished,
@@ -180,6 +180,36 @@ def test_names_and_totals(experiment: Experiment, journal: Journal, mlflow: Fake
     ] == [
         1,
         2,
+    ]
+
+
+@pytest.mark.parametrize("is_new_job", [False, True])
+def test_what_a_correction_took_back_is_sent_again(
+    experiment: Experiment, journal: Journal, mlflow: FakeMlflow, is_new_job: bool
+) -> None:
+    def row(number: int, decay: float) -> EpochFinished:
+        metrics = epoch("run-001", number).metrics | {"weight_decay": decay}
+        return EpochFinished(run_id="run-001", metrics=metrics)
+
+    stopped = RunStopped(run_id="run-001", epoch=1, reason="would miss")
+    tracking = told(experiment, journal, row(1, 0.0123), row(2, 0.0123), stopped)
+    correction = Correction(after_epoch=1, weight_decay=0.02)
+    journal.append(
+        RunResumed(run_id="run-001", target=TARGET, reason="may hit", correction=correction)
+    )
+    journal.append(row(2, 0.02))
+    tracking = Tracking(experiment) if is_new_job else tracking
+    tracking.deliver()
+    tracking.deliver()
+    run = mlflow.of("run-001")
+    assert run.data.tags["strsweep.corrections"] == "weight decay 0.02 after epoch 1"
+    assert "Its weight decay became 0.02 after epoch 1." in run.data.tags["mlflow.note.content"]
+    assert run.data.params == {"threshold_init": "-10", "weight_decay": "0.0123"}
+    sent = mlflow.get_metric_history(run.info.run_id, "weight_decay")
+    assert [(metric.step, metric.value) for metric in sent] == [
+        (1, 0.0123),
+        (2, 0.0123),
+        (2, 0.02),
     ]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from strsweep.config import Experiment, Problem, Target, load_experiment
+from strsweep.config import Correction, Experiment, Problem, RunSettings, Target, load_experiment
 from strsweep.sweep.curve import expit, logit
 from strsweep.sweep.path import SearchPath
 from strsweep.sweep.search import decide
@@ -71,6 +72,7 @@ def a_goal(
     max_epochs: int | None = None,
     max_hours: float | None = None,
     refine: int = 0,
+    corrects: bool = True,
 ) -> Goal:
     return Goal(
         targets=tuple(targets),
@@ -81,6 +83,7 @@ def a_goal(
         max_epochs=max_epochs,
         max_hours=max_hours,
         refine=refine,
+        corrects=corrects,
     )
 
 
@@ -121,29 +124,42 @@ def trajectory(
     curve: Curve = LEVEL,
     path: SearchPath = PATH,
     threshold_init: float | None = None,
+    settings: RunSettings | None = None,
 ) -> tuple[Snapshot, ...]:
     """Return the first epochs of a run that will end at ``final``.
 
     Thresholds do not know how long a run is: it follows ``curve`` by its drive, and is a little
-    ahead. Without ``position`` it is where ``LEVEL`` has its end.
+    ahead. Without ``position`` it is where ``LEVEL`` has its end. A corrected run has ``settings``.
     """
     place = (logit(final) + 2) / 8 if position is None else position
-    done = range(1, epochs + 1)
     end = logit(curve(place))
+    seen: list[Snapshot] = []
+    for epoch in range(1, epochs + 1):
+        drive = (
+            drive_after(path, place, threshold_init, epoch)
+            if settings is None
+            else path.clock.drive_after(settings, epoch)
+        )
+        (then,) = path.reached(np.asarray([drive])).tolist()
+        then = _FAR_BELOW if math.isnan(then) else then
+        left = path.clock.left(epoch)
+        drift = end - logit(curve(then)) if left else 0.0
+        share = expit(logit(final) - drift + 0.4 * left)
+        snapshot = Snapshot(
+            epoch=epoch, drive=drive, sparsity=share, macs_pruned=macs_pruned(share)
+        )
+        seen.append(snapshot)
+    return tuple(seen)
 
-    def drift(epoch: int) -> float:
-        if path.clock.left(epoch) == 0:
-            return 0.0
-        then = path.reached(place, threshold_init, epoch)
-        return end - logit(curve(_FAR_BELOW if then is None else then))
 
-    drifts = map(drift, done)
-    ahead = [0.4 * path.clock.left(epoch) for epoch in done]
-    shares = [expit(logit(final) - d + a) for d, a in zip(drifts, ahead, strict=True)]
-    return tuple(
-        Snapshot(epoch=epoch, sparsity=share, macs_pruned=macs_pruned(share))
-        for epoch, share in zip(done, shares, strict=True)
-    )
+def drive_after(
+    path: SearchPath, position: float, threshold_init: float | None, epoch: int
+) -> float:
+    """Return the drive that a run with one weight decay has come to."""
+    first = path.at(position).threshold_init if threshold_init is None else threshold_init
+    assert first is not None
+    end = path.drive_at(position)
+    return end - path.clock.left(epoch) * (end + path.clock.delay(first))
 
 
 def finished_run(
@@ -206,6 +222,8 @@ class Simulated:
     unfinished: list[UnfinishedRun] = field(default_factory=list[UnfinishedRun])
     proposed: list[Propose] = field(default_factory=list[Propose])
     finals: dict[str, float] = field(default_factory=dict[str, float])
+    settings: dict[str, RunSettings] = field(default_factory=dict[str, RunSettings])
+    """Of corrected runs."""
     epochs: int = 0
     stops: int = 0
     resumes: int = 0
@@ -271,7 +289,25 @@ class Simulated:
         (run,) = [run for run in self.unfinished if run.run_id == decision.run_id]
         assert not run.is_running
         self.resumes += 1
+        if decision.correction is not None:
+            run = self._corrected(run, decision.correction)
         self._put(run, replace(run, target=decision.target, is_running=True))
+
+    def _corrected(self, run: UnfinishedRun, correction: Correction) -> UnfinishedRun:
+        assert correction.after_epoch == run.epochs
+        before = self.settings.get(run.run_id) or self.path.at(run.position)
+        settings = self.settings[run.run_id] = before.corrected(correction)
+        began_at = run.position if run.began_at is None else run.began_at
+        moved = replace(run, position=self.path.locate(settings), began_at=began_at)
+        truth = self._truth
+        change = logit(truth(moved.position)) - logit(truth(run.position))
+        self.finals[run.run_id] = expit(logit(self.finals[run.run_id]) + change)
+        self._put(run, moved)
+        return moved
+
+    @property
+    def _truth(self) -> Curve:
+        return self.curve.truth if isinstance(self.curve, Noisy) else self.curve
 
     def _advance(self, run: UnfinishedRun) -> None:
         epoch = min(run.epochs + self.checkpoint_every, self.goal.epochs)
@@ -280,9 +316,10 @@ class Simulated:
             self.finals[run.run_id],
             epoch,
             position=run.position,
-            curve=self.curve.truth if isinstance(self.curve, Noisy) else self.curve,
+            curve=self._truth,
             path=self.path,
             threshold_init=run.threshold_init,
+            settings=self.settings.get(run.run_id),
         )
         now = replace(run, trajectory=seen)
         self._put(run, now)
@@ -309,4 +346,5 @@ def _ended(run: UnfinishedRun) -> FinishedRun:
         trajectory=run.trajectory,
         threshold_init=run.threshold_init,
         refines=run.refines,
+        began_at=run.began_at,
     )

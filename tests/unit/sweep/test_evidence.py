@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from search_simulation import LEVEL, PATH, finished_run, sparsities, unfinished_run
@@ -44,7 +42,7 @@ def test_an_epoch_counts_where_a_whole_run_has_the_drive_of_then() -> None:
 
 def test_another_threshold_init_is_later_by_its_own_delay_and_less_sure() -> None:
     on = unfinished_run(0.6, NINETY, final=LEVEL(0.6), epochs=15)
-    off = replace(on, threshold_init=-40.0)
+    off = unfinished_run(0.6, NINETY, final=LEVEL(0.6), epochs=15, threshold_init=-40.0)
     seen = [evidence([], run).observations for run in (on, off)]
     assert seen[1].x[0] < seen[0].x[0], "more of its decay is still to come"
     assert [observed.run_sd[0] for observed in seen] == [0.0, 0.3]

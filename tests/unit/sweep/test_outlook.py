@@ -23,7 +23,8 @@ from search_simulation import (
 )
 
 from strsweep.bench.search_forecast import snapshots
-from strsweep.bench.search_runs import RecordedRun, read_recorded
+from strsweep.bench.search_replay import read_recorded
+from strsweep.bench.search_runs import RecordedRun
 from strsweep.config import RunSettings
 from strsweep.sweep.clock import level_at
 from strsweep.sweep.curve import expit, logit
@@ -47,8 +48,8 @@ def digits_runs(seed: int) -> list[RecordedRun]:
 
 
 def known(run: RecordedRun, number: int) -> FinishedRun:
-    seen = snapshots(run, PROBLEM.dense_macs, 30)
     settings = RunSettings(threshold_init=-10, weight_decay=run.weight_decay)
+    seen = snapshots(run, settings, WIDE.clock, PROBLEM.dense_macs, 30)
     return FinishedRun(
         run_id=f"run-{number:03d}",
         position=WIDE.locate(settings),
@@ -132,7 +133,7 @@ def test_recorded_runs_end_where_the_forecast_says(epoch: int, within: float) ->
                 run_id=f"run-{index + 100}",
                 position=known(run, 0).position,
                 target=NINETY,
-                trajectory=snapshots(run, PROBLEM.dense_macs, epoch),
+                trajectory=known(run, 0).trajectory[:epoch],
             )
             end = Outlook(GOAL, WIDE, others, [now]).forecasts([now], "sparsity")
             error = abs(float(end.mean[0]) - logit(run.final))
@@ -180,7 +181,7 @@ def test_runs_of_wider_ranges_tell_of_a_narrow_one(decays: str) -> None:
 
 def test_where_nothing_searched_changes_the_drive_ways_tell_nothing() -> None:
     apart = SearchPath.of(digits("sparsity.threshold_decay=1e-2"), PROBLEM)
-    assert apart.reached(0.5, None, 20) is None
+    assert np.isnan(apart.reached(np.asarray([0.5]))).all()
     sweep = Simulated(smooth(0.5, 4.5), path=apart, slots=1)
     assert sweep.search().reason == "every target is hit"
     assert len(sweep.proposed) <= 12

@@ -26,7 +26,7 @@ from search_simulation import (
 
 from strsweep.bench.search_ours import OneByOne
 from strsweep.bench.search_problems import PROBLEMS
-from strsweep.bench.search_runs import ReplayedRuns, read_recorded
+from strsweep.bench.search_replay import ReplayedRuns, read_recorded
 from strsweep.config import Target
 from strsweep.sweep.curve import expit, logit
 from strsweep.sweep.search import decide, out_of_reach
@@ -42,6 +42,7 @@ from strsweep.sweep.state import (
     UnfinishedRun,
     Wait,
 )
+from strsweep.training.schedule import decay_clock
 
 DIGITS = Path(__file__).with_name("digits_curve.csv")
 RECORDED = Path(__file__).parents[1] / "bench/search_recorded.jsonl"
@@ -87,7 +88,9 @@ def test_recorded_digits_curve_takes_few_runs() -> None:
 def test_recorded_sweeps_of_five_targets_hit_them_all(problem: str, seed: int) -> None:
     runs = read_recorded(RECORDED)[problem, seed]
     experiment = PROBLEMS[problem].experiment(EXAMPLE, seed)
-    sweep = OneByOne(experiment, PROBLEM, ReplayedRuns(runs))
+    sweep = OneByOne(
+        experiment, PROBLEM, ReplayedRuns(runs, decay_clock(experiment.training, steps_per_epoch=1))
+    )
     sweep.search()
     assert [delivery.is_hit for delivery in sweep.deliveries()] == [True] * 5
     full_runs = sweep.epochs / experiment.training.epochs

@@ -98,6 +98,7 @@ def suggested(run: int, sparsity: float) -> dict[str, Any]:
         "weight_decay": 1e-4,
         "sparsity": sparsity,
         "macs": None,
+        "corrections": (),
     }
 
 

@@ -173,7 +173,8 @@ def test_forecasts_of_stopped_runs_hold() -> None:
 
     stops = 0
     for low, high, bend in [(-3, 5, 0.5), (-3, 7, -0.5), (0.5, 6, -0.6), (-1, 5, 0.6)]:
-        sweep = Checked(smooth(low, high, bend), slots=4, checkpoint_every=5)
+        goal = a_goal(corrects=False)
+        sweep = Checked(smooth(low, high, bend), goal, slots=4, checkpoint_every=5)
         assert sweep.search() == Finish("every target is hit")
         stops += sweep.stops
     assert stops > 0

@@ -113,7 +113,7 @@ def _targets(experiment: Experiment, dense_macs: int) -> tuple[AskedFor, ...]:
 
 def _epochs(record: SweepRecord) -> tuple[dict[str, float | str], ...]:
     return tuple(
-        {"run_id": run.run_id, **run.epochs[epoch].metrics}
+        {"run_id": run.run_id, **row.metrics}
         for run in record.runs.values()
-        for epoch in sorted(run.epochs)
+        for _, row in sorted(run.epochs.items())
     )

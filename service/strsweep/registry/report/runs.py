@@ -33,6 +33,9 @@ class RunRow:
     pruned: float | None
     """Share that its last epoch had pruned."""
     weight_decay: float
+    """The first one."""
+    corrections: str
+    """Weight decays that followed, and after which epochs."""
     threshold_init: float | None
     sparsity: float | None
     accuracy: float | None
@@ -118,8 +121,9 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
         forecast_low=low,
         forecast_high=high,
         pruned=pruned[quantity],
-        weight_decay=run.proposed.settings.weight_decay,
-        threshold_init=run.proposed.settings.threshold_init,
+        weight_decay=run.settings.weight_decay,
+        corrections=run.settings.changes,
+        threshold_init=run.settings.threshold_init,
         sparsity=last.get("sparsity"),
         accuracy=last.get("accuracy"),
         macs=macs,

@@ -40,8 +40,8 @@ def _rows(model: str, run: RunRecord) -> list[ThresholdRow]:
     names = [layer.name for layer in run.finished.layers]
     return [
         ThresholdRow(model=model, run_id=run.run_id, epoch=epoch, name=name, threshold=threshold)
-        for epoch in sorted(run.epochs)
-        if run.epochs[epoch].thresholds  # older journals have none
-        for name, threshold in zip(names, run.epochs[epoch].thresholds, strict=True)
+        for epoch, row in sorted(run.epochs.items())
+        if row.thresholds  # older journals have none
+        for name, threshold in zip(names, row.thresholds, strict=True)
         if threshold is not None
     ]
