@@ -14,7 +14,7 @@ from strsweep.bench.search_comparison import Comparison, compare_searches
 from strsweep.bench.search_problems import PROBLEMS, STEERED_WEIGHT_DECAY, TARGETS, TOLERANCE
 from strsweep.bench.search_replay import ReplayedRuns, read_recorded, recorded_lines
 from strsweep.bench.search_runs import TrainedRuns
-from strsweep.bench.search_training import train_and_land
+from strsweep.bench.search_training import Trainer
 from strsweep.config import Experiment, RunSettings
 from strsweep.errors import SettingError
 from strsweep.training.schedule import decay_clock
@@ -103,4 +103,4 @@ def trained_runs(case: Case) -> tuple[Experiment, TrainedRuns]:
     """Return the sweep of ``case``, and its runs, which are trained as they are asked for."""
     torch.set_num_threads(1)
     experiment = PROBLEMS[case.problem].experiment(case.config, case.seed, case.tolerance)
-    return experiment, TrainedRuns(experiment, case.memo, train_and_land)
+    return experiment, TrainedRuns(experiment, case.memo, Trainer())

@@ -13,7 +13,7 @@ import torch
 from strsweep.bench.search_ours import OneByOne
 from strsweep.bench.search_problems import TARGETS, TOLERANCE
 from strsweep.bench.search_runs import RecordedRun, TrainedRuns
-from strsweep.bench.search_training import train_and_land
+from strsweep.bench.search_training import Trainer
 from strsweep.config import Experiment, Target, load_experiment
 from strsweep.data import load_images
 from strsweep.sweep.auto import first_guess, resolve
@@ -93,7 +93,7 @@ def sweep_setup(case: SetupCase) -> SetupRow:
     asked = case.experiment()
     problem = measure_problem(asked, load_images(asked.data))
     experiment = resolve(asked, problem)
-    sweep = OneByOne(experiment, problem, TrainedRuns(experiment, case.memo, train_and_land))
+    sweep = OneByOne(experiment, problem, TrainedRuns(experiment, case.memo, Trainer()))
     sweep.search()
     guesses = {t: first_guess(experiment, problem, t).weight_decay for t in sweep.goal.targets}
     return _row(case, experiment, sweep, guesses)

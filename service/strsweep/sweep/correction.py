@@ -19,9 +19,11 @@ from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.path import SearchPath
 from strsweep.sweep.state import Goal, Resume, UnfinishedRun
 
-_FACTORS = 3.0 ** np.linspace(-1, 1, 17)
-"""Of the weight decay; the middle one is 1."""
-_FINER = 3.0 ** np.linspace(-1, 1, 321)
+_FACTOR = 3.0
+"""Largest between a weight decay and the first one of the run; up to 4 was tried (see below)."""
+_FACTORS = _FACTOR ** np.linspace(-2, 2, 33)
+"""Of the weight decay it has; the middle one is 1."""
+_FINER = _FACTOR ** np.linspace(-2, 2, 641)
 _UNCHANGED = len(_FINER) // 2
 _RESPONSE_SD = 0.3
 """Of the change that the drive lets expect, as a share. In 240 runs on digits and its deeper
@@ -31,7 +33,11 @@ _GAIN = 1.6
 """By which factor the run must become more likely to hit: that of a forecast that misses by about a
 standard deviation. Going on with another decay is a restart; but what is put off cannot be done
 later, when less of the drive is to come."""
-WORTH_RESUMING = 0.1
+_EARLIEST = 0.5
+"""Share of the training before which forecasts are too vague to change anything by them."""
+_LOYAL = 0.25
+"""A run keeps its target until another is likelier by more than the inverse of this."""
+_WORTH_RESUMING = 0.1
 """Chance below which a stopped run is left alone."""
 
 
@@ -67,7 +73,9 @@ class Courses:
         outlook: Outlook,
     ) -> None:
         self._goal = goal
-        self._choices = [_choices(run, goal, path) for run in runs]
+        # Without a run that has ended the forecasts of others are vague, too.
+        corrects = goal.corrects and outlook.num_finished > 0
+        self._choices = [_choices(run, goal, path, corrects=corrects) for run in runs]
         counts = [len(choices.places) for choices in self._choices]
         owners = [run for run, count in zip(runs, counts, strict=True) for _ in range(count)]
         places = np.concatenate([np.empty(0), *(choices.places for choices in self._choices)])
@@ -91,7 +99,8 @@ def best_resumption(
 ) -> Resume | None:
     """Return which of ``runs`` to let go on, and how, if that is better than a new one.
 
-    A run goes on to its own target as long as it can be led there and hits no other as it is.
+    A run goes on to its own target unless others are far likelier: what it was begun for has the
+    least to change.
 
     Args:
         runs: Stopped, or under way and as if they were.
@@ -108,14 +117,14 @@ def best_resumption(
     anew = [float(outlook.chances(target).max()) for target in targets]
     best: tuple[float, Resume] | None = None
     for run, ways in zip(runs, zip(*to_each, strict=True), strict=True):
-        sure = max(way.unchanged for way in ways)
+        likeliest = max(way.chance for way in ways)
         options = list(zip(targets, ways, anew, strict=True))
-        own = [(t, way, new) for t, way, new in options if t == run.target]
-        is_led = own and own[0][1].chance > max(WORTH_RESUMING, sure)
-        for target, course, chance_anew in own if is_led else options:
+        own = [each for each in options if each[0] == run.target]
+        keeps_aim = own and own[0][1].chance > _LOYAL * likeliest
+        for target, course, chance_anew in own if keeps_aim else options:
             gain = course.chance * goal.epochs / max(goal.epochs - run.epochs, 1)
             least = max(chance_anew, 0.0 if best is None else best[0])
-            if course.chance > WORTH_RESUMING and gain > least:
+            if course.chance > _WORTH_RESUMING and gain > least:
                 best = gain, _resumed(run, target, course)
     return None if best is None else best[1]
 
@@ -125,7 +134,7 @@ def _resumed(run: UnfinishedRun, target: Target, course: Course) -> Resume:
     reason = (
         f"stopped early, may end at {target}"
         if change is None
-        else f"weight decay {change}, to end at {target}"
+        else f"led to {target} by its weight decay"
     )
     return Resume(run_id=run.run_id, target=target, reason=reason, correction=change)
 
@@ -141,13 +150,16 @@ class _Choices:
     places: FloatArray
 
 
-def _choices(run: UnfinishedRun, goal: Goal, path: SearchPath) -> _Choices:
+def _choices(run: UnfinishedRun, goal: Goal, path: SearchPath, *, corrects: bool) -> _Choices:
     epoch = run.epochs - run.epochs % goal.checkpoint_every
     seen = [now.drive for now in run.trajectory if now.epoch == epoch]
-    if goal.corrects and seen and (left := path.clock.left(epoch) * path.clock.total) > 0:
+    corrects = corrects and epoch >= _EARLIEST * goal.epochs
+    if corrects and seen and (left := path.clock.left(epoch) * path.clock.total) > 0:
         unchanged = (path.drive_at(run.position) - seen[0]) / left
+        first = unchanged if run.began_at is None else path.at(run.began_at).weight_decay
         # On the whole it stays in the ranges: its mean decay is that of a place on the path.
         low, high = ((path.drive_at(end) - seen[0]) / left for end in (0.0, 1.0))
+        low, high = max(low, first / _FACTOR), min(high, first * _FACTOR)
         decays = np.clip(unchanged * _FACTORS, min(low, unchanged), max(high, unchanged))
         places = path.reached(seen[0] + decays * left)
         if np.isfinite(places).all():

@@ -65,9 +65,7 @@ def judge(
     targets = [run.refines] if run.refines is not None else open_targets(goal, finished)
     if not targets:
         return Stop("every target is hit")
-    if run.epochs < _EARLIEST * goal.epochs:
-        return None
-    if _shows_reach(finished, run):
+    if run.epochs < _EARLIEST * goal.epochs or _shows_reach(finished, run):
         return None
     outlook = Outlook(goal, path, finished, unfinished)
     if (change := _led_elsewhere(run, targets, unfinished, goal, path, outlook)) is not None:
@@ -96,7 +94,7 @@ def _led_elsewhere(
     resumed = best_resumption([run], free, goal, path, outlook)
     if resumed is None or resumed.correction is None:
         return None
-    return Stop(f"would miss; {resumed.reason}")
+    return Stop(f"would miss; weight decay {resumed.correction} leads to {resumed.target}")
 
 
 def _shows_reach(finished: Sequence[FinishedRun], run: UnfinishedRun) -> bool:

@@ -12,8 +12,8 @@ from strsweep.bench.search_cases import cases_of
 from strsweep.bench.search_problems import PROBLEMS
 from strsweep.bench.search_replay import ReplayedRuns, read_recorded, recorded_lines
 from strsweep.bench.search_runs import Landed, RecordedRun, TrainedRuns, code_id
-from strsweep.bench.search_training import train_and_land
-from strsweep.config import Experiment, RunSettings, load_experiment
+from strsweep.bench.search_training import Trainer
+from strsweep.config import Correction, Experiment, RunSettings, load_experiment
 from strsweep.sweep.curve import logit
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
@@ -22,7 +22,7 @@ CLOCK = (30.0, 40.0)
 """Of two epochs."""
 
 
-class Trainer:
+class Counting:
     """Counts what it is asked for."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Trainer:
 
 
 def test_nothing_is_trained_twice(tmp_path: Path) -> None:
-    train, memo = Trainer(), tmp_path / "bench" / "runs.jsonl"
+    train, memo = Counting(), tmp_path / "bench" / "runs.jsonl"
     experiment = PROBLEMS["digits"].experiment(DIGITS, 3)
     first = TrainedRuns(experiment, memo, train)
     run = first.at(SETTINGS)
@@ -54,7 +54,7 @@ def test_nothing_is_trained_twice(tmp_path: Path) -> None:
 
 
 def test_another_seed_or_steering_is_another_run(tmp_path: Path) -> None:
-    train, memo = Trainer(), tmp_path / "runs.jsonl"
+    train, memo = Counting(), tmp_path / "runs.jsonl"
     for seed in (0, 1):
         runs = TrainedRuns(PROBLEMS["digits"].experiment(DIGITS, seed), memo, train)
         runs.at(SETTINGS)
@@ -63,7 +63,7 @@ def test_another_seed_or_steering_is_another_run(tmp_path: Path) -> None:
 
 
 def test_runs_of_other_code_are_not_used(tmp_path: Path) -> None:
-    train, memo = Trainer(), tmp_path / "runs.jsonl"
+    train, memo = Counting(), tmp_path / "runs.jsonl"
     experiment = PROBLEMS["digits"].experiment(DIGITS, 0)
     TrainedRuns(experiment, memo, train).at(SETTINGS)
     (line,) = memo.read_text().splitlines()
@@ -125,18 +125,18 @@ def short() -> Experiment:
 
 def test_a_run_is_landed_on_what_it_ends_near(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = RunSettings(threshold_init=-10, weight_decay=0.05)
-    run = train_and_land(short(), settings)
+    run = Trainer()(short(), settings)
     assert (run.epochs, len(run.macs), run.landed) == (2, 2, ())
     wanted = round(run.final, 3) + 0.002
     monkeypatch.setattr(search_training, "TARGETS", (wanted, wanted + 0.1))
-    (landed,) = train_and_land(short(), settings).landed
+    (landed,) = Trainer()(short(), settings).landed
     assert landed.target == wanted
     assert landed.sparsity == pytest.approx(wanted, abs=1e-5)
     assert run.landed_on(wanted) is None
 
 
 def test_a_told_run_is_steered() -> None:
-    run = train_and_land(short(), RunSettings(weight_decay=5e-4, sparsity=0.7))
+    run = Trainer()(short(), RunSettings(weight_decay=5e-4, sparsity=0.7))
     assert (run.told, run.landed) == (0.7, ())
     assert run.final == pytest.approx(0.7, abs=1e-5)
 
@@ -149,3 +149,25 @@ def test_the_longest_cases_come_first(tmp_path: Path) -> None:
         ("digits-deep", 1, False),
         ("digits", 1, False),
     ]
+
+
+def test_a_corrected_run_goes_on_and_is_the_same_as_from_the_start() -> None:
+    settings = RunSettings(threshold_init=-6, weight_decay=0.02)
+    corrected = settings.corrected(Correction(after_epoch=1, weight_decay=0.04))
+    trainer = Trainer()
+    trainer(short(), settings)
+    gone_on, anew = trainer(short(), corrected), Trainer()(short(), corrected)
+    assert gone_on == anew
+    assert gone_on.key == (0.02, None, ((1, 0.04),))
+
+
+def test_between_recorded_runs_a_corrected_one_is_where_its_drive_is() -> None:
+    low, high = recorded(0.001, 0.5), recorded(0.1, 0.9)
+    settings = RunSettings(threshold_init=-10, weight_decay=0.001)
+    corrected = settings.corrected(Correction(after_epoch=1, weight_decay=0.037))
+    runs = ReplayedRuns([low, high], CLOCK)
+    # 30 * 0.001 + 10 * 0.037 = 40 * 0.01
+    assert runs.at(corrected).final == pytest.approx(
+        runs.at(settings.model_copy(update={"weight_decay": 0.01})).final
+    )
+    assert runs.at(corrected).sparsity[0] == runs.at(settings).sparsity[0]

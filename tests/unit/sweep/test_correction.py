@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,7 +27,7 @@ from strsweep.sweep.correction import Course, Courses, best_resumption
 from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.path import SearchPath
 from strsweep.sweep.search import decide
-from strsweep.sweep.state import Goal, Resume, Spent, UnfinishedRun
+from strsweep.sweep.state import FinishedRun, Goal, Resume, Spent, UnfinishedRun
 
 KNOWN = [finished_run(p, LEVEL(p), n) for n, p in enumerate((0.2, 0.35, 0.5, 0.65, 0.8), start=1)]
 NINETY, NINETY_FIVE = sparsities(0.9, 0.95)
@@ -33,9 +35,14 @@ AT_NINETY = (np.log(9) + 2) / 8
 """The position where ``LEVEL`` is 90 %."""
 
 
-def course(run: UnfinishedRun, goal: Goal | None = None, path: SearchPath = PATH) -> Course:
+def course(
+    run: UnfinishedRun,
+    goal: Goal | None = None,
+    path: SearchPath = PATH,
+    known: Sequence[FinishedRun] = KNOWN,
+) -> Course:
     goal = goal or a_goal([NINETY])
-    outlook = Outlook(goal, path, KNOWN, [run])
+    outlook = Outlook(goal, path, known, [run])
     (best,) = Courses([run], "sparsity", goal, path, outlook).best(NINETY)
     return best
 
@@ -83,6 +90,14 @@ def test_late_in_training_little_can_be_changed() -> None:
     assert chances[0] > 0.2
     assert chances[-1] < 1e-3
     assert max(chances[2:]) < 0.01
+
+
+def test_vague_forecasts_change_nothing() -> None:
+    before_half = unfinished_run(0.6, NINETY, final=LEVEL(0.6), epochs=14)
+    assert course(before_half).correction is None
+    now = unfinished_run(0.6, NINETY, final=LEVEL(0.6), epochs=15)
+    assert course(now).correction is not None
+    assert course(now, known=[]).correction is None
 
 
 def test_a_correction_counts_from_the_last_checkpoint() -> None:

@@ -94,7 +94,8 @@ def run_hover(run: RunRow) -> str:
 def settings_text(run: RunRow) -> str:
     """Return the settings of a run."""
     init = "" if run.threshold_init is None else f", threshold init {run.threshold_init:.4g}"
-    return f"weight decay {run.weight_decay:.3g}{init}"
+    changes = f", {run.corrections}" if run.corrections else ""
+    return f"weight decay {run.weight_decay:.3g}{changes}{init}"
 
 
 def clipped(text: str, length: int = 90) -> str:
