@@ -73,9 +73,7 @@ class Courses:
         outlook: Outlook,
     ) -> None:
         self._goal = goal
-        # Without a run that has ended the forecasts of others are vague, too.
-        corrects = goal.corrects and outlook.num_finished > 0
-        self._choices = [_choices(run, goal, path, corrects=corrects) for run in runs]
+        self._choices = [_choices(run, goal, path) for run in runs]
         counts = [len(choices.places) for choices in self._choices]
         owners = [run for run, count in zip(runs, counts, strict=True) for _ in range(count)]
         places = np.concatenate([np.empty(0), *(choices.places for choices in self._choices)])
@@ -150,10 +148,10 @@ class _Choices:
     places: FloatArray
 
 
-def _choices(run: UnfinishedRun, goal: Goal, path: SearchPath, *, corrects: bool) -> _Choices:
+def _choices(run: UnfinishedRun, goal: Goal, path: SearchPath) -> _Choices:
     epoch = run.epochs - run.epochs % goal.checkpoint_every
     seen = [now.drive for now in run.trajectory if now.epoch == epoch]
-    corrects = corrects and epoch >= _EARLIEST * goal.epochs
+    corrects = goal.corrects and epoch >= _EARLIEST * goal.epochs
     if corrects and seen and (left := path.clock.left(epoch) * path.clock.total) > 0:
         unchanged = (path.drive_at(run.position) - seen[0]) / left
         first = unchanged if run.began_at is None else path.at(run.began_at).weight_decay

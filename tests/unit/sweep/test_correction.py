@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -27,7 +25,7 @@ from strsweep.sweep.correction import Course, Courses, best_resumption
 from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.path import SearchPath
 from strsweep.sweep.search import decide
-from strsweep.sweep.state import FinishedRun, Goal, Resume, Spent, UnfinishedRun
+from strsweep.sweep.state import Goal, Resume, Spent, UnfinishedRun
 
 KNOWN = [finished_run(p, LEVEL(p), n) for n, p in enumerate((0.2, 0.35, 0.5, 0.65, 0.8), start=1)]
 NINETY, NINETY_FIVE = sparsities(0.9, 0.95)
@@ -35,14 +33,9 @@ AT_NINETY = (np.log(9) + 2) / 8
 """The position where ``LEVEL`` is 90 %."""
 
 
-def course(
-    run: UnfinishedRun,
-    goal: Goal | None = None,
-    path: SearchPath = PATH,
-    known: Sequence[FinishedRun] = KNOWN,
-) -> Course:
+def course(run: UnfinishedRun, goal: Goal | None = None, path: SearchPath = PATH) -> Course:
     goal = goal or a_goal([NINETY])
-    outlook = Outlook(goal, path, known, [run])
+    outlook = Outlook(goal, path, KNOWN, [run])
     (best,) = Courses([run], "sparsity", goal, path, outlook).best(NINETY)
     return best
 
@@ -97,7 +90,6 @@ def test_vague_forecasts_change_nothing() -> None:
     assert course(before_half).correction is None
     now = unfinished_run(0.6, NINETY, final=LEVEL(0.6), epochs=15)
     assert course(now).correction is not None
-    assert course(now, known=[]).correction is None
 
 
 def test_a_correction_counts_from_the_last_checkpoint() -> None:
