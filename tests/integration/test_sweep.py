@@ -37,6 +37,7 @@ EPOCHS, EVERY = 60, 5
 OVERRIDES = [
     "search.targets=[0.9, 0.95]",
     "search.tolerance=0.01",
+    "search.correct=false",  # it would be over before it can be killed
     f"training.epochs={EPOCHS}",
     f"training.checkpoint_every={EVERY}",
 ]

@@ -37,6 +37,8 @@ _EARLIEST = 0.5
 """Share of the training before which forecasts are too vague to change anything by them."""
 _LOYAL = 0.25
 """A run keeps its target until another is likelier by more than the inverse of this."""
+_HITS = 0.3
+"""Chance from which on a run that would hit another target is not led away from it."""
 _WORTH_RESUMING = 0.1
 """Chance below which a stopped run is left alone."""
 
@@ -97,8 +99,8 @@ def best_resumption(
 ) -> Resume | None:
     """Return which of ``runs`` to let go on, and how, if that is better than a new one.
 
-    A run goes on to its own target unless others are far likelier: what it was begun for has the
-    least to change.
+    A run goes on to its own target unless others are far likelier, or it may hit one as it is: what
+    it was begun for has the least to change.
 
     Args:
         runs: Stopped, or under way and as if they were.
@@ -118,7 +120,8 @@ def best_resumption(
         likeliest = max(way.chance for way in ways)
         options = list(zip(targets, ways, anew, strict=True))
         own = [each for each in options if each[0] == run.target]
-        keeps_aim = own and own[0][1].chance > _LOYAL * likeliest
+        hits_as_it_is = max(way.unchanged for way in ways) > _HITS
+        keeps_aim = own and not hits_as_it_is and own[0][1].chance > _LOYAL * likeliest
         for target, course, chance_anew in own if keeps_aim else options:
             gain = course.chance * goal.epochs / max(goal.epochs - run.epochs, 1)
             least = max(chance_anew, 0.0 if best is None else best[0])

@@ -150,7 +150,7 @@ def test_median_quartiles_and_extremes() -> None:
 def test_accuracies_have_mean_and_spread_over_the_seeds() -> None:
     rows = [a_row("ours", 0, 150, 0.90), a_row("ours", 1, 150, 0.94), a_row("steered", 0, 150, 0.9)]
     line = list(accuracy_table(rows))[2]
-    assert line == "| digits | 80% | 92.00% ± 2.83 | 90.00% | - |"
+    assert line == "| digits | 80% | 92.00% ± 2.83 | - | 90.00% | - |"
 
 
 def test_forecasts_are_summed_up_by_hand() -> None:
