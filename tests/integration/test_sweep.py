@@ -32,7 +32,7 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "jobs/configs/digits.yaml"
-EPOCHS, EVERY = 60, 5
+EPOCHS, EVERY = 100, 5
 """Long enough that the second job is refused before the first one is through."""
 OVERRIDES = [
     "search.targets=[0.9, 0.95]",
