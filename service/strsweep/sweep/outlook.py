@@ -85,15 +85,9 @@ class Outlook:
 
     def chances(self, target: Target) -> FloatArray:
         """Return the probability that a new run at each of ``positions`` hits ``target``."""
-        return self._within(target, self.curve(target.quantity))
-
-    def chances_of(self, runs: Sequence[UnfinishedRun], target: Target) -> FloatArray:
-        """Return the probability that each of ``runs`` hits ``target``."""
-        return self._within(target, self.forecasts(runs, target.quantity))
-
-    def _within(self, target: Target, prediction: Prediction) -> FloatArray:
         window = self._goal.window(target)
-        return prediction.probability(logit(window.low), logit(window.high))
+        curve = self.curve(target.quantity)
+        return curve.probability(logit(window.low), logit(window.high))
 
     def forecasts(self, runs: Sequence[UnfinishedRun], quantity: Quantity) -> Prediction:
         """Return how each of ``runs`` will end, as levels."""

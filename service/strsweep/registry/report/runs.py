@@ -103,7 +103,8 @@ def model_name(receipt: Receipt) -> str:
 def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunRow:
     aim = run.target or run.proposed.refines
     quantity: Quantity = "sparsity" if aim is None else aim.quantity
-    last = run.epochs[max(run.epochs)].metrics if run.epochs else {}
+    epochs = run.epochs
+    last = epochs[max(epochs)].metrics if epochs else {}
     last = run.finished.metrics if run.finished is not None else last
     macs = int(last["macs"]) if "macs" in last else None
     macs_share = None if macs is None else macs / dense_macs
@@ -128,7 +129,7 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
         accuracy=last.get("accuracy"),
         macs=macs,
         macs_share=macs_share,
-        last_epoch=max(run.epochs, default=0),
+        last_epoch=max(epochs, default=0),
         epochs_paid=run.num_epochs_trained,
         hours_paid=_hours(run),
         reason=run.proposed.reason,
@@ -142,10 +143,11 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
 
 def _hours(run: RunRecord) -> float:
     """Return the hours of the epochs that were paid for; a repeated one counts as the mean."""
-    if not run.epochs:
+    epochs = run.epochs
+    if not epochs:
         return 0.0
-    seconds = sum(event.metrics.get("seconds", 0.0) for event in run.epochs.values())
-    return seconds / len(run.epochs) * run.num_epochs_trained / 3600
+    seconds = sum(event.metrics.get("seconds", 0.0) for event in epochs.values())
+    return seconds / len(epochs) * run.num_epochs_trained / 3600
 
 
 def _why_ended(run: RunRecord) -> str:
