@@ -10,7 +10,7 @@ import torch
 
 from strsweep.config import Experiment, RunSettings, Target, load_experiment
 from strsweep.data import load_images
-from strsweep.journal import ModelLanded, RunFinished, RunProposed, RunRecord
+from strsweep.journal import ModelLanded, RunFinished, RunProposed, RunRecord, replay
 from strsweep.sparsity import measure
 from strsweep.storage import Store, storage_of
 from strsweep.sweep.landing import land_one
@@ -45,15 +45,13 @@ def sweep(tmp_path: Path) -> Sweep:
     assert report.macs is not None
     storage = storage_of(experiment)
     save_checkpoint(storage, "runs/run-001/last", {"model": model.state_dict()})
-    run = RunRecord(
-        proposed=RunProposed(
-            run_id="run-001", settings=SETTINGS, target=Target(sparsity=0.2), reason="a test"
-        ),
-        finished=RunFinished(
-            run_id="run-001",
-            metrics={"sparsity": report.sparsity, "macs": report.macs, "accuracy": 0.125},
-            layers=layer_rows(report),
-            checkpoint="runs/run-001/last",
-        ),
+    proposed = RunProposed(
+        run_id="run-001", settings=SETTINGS, target=Target(sparsity=0.2), reason="a test"
     )
-    return Sweep(experiment, run)
+    end = RunFinished(
+        run_id="run-001",
+        metrics={"sparsity": report.sparsity, "macs": report.macs, "accuracy": 0.125},
+        layers=layer_rows(report),
+        checkpoint="runs/run-001/last",
+    )
+    return Sweep(experiment, replay([proposed, end]).runs["run-001"])
