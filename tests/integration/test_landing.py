@@ -125,7 +125,7 @@ def test_a_run_on_its_target_and_other_modes_need_nothing(sweep: Sweep) -> None:
     run = record.runs["run-001"]
     assert run.finished is not None
     exact = land_one(sweep.experiment, run, TARGETS[0])
-    run.finished = run.finished.model_copy(update={"layers": exact.layers})
+    run.ends = dict.fromkeys(run.ends, run.finished.model_copy(update={"layers": exact.layers}))
     chosen = FinishedRun(run_id="run-001", position=0.5, sparsity=0.2, accuracy=0.1)
     state = TargetOutcome(target=TARGETS[0], run=chosen, closest=chosen, miss=0.0, advice="")
     land_targets(sweep.experiment, [state], record, sweep.journal)
