@@ -15,20 +15,15 @@ from scipy.special import ndtr
 from strsweep.config import Correction, Quantity, Target
 from strsweep.sweep.clock import FloatArray
 from strsweep.sweep.curve import logit
+from strsweep.sweep.evidence import RESPONSE_SD
 from strsweep.sweep.outlook import Outlook
 from strsweep.sweep.path import SearchPath
 from strsweep.sweep.state import Goal, Resume, UnfinishedRun
 
-_FACTOR = 3.0
-"""Largest between a weight decay and the first one of the run; up to 4 was tried (see below)."""
-_FACTORS = _FACTOR ** np.linspace(-2, 2, 33)
-"""Of the weight decay it has; the middle one is 1."""
-_FINER = _FACTOR ** np.linspace(-2, 2, 641)
-_UNCHANGED = len(_FINER) // 2
-_RESPONSE_SD = 0.3
-"""Of the change that the drive lets expect, as a share. In 240 runs on digits and its deeper
-network that went on with 0.5 to 4 times the weight decay after 50, 67 and 80 % of training, the
-change was 1.06 times the expected in the median, and 0.81 to 1.34 times it in two thirds."""
+_LARGEST, _SMALLEST = 3.0, 0.1
+"""Weight decay after a correction, in terms of the first one of the run. Up to 4 was tried."""
+_COARSE, _FINE = 33, 641
+"""Weight decays that are looked at: with their ends forecast, and in between."""
 _GAIN = 1.6
 """By which factor the run must become more likely to hit: that of a forecast that misses by about a
 standard deviation. Going on with another decay is a restart; but what is put off cannot be done
@@ -160,8 +155,8 @@ def _choices(run: UnfinishedRun, goal: Goal, path: SearchPath) -> _Choices:
         first = unchanged if run.began_at is None else path.at(run.began_at).weight_decay
         # On the whole it stays in the ranges: its mean decay is that of a place on the path.
         low, high = ((path.drive_at(end) - seen[0]) / left for end in (0.0, 1.0))
-        low, high = max(low, first / _FACTOR), min(high, first * _FACTOR)
-        decays = np.clip(unchanged * _FACTORS, min(low, unchanged), max(high, unchanged))
+        low, high = max(low, first * _SMALLEST), min(high, first * _LARGEST)
+        decays = np.linspace(min(low, unchanged), max(high, unchanged), _COARSE)
         places = path.reached(seen[0] + decays * left)
         if np.isfinite(places).all():
             return _Choices(epoch, decays, unchanged, places)
@@ -172,12 +167,12 @@ def _best(choices: _Choices, means: FloatArray, sds: FloatArray, low: float, hig
     if len(choices.decays) == 1:
         chance = float(ndtr((high - means[0]) / sds[0]) - ndtr((low - means[0]) / sds[0]))
         return Course(chance=chance, unchanged=chance)
-    decays = np.clip(choices.unchanged * _FINER, choices.decays[0], choices.decays[-1])
-    mean = np.interp(decays, choices.decays, means)
-    sd = np.interp(decays, choices.decays, sds)
-    sd = np.hypot(sd, _RESPONSE_SD * (mean - mean[_UNCHANGED]))
+    known = choices.decays
+    decays = np.append(np.linspace(known[0], known[-1], _FINE), choices.unchanged)
+    mean, sd = np.interp(decays, known, means), np.interp(decays, known, sds)
+    sd = np.hypot(sd, RESPONSE_SD * (mean - mean[-1]))
     chances = ndtr((high - mean) / sd) - ndtr((low - mean) / sd)
-    best, as_it_is = int(chances.argmax()), float(chances[_UNCHANGED])
+    best, as_it_is = int(chances.argmax()), float(chances[-1])
     if chances[best] < _GAIN * as_it_is:
         return Course(chance=as_it_is, unchanged=as_it_is)
     decay = float(f"{decays[best]:.6g}")

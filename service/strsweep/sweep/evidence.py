@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import expit
 
 from strsweep.config import Quantity
-from strsweep.sweep.clock import FloatArray
+from strsweep.sweep.clock import FloatArray, level_at
 from strsweep.sweep.curve import logit, matern
 from strsweep.sweep.observations import IntArray, Observations
 from strsweep.sweep.path import SearchPath
@@ -36,6 +36,10 @@ _LOWEST = -3.0
 """Levels of whole runs' ways below this tell nothing of targets."""
 _OFF_PATH_SD = 0.3
 """Runs with another threshold init follow the same law to about this, in logit."""
+RESPONSE_SD = 0.3
+"""Of the change that another weight decay lets expect, as a share. In 240 runs on digits and its
+deeper network that went on with 0.5 to 4 times the weight decay after 50, 67 and 80 % of training,
+the change in logit was 1.06 times the expected in the median, 0.81 to 1.34 times in two thirds."""
 _DETAILED = 16
 """Runs of either kind, the newest, whose way is looked at too: they tell what all share."""
 _BINS = 60
@@ -51,6 +55,8 @@ class _Look:
     level: float
     left: float
     """Share of the decay still to come."""
+    detour: float = 0.0
+    """By how much corrections should have moved it."""
 
 
 class Evidence:
@@ -90,7 +96,10 @@ class Evidence:
         return self._numbers.get(run.run_id, -1)
 
     def _end(self, run: FinishedRun) -> _Look:
-        return _Look(run, run.position, logit(run.pruned(self._quantity)), 0.0)
+        level, drive = logit(run.pruned(self._quantity)), self._path.drive_at(run.position)
+        return _Look(
+            run, run.position, level, 0.0, self._detour(run, drive, len(self._path.clock.epochs))
+        )
 
     def _now(self, run: UnfinishedRun) -> list[_Look]:
         return self._seen(run, run.trajectory[-1:])
@@ -113,15 +122,26 @@ class Evidence:
         seen = list(snapshots)
         places = self._path.reached(np.asarray([now.drive for now in seen])).tolist()
         return [
-            _Look(run, place, logit(now.pruned(self._quantity)), left(now.epoch))
+            _Look(
+                *(run, place, logit(now.pruned(self._quantity)), left(now.epoch)),
+                self._detour(run, now.drive, now.epoch),
+            )
             for now, place in zip(seen, places, strict=True)
             if not math.isnan(place)
         ]
 
+    def _detour(self, run: Run, drive: float, epoch: int) -> float:
+        if run.began_at is None:
+            return 0.0
+        clock = self._path.clock
+        uncorrected = clock.drive_after(self._path.at(run.began_at), epoch)
+        was, now = level_at(np.asarray([uncorrected, drive]), clock.hardness)
+        return float(now - was)
+
 
 def _observed(looks: Sequence[_Look], numbers: Mapping[str, int]) -> Observations:
-    rows = [(look.place, look.level, look.left) for look in looks]
-    place, level, left = np.asarray(rows, dtype=np.float64).reshape(-1, 3).T
+    rows = [(look.place, look.level, look.left, look.detour) for look in looks]
+    place, level, left, detour = np.asarray(rows, dtype=np.float64).reshape(-1, 4).T
     run = np.asarray([numbers[look.run.run_id] for look in looks], dtype=np.int64)
     is_off = np.asarray([look.run.threshold_init is not None for look in looks], dtype=np.bool_)
     return Observations(
@@ -129,7 +149,10 @@ def _observed(looks: Sequence[_Look], numbers: Mapping[str, int]) -> Observation
         y=level,
         run=run,
         run_sd=np.where(is_off, _OFF_PATH_SD, 0.0),
-        error=_ahead(level, left) + _wander(run, left) + np.diag(_look_variance(level, left)),
+        error=_ahead(level, left)
+        + _wander(run, left)
+        + _response(run, detour)
+        + np.diag(_look_variance(level, left)),
     )
 
 
@@ -142,6 +165,11 @@ def _ahead(level: FloatArray, left: FloatArray) -> FloatArray:
 def _wander(run: IntArray, left: FloatArray) -> FloatArray:
     """Return the covariance of how far single runs still stray: that of a random walk."""
     return (run[:, None] == run) * _WANDER**2 * np.minimum(left[:, None], left)
+
+
+def _response(run: IntArray, detour: FloatArray) -> FloatArray:
+    """Return the covariance of how much more or less than expected corrections did to a run."""
+    return (run[:, None] == run) * RESPONSE_SD**2 * np.outer(detour, detour)
 
 
 def _look_variance(level: FloatArray, left: FloatArray) -> FloatArray:

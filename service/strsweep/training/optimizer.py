@@ -54,9 +54,10 @@ def set_weight_decay(optimizer: SGD, weight_decay: float) -> None:
             group["weight_decay"] = weight_decay
 
 
-def load_momenta(optimizer: SGD, state: dict[str, Any]) -> None:
-    """Take the momenta from the state of another optimizer; all else is the run's own."""
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
+def load_optimizer(optimizer: SGD, state: dict[str, Any]) -> None:
+    """Continue where ``state`` was taken; version 0.1 wrote less about its groups."""
+    groups = zip(optimizer.state_dict()["param_groups"], state["param_groups"], strict=True)
+    optimizer.load_state_dict({**state, "param_groups": [{**own, **was} for own, was in groups]})
 
 
 def _group(params: list[nn.Parameter], own_decay: float | None = None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.loop import Stepper
 from strsweep.training.mode import Steering, before_epoch
 from strsweep.training.network import sparse_model
-from strsweep.training.optimizer import load_momenta, set_weight_decay, sgd
+from strsweep.training.optimizer import load_optimizer, set_weight_decay, sgd
 from strsweep.training.schedule import learning_rate
 
 
@@ -140,7 +140,7 @@ class TrainingRun:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
             raise CheckpointError(f"the checkpoint belongs to another model: {error}") from error
-        load_momenta(self._optimizer, state["optimizer"])
+        load_optimizer(self._optimizer, state["optimizer"])
         self._stepper.scaler.load_state_dict(state["scaler"])
         self.history = [EpochMetrics(**metrics) for metrics in state["history"]]
 
