@@ -173,7 +173,7 @@ def _best(choices: _Choices, means: FloatArray, sds: FloatArray, low: float, hig
     sd = np.hypot(sd, RESPONSE_SD * (mean - mean[-1]))
     chances = ndtr((high - mean) / sd) - ndtr((low - mean) / sd)
     best, as_it_is = int(chances.argmax()), float(chances[-1])
-    if chances[best] < _GAIN * as_it_is:
+    if chances[best] <= _GAIN * as_it_is:
         return Course(chance=as_it_is, unchanged=as_it_is)
     decay = float(f"{decays[best]:.6g}")
     correction = Correction(after_epoch=choices.after_epoch, weight_decay=decay)

@@ -24,9 +24,10 @@ _AHEAD, _AHEAD_BY_LEVEL, _LEVELS_APART, _GROWTH = 0.3, 0.5, 0.7, 0.6
 """By how much more runs in their middle have pruned than whole runs of the drive of now, over the
 share of the decay to come to this power. With 0.18 to come it was between -0.3 and 0.4 of a logit
 in eight kinds of runs on digits; it changes over less than one logit, and all runs share it."""
-_WANDER = 0.25
-"""How far one run may still stray, per root of the decay to come. With 0.39, 0.18 and 0.06 of it to
-come 0.04, 0.03 and 0.01 were seen on digits, and about twice that on its deeper network."""
+_WANDER, _WANDER_GROWTH = 0.45, 0.8
+"""How far one run may still stray: the first, times the decay to come to this power. With 0.39,
+0.18 and 0.06 of it to come 0.04, 0.03 and 0.01 were seen on digits, and about twice that on its
+deeper network; of runs that are corrected, which are those that stray, up to thrice."""
 _LOOK_SD = 0.01
 _EARLY, _EARLY_LEVEL, _EARLY_WIDTH = 1.5, 1.3, 0.25
 """Below about 80 % pruning has not found its pace: it may be off by this per decay to come."""
@@ -164,7 +165,8 @@ def _ahead(level: FloatArray, left: FloatArray) -> FloatArray:
 
 def _wander(run: IntArray, left: FloatArray) -> FloatArray:
     """Return the covariance of how far single runs still stray: that of a random walk."""
-    return (run[:, None] == run) * _WANDER**2 * np.minimum(left[:, None], left)
+    steps = left ** (2 * _WANDER_GROWTH)
+    return (run[:, None] == run) * _WANDER**2 * np.minimum(steps[:, None], steps)
 
 
 def _response(run: IntArray, detour: FloatArray) -> FloatArray:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from search_simulation import LEVEL, PATH, finished_run, sparsities, unfinished_run
 
+from strsweep.config import Correction
+from strsweep.sweep.clock import level_at
 from strsweep.sweep.curve import logit
 from strsweep.sweep.evidence import Evidence
-from strsweep.sweep.state import FinishedRun, UnfinishedRun
+from strsweep.sweep.state import FinishedRun, Snapshot, UnfinishedRun
 
 (NINETY,) = sparsities(0.9)
 
@@ -77,3 +81,25 @@ def test_equal_places_do_no_harm() -> None:
     runs = [finished_run(0.5, LEVEL(0.5), n) for n in range(1, 151)]
     seen = evidence(runs).observations
     assert set(seen.x[seen.error.diagonal() == 0]) == {0.5}
+
+
+def test_what_a_correction_did_is_known_to_a_third_from_then_on() -> None:
+    began = PATH.at(0.5)
+    settings = began.corrected(Correction(after_epoch=15, weight_decay=2 * began.weight_decay))
+    drives = {epoch: PATH.clock.drive_after(settings, epoch) for epoch in (11, 15, 20)}
+    trajectory = [
+        Snapshot(epoch=epoch, drive=drive, sparsity=0.9, macs_pruned=0.9)
+        for epoch, drive in drives.items()
+    ]
+    plain = replace(finished_run(PATH.locate(settings), 0.95), trajectory=tuple(trajectory))
+    corrected = replace(plain, began_at=0.5)
+    more = evidence([corrected]).observations.error - evidence([plain]).observations.error
+    ends = np.asarray([PATH.clock.drive_after(each, 30) for each in (began, settings)])
+    was, now = level_at(ends, PATH.clock.hardness)
+    assert more[0, 0] == pytest.approx((0.3 * (now - was)) ** 2)
+    places = evidence([corrected]).observations.x.tolist()
+    looked = [
+        places.index(pytest.approx(at)) for at in PATH.reached(np.asarray([*drives.values()]))
+    ]
+    assert more.diagonal()[looked[:2]] == pytest.approx([0, 0], abs=1e-12)
+    assert 0 < more.diagonal()[looked[2]] < more[0, 0]

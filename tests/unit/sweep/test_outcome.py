@@ -92,7 +92,7 @@ def test_advice_names_the_limit_that_ended_the_search() -> None:
 def test_nothing_but_another_target_helps_where_runs_scatter_beyond_what_may_land() -> None:
     goal = a_goal(sparsities(0.98), max_runs=7)
     expected = "its runs scatter farther than landing may go: ask for "
-    assert outcome(run(0.979), goal=goal, limit=None).advice == f"{expected}less"
+    assert outcome(run(0.9785), goal=goal, limit=None).advice == f"{expected}less"
     assert outcome(run(0.9901), goal=goal, limit=None).advice == f"{expected}more"
 
 
@@ -128,7 +128,7 @@ def test_the_advised_tolerance_makes_the_closest_run_a_hit(target: float, sparsi
 def test_no_tolerance_is_advised_where_landing_would_prune_too_much() -> None:
     goal = a_goal(sparsities(0.98), max_runs=7)
     expected = "raise search.max_runs above 7 and run the same command again"
-    assert outcome(run(0.979), goal=goal).advice == expected
+    assert outcome(run(0.9785), goal=goal).advice == expected
 
 
 def test_multiply_adds_are_looked_at_where_they_are_asked_for() -> None:
