@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from strsweep.bench.search_training import Trainer
 from strsweep.bench.searched import Searched, search_each
 from strsweep.config import Experiment, RunSettings
 from strsweep.sparsity import Budget, SparsityReport
@@ -71,7 +72,7 @@ def compare_methods(experiment: Experiment, case: Case) -> list[Outcome]:
         for target in case.targets
         for method, run in _told(experiment, case, target)
     ]
-    for searched in search_each(experiment, case.targets, train):
+    for searched in search_each(experiment, case.targets, Trainer().trained):
         found.append(_of_search(searched, case))
         if case.with_learned_budgets:
             found += _obeying_learned(experiment, case, searched)

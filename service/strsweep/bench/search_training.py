@@ -43,13 +43,19 @@ class Trainer:
         if settings.sparsity is not None:
             steered = experiment.sparsity.model_copy(update={"mode": "steered"})
             experiment = experiment.model_copy(update={"sparsity": steered})
-        run = self._trained(experiment, settings)
+        run = self.trained(experiment, settings)
         whole = recorded(settings, run.history)
         if settings.sparsity is not None:
             return whole
         return replace(whole, landed=_landed(experiment, settings, run))
 
-    def _trained(self, experiment: Experiment, settings: RunSettings) -> TrainingRun:
+    def trained(self, experiment: Experiment, settings: RunSettings) -> TrainingRun:
+        """Return the run after its last epoch; all runs that are asked for are of one experiment.
+
+        Args:
+            experiment: Mode and all else, as they are.
+            settings: Of the run.
+        """
         run = TrainingRun(experiment, settings, device=_CPU)
         states = self._before(settings)
         if states:

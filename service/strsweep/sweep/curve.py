@@ -21,7 +21,7 @@ from strsweep.sweep.observations import IntArray, Observations
 SATURATION = 1e-4
 """Shares closer than this to 0 or 1 carry no slope; the logit is cut off there."""
 _NOISES = (0.02, 0.04, 0.08, 0.16, 0.32)
-_NOISE_MEDIAN, _NOISE_SPREAD = 0.04, 0.8
+_NOISE_MEDIAN, _NOISE_SPREAD = 0.06, 0.8
 """Of one run, in logit: what is believed before. Runs of one seed scatter by 0.01 to 0.02 on
 digits, and by 0.08 on its deeper network."""
 _NEGLIGIBLE = 1e-2

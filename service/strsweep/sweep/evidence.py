@@ -24,7 +24,7 @@ _AHEAD, _AHEAD_BY_LEVEL, _LEVELS_APART, _GROWTH = 0.3, 0.5, 0.7, 0.6
 """By how much more runs in their middle have pruned than whole runs of the drive of now, over the
 share of the decay to come to this power. With 0.18 to come it was between -0.3 and 0.4 of a logit
 in eight kinds of runs on digits; it changes over less than one logit, and all runs share it."""
-_WANDER, _WANDER_GROWTH = 0.45, 0.8
+_WANDER, _WANDER_GROWTH = 0.55, 0.9
 """How far one run may still stray: the first, times the decay to come to this power. With 0.39,
 0.18 and 0.06 of it to come 0.04, 0.03 and 0.01 were seen on digits, and about twice that on its
 deeper network; of runs that are corrected, which are those that stray, up to thrice."""
