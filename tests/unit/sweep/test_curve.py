@@ -74,9 +74,10 @@ def test_what_one_more_run_will_leave_unknown_is_known_before_it() -> None:
         ripples=((0.3, 0.0),),
     )
     x = np.asarray([0.5, 0.9])
-    covariance = SmoothCurve(line).covariance(x)
+    before = SmoothCurve(line)
+    covariance, noise = before.covariance(x), before.predict(x).noise[1]
     after = SmoothCurve(line, Observations.of_runs([0.9], [8 * 0.9 - 3])).predict(x[:1])
-    told = covariance[0, 1] ** 2 / (covariance[1, 1] + 0.04**2)
+    told = covariance[0, 1] ** 2 / (covariance[1, 1] + noise**2)
     assert after.curve_sd[0] ** 2 == pytest.approx(covariance[0, 0] - told, rel=0.02)
     assert told > 0.4 * covariance[0, 0]
 
@@ -154,7 +155,7 @@ def test_runs_that_contradict_each_other_show_the_noise() -> None:
 
 
 def test_an_uncertain_observation_weighs_less() -> None:
-    x, y = [0.2, 0.5, 0.8], [8 * 0.2 - 3, 2.0, 8 * 0.8 - 3]
+    x, y = [0.2, 0.5, 0.8], [8 * 0.2 - 3, 1.2, 8 * 0.8 - 3]
     sure = SmoothCurve(LINE, Observations.of_runs(x, y)).predict(np.asarray([0.5]))
     unsure = SmoothCurve(LINE, Observations.of_runs(x, y, [0.0, 1.0, 0.0])).predict(
         np.asarray([0.5])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from strsweep.config import Quantity, Target
-from strsweep.journal import RunRecord
+from strsweep.config import Quantity, RunSettings, Target
+from strsweep.journal import EpochFinished, RunRecord
 from strsweep.registry.receipt import Receipt
 
 Link = Callable[[str], str]
@@ -34,6 +35,8 @@ class RunRow:
     """Share that its last epoch had pruned."""
     weight_decay: float
     """The first one."""
+    mean_weight_decay: float
+    """Over its epochs, by learning rate: by this much the thresholds were moved."""
     corrections: str
     """Weight decays that followed, and after which epochs."""
     threshold_init: float | None
@@ -123,6 +126,7 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
         forecast_high=high,
         pruned=pruned[quantity],
         weight_decay=run.settings.weight_decay,
+        mean_weight_decay=_mean_decay(run.settings, epochs),
         corrections=run.settings.changes,
         threshold_init=run.settings.threshold_init,
         sparsity=last.get("sparsity"),
@@ -139,6 +143,14 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
         delivered_for=delivered_for,
         link=link,
     )
+
+
+def _mean_decay(settings: RunSettings, epochs: Mapping[int, EpochFinished]) -> float:
+    if not settings.corrections:
+        return settings.weight_decay
+    rates = {number: row.metrics["learning_rate"] for number, row in epochs.items()}
+    moved = math.fsum(rate * settings.weight_decay_in(number) for number, rate in rates.items())
+    return moved / math.fsum(rates.values())
 
 
 def _hours(run: RunRecord) -> float:

@@ -77,9 +77,10 @@ def settings_and_outcome(contents: SweepContents) -> dict[str, Any] | None:
 
 
 def _searched(runs: list[RunRow]) -> tuple[str, list[float]]:
-    decays = [run.weight_decay for run in runs]
+    decays = [run.mean_weight_decay for run in runs]
     if len(set(decays)) > 1:
-        return "weight decay", decays
+        is_mean = any(run.corrections for run in runs)
+        return f"weight decay{' (mean of a corrected run)' if is_mean else ''}", decays
     return "-threshold init", [-(run.threshold_init or 0.0) for run in runs]
 
 

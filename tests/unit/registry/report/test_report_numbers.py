@@ -12,10 +12,18 @@ from typing import Any
 import pytest
 from simulated_sweep import SimulatedSweep
 
-from strsweep.config import Target
+from strsweep.config import Correction, RunSettings, Target
 from strsweep.errors import JournalError
-from strsweep.journal import RunProposed, RunStopped, SweepStarted, replay
+from strsweep.journal import (
+    EpochFinished,
+    RunProposed,
+    RunResumed,
+    RunStopped,
+    SweepStarted,
+    replay,
+)
 from strsweep.registry.report import contents_of, report_files
+from strsweep.registry.report.runs import run_rows
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +174,22 @@ def test_repeated_and_adopted_epochs(tmp_path: Path) -> None:
     assert (second.last_epoch, second.epochs_paid, second.hours_paid) == (4, 0, 0)
     assert (contents.cost.runs, contents.cost.adopted, contents.cost.epochs) == (1, 1, 8)
     assert all(model.state == "missed" for model in contents.models)
+
+
+def test_the_mean_decay_of_a_corrected_run_counts_epochs_by_their_learning_rate() -> None:
+    settings = RunSettings(threshold_init=-10, weight_decay=0.01)
+    proposed = RunProposed(run_id="run-001", settings=settings, target=None, reason="a test")
+    metrics = {"sparsity": 0.5, "macs": 10.0, "seconds": 1.0}
+    epochs = [
+        EpochFinished(run_id="run-001", metrics={**metrics, "epoch": epoch, "learning_rate": rate})
+        for epoch, rate in ((1, 0.3), (2, 0.2), (3, 0.1))
+    ]
+    change = Correction(after_epoch=2, weight_decay=0.04)
+    led = RunResumed(run_id="run-001", target=None, reason="a test", correction=change)
+    for events, expected in (([], 0.01), ([led], (0.5 * 0.01 + 0.1 * 0.04) / 0.6)):
+        record = replay([proposed, *epochs, *events])
+        (row,) = run_rows(record.runs.values(), [], dense_macs=20, link=None)
+        assert row.mean_weight_decay == pytest.approx(expected)
 
 
 def test_an_old_journal_is_told(sweep: SimulatedSweep) -> None:
