@@ -56,7 +56,7 @@ class _Look:
     level: float
     left: float
     """Share of the decay still to come."""
-    detour: float = 0.0
+    detour: float
     """By how much corrections should have moved it."""
 
 
@@ -97,10 +97,8 @@ class Evidence:
         return self._numbers.get(run.run_id, -1)
 
     def _end(self, run: FinishedRun) -> _Look:
-        level, drive = logit(run.pruned(self._quantity)), self._path.drive_at(run.position)
-        return _Look(
-            run, run.position, level, 0.0, self._detour(run, drive, len(self._path.clock.epochs))
-        )
+        drive, last = self._path.drive_at(run.position), len(self._path.clock.epochs)
+        return self._look(run, run.position, run.pruned(self._quantity), drive, last)
 
     def _now(self, run: UnfinishedRun) -> list[_Look]:
         return self._seen(run, run.trajectory[-1:])
@@ -119,25 +117,21 @@ class Evidence:
         return [look for look in looks if look.left > 0 and look.level > _LOWEST]
 
     def _seen(self, run: Run, snapshots: Iterable[Snapshot]) -> list[_Look]:
-        left = self._path.clock.left
         seen = list(snapshots)
         places = self._path.reached(np.asarray([now.drive for now in seen])).tolist()
         return [
-            _Look(
-                *(run, place, logit(now.pruned(self._quantity)), left(now.epoch)),
-                self._detour(run, now.drive, now.epoch),
-            )
+            self._look(run, place, now.pruned(self._quantity), now.drive, now.epoch)
             for now, place in zip(seen, places, strict=True)
             if not math.isnan(place)
         ]
 
-    def _detour(self, run: Run, drive: float, epoch: int) -> float:
-        if run.began_at is None:
-            return 0.0
-        clock = self._path.clock
-        uncorrected = clock.drive_after(self._path.at(run.began_at), epoch)
-        was, now = level_at(np.asarray([uncorrected, drive]), clock.hardness)
-        return float(now - was)
+    def _look(self, run: Run, place: float, pruned: float, drive: float, epoch: int) -> _Look:
+        clock, detour = self._path.clock, 0.0
+        if run.began_at is not None:
+            uncorrected = clock.drive_after(self._path.at(run.began_at), epoch)
+            was, now = level_at(np.asarray([uncorrected, drive]), clock.hardness)
+            detour = float(now - was)
+        return _Look(run, place, logit(pruned), clock.left(epoch), detour)
 
 
 def _observed(looks: Sequence[_Look], numbers: Mapping[str, int]) -> Observations:
