@@ -97,7 +97,9 @@ class Evidence:
         return self._numbers.get(run.run_id, -1)
 
     def _end(self, run: FinishedRun) -> _Look:
-        drive, last = self._path.drive_at(run.position), len(self._path.clock.epochs)
+        last = len(self._path.clock.epochs)
+        # Only corrected ones need it, and there may be a thousand runs.
+        drive = math.nan if run.began_at is None else self._path.drive_at(run.position)
         return self._look(run, run.position, run.pruned(self._quantity), drive, last)
 
     def _now(self, run: UnfinishedRun) -> list[_Look]:
