@@ -83,7 +83,7 @@ def test_a_changed_checkpoint_is_told(sweep: Any, is_landed: bool) -> None:
     changed = source.model_copy(update={"layers": layers})
     assert load_checkpoint(sweep.storage, source.checkpoint)
     if not is_landed:
-        sweep.run.finished = changed
+        sweep.run.ends = dict.fromkeys(sweep.run.ends, changed)
     with pytest.raises(StrsweepError, match=f"the checkpoint {source.checkpoint} was changed"):
         packaged(sweep, Target(sparsity=0.2), changed if is_landed else None)
 
