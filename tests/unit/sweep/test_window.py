@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strsweep.sweep.window import Window, largest_cut
+from strsweep.sweep.window import Window, largest_cut, least_kept
 
 
 @pytest.mark.parametrize(
@@ -47,13 +47,20 @@ def test_every_run_in_the_window_has_kept_most_of_what_it_is_landed_on(
     window = Window.around(pruned, tolerance)
     assert pruned in window
     run = pruned + at * (window.high - pruned)
-    assert (1 - run) >= 0.72 * (1 - pruned) - 1e-9
+    assert (1 - run) >= 0.5 * (1 - pruned) - 1e-9
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_the_more_is_kept_the_more_may_be_cut(one: float, two: float) -> None:
     low, high = sorted([one, two])
     assert 0.05 <= largest_cut(low) <= largest_cut(high) <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("kept", "least"), [(0.001, 0.72), (0.01, 0.72), (0.02, 0.61), (0.1, 0.522), (1.0, 0.5022)]
+)
+def test_the_fewer_are_wanted_the_more_of_them_must_be_there(kept: float, least: float) -> None:
+    assert least_kept(kept) == pytest.approx(least)
 
 
 def test_both_ends_are_inside() -> None:
