@@ -47,7 +47,7 @@ def test_every_run_in_the_window_has_kept_most_of_what_it_is_landed_on(
     window = Window.around(pruned, tolerance)
     assert pruned in window
     run = pruned + at * (window.high - pruned)
-    assert (1 - run) >= 0.5 * (1 - pruned) - 1e-9
+    assert 1 - run >= least_kept(1 - pruned) * (1 - pruned) - 1e-9 >= 0.5 * (1 - pruned) - 1e-9
 
 
 @given(st.floats(0, 1), st.floats(0, 1))

@@ -135,7 +135,7 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
         macs_share=macs_share,
         last_epoch=max(epochs, default=0),
         epochs_paid=run.num_epochs_trained,
-        hours_paid=_hours(run),
+        hours_paid=_hours(run, epochs),
         reason=run.proposed.reason,
         ended=_why_ended(run),
         refines=shown(run.proposed.refines),
@@ -153,9 +153,8 @@ def _mean_decay(settings: RunSettings, epochs: Mapping[int, EpochFinished]) -> f
     return moved / math.fsum(rates.values())
 
 
-def _hours(run: RunRecord) -> float:
+def _hours(run: RunRecord, epochs: Mapping[int, EpochFinished]) -> float:
     """Return the hours of the epochs that were paid for; a repeated one counts as the mean."""
-    epochs = run.epochs
     if not epochs:
         return 0.0
     seconds = sum(event.metrics.get("seconds", 0.0) for event in epochs.values())

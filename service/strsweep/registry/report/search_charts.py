@@ -79,8 +79,8 @@ def settings_and_outcome(contents: SweepContents) -> dict[str, Any] | None:
 def _searched(runs: list[RunRow]) -> tuple[str, list[float]]:
     decays = [run.mean_weight_decay for run in runs]
     if len(set(decays)) > 1:
-        is_mean = any(run.corrections for run in runs)
-        return f"weight decay{' (mean of a corrected run)' if is_mean else ''}", decays
+        has_means = any(run.corrections for run in runs)
+        return "weight decay (mean of a corrected run)" if has_means else "weight decay", decays
     return "-threshold init", [-(run.threshold_init or 0.0) for run in runs]
 
 
