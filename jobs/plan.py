@@ -15,7 +15,7 @@ from strsweep.config import load_experiment
 MinutesOption = Annotated[
     float | None,
     typer.Option(
-        "--minutes-per-epoch", min=0, help="Of one run on its workers; adds hours to the plan."
+        "--minutes-per-epoch", min=0, help="Of one run on its workers; by default it is timed here."
     ),
 ]
 SlotsOption = Annotated[
@@ -29,7 +29,7 @@ def main(
     minutes_per_epoch: MinutesOption = None,
     slots: SlotsOption = 1,
 ) -> None:
-    """Check the experiment and print first guesses, runs, epochs and hours; nothing is trained.
+    """Check the experiment and print first runs, epochs and hours; nothing is trained.
 
     Exit code 0: the sweep can be started; 2: the input is wrong.
     """
@@ -38,9 +38,16 @@ def main(
         from strsweep import preflight
 
         experiment, problem = preflight.check_sweep(experiment)
-        from strsweep.sweep.plan import plan_of, print_plan
+        from strsweep.search.plan import first_settings, plan_of, print_plan
+        from strsweep.search.space import space_of
+        from strsweep.training.problem import seconds_per_epoch
 
-        print_plan(plan_of(experiment, problem, slots=slots, minutes_per_epoch=minutes_per_epoch))
+        if minutes_per_epoch is None:
+            first = first_settings(experiment, problem, space_of(experiment, problem))
+            seconds = seconds_per_epoch(experiment, first[0])
+        else:
+            seconds = 60 * minutes_per_epoch
+        print_plan(plan_of(experiment, problem, slots=slots, seconds_per_epoch=seconds))
 
 
 if __name__ == "__main__":

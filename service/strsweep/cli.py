@@ -94,10 +94,10 @@ def train_and_register(experiment: Experiment, *, is_sweep: bool) -> int:
 
     check = preflight.check_sweep if is_sweep else preflight.check_run
     experiment, problem = check(experiment)
-    from strsweep.sweep.cluster import connected, slots
+    from strsweep.sweep.cluster import connected, wait_for_slots
 
     with connected():
-        slots(experiment)
+        wait_for_slots(experiment)
         from strsweep import registry
         from strsweep.sweep.run import run_single, run_sweep
 

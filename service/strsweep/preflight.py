@@ -8,11 +8,10 @@ from strsweep.config import Experiment, Problem, RunSettings
 from strsweep.data import check_batch_size, check_data, load_images
 from strsweep.errors import SettingError
 from strsweep.models import check_options
+from strsweep.search.auto import fixed_settings, resolve
+from strsweep.search.goal import Goal
+from strsweep.search.space import GivenSpace, LawSpace
 from strsweep.storage import check_storage
-from strsweep.sweep.auto import resolve
-from strsweep.sweep.one_each import told_settings
-from strsweep.sweep.path import SearchPath
-from strsweep.sweep.state import Goal
 from strsweep.training.network import sparse_model
 from strsweep.training.problem import measure_problem
 
@@ -35,12 +34,11 @@ def check_sweep(experiment: Experiment) -> tuple[Experiment, Problem]:
         raise SettingError("search.targets", [], "Name the sparsities you want, e.g. [0.8, 0.9].")
     if experiment.is_single:
         raise _nothing_to_sweep(experiment)
-    if search.max_runs < len(search.targets):
-        raise SettingError(
-            "search.max_runs",
-            search.max_runs,
-            f"Every target needs a run of its own: allow at least {len(search.targets)}.",
-        )
+    needed = len(search.targets) + (experiment.shares_prefix or search.baseline)
+    if search.max_runs < needed:
+        more = ", and so do the epochs that all share" if experiment.shares_prefix else ""
+        remedy = f"Every target needs a run of its own{more}: allow at least {needed}."
+        raise SettingError("search.max_runs", search.max_runs, remedy)
     if search.max_epochs is not None and search.max_epochs < experiment.training.epochs:
         raise SettingError(
             "search.max_epochs",
@@ -57,17 +55,20 @@ def check_run(experiment: Experiment) -> tuple[Experiment, Problem]:
     Raises:
         SettingError: One of them is a range, or a part does not fit the others.
     """
-    search = experiment.search
-    if experiment.is_told:
+    if experiment.has_fixed_target:
         mode, budget = experiment.sparsity.mode, experiment.sparsity.budget
         setting = ("sparsity.mode", mode) if budget is None else ("sparsity.budget", budget)
         one = "" if budget is None else ", or jobs/transfer.py for one run"
         raise SettingError(*setting, f"It makes one run per target: use jobs/sweep.py{one}.")
-    for key in ("threshold_init", "weight_decay"):
+    search = experiment.search
+    for key in ("threshold_init", search.knob) if experiment.sparsity.mode == "str" else ():
         value = getattr(search, key)
-        if value == "auto" and key == "weight_decay":
-            remedy = "One run takes one number: it is what decides the sparsity."
-            raise SettingError("search.weight_decay", "auto", remedy)
+        if value == "auto" and key == search.knob:
+            remedy = (
+                "One run takes one number, which decides the sparsity: add "
+                f"--set search.{key}=NUMBER; jobs/plan.py tells which number gives what."
+            )
+            raise SettingError(f"search.{key}", "auto", remedy)
         if isinstance(value, tuple):
             raise SettingError(
                 f"search.{key}",
@@ -96,12 +97,14 @@ def _sparsest(experiment: Experiment, problem: Problem) -> RunSettings:
     """Return the settings of the run that prunes most: what fits it fits all."""
     goal = Goal.of(experiment, problem)
     _check_macs(goal)
-    if experiment.is_told:
-        told = [told_settings(experiment, goal, target) for target in goal.targets]
-        return max(told, key=lambda settings: settings.pruned_share)
+    if experiment.has_fixed_target:
+        space = GivenSpace(experiment, problem)
+        given = [space.given(target) for target in goal.targets]
+        return max(given, key=lambda settings: settings.pruned_share)
     if experiment.is_single:
-        return experiment.fixed_settings
-    return SearchPath.of(experiment, problem).at(1.0)
+        return fixed_settings(experiment)
+    first = LawSpace(experiment, problem).threshold_init
+    return RunSettings(threshold_init=first[1], weight_decay=0.0)
 
 
 def _check_macs(goal: Goal) -> None:
@@ -127,7 +130,7 @@ def _nothing_to_sweep(experiment: Experiment) -> SettingError:
             "With this budget there is one run only: use jobs/train.py or jobs/transfer.py.",
         )
     return SettingError(
-        "search.weight_decay",
-        experiment.search.weight_decay,
-        "There is nothing to search: write a range such as [1e-5, 1e-3], or use jobs/train.py.",
+        f"search.{experiment.search.knob}",
+        experiment.search.knob_value,
+        "There is nothing to search: write auto or a range, or use jobs/train.py.",
     )

@@ -3,7 +3,7 @@
 from strsweep.config.experiment import Experiment
 from strsweep.config.load import load_budget_experiment, load_experiment
 from strsweep.config.problem import Problem
-from strsweep.config.run_settings import Correction, RunSettings
+from strsweep.config.run_settings import Fork, Lead, RunSettings
 from strsweep.config.search import Range, SearchConfig
 from strsweep.config.sections import (
     DataConfig,
@@ -17,9 +17,10 @@ from strsweep.config.target import Quantity, Target, percent
 from strsweep.config.tracking import TrackingConfig
 
 __all__ = [
-    "Correction",
     "DataConfig",
     "Experiment",
+    "Fork",
+    "Lead",
     "ModelConfig",
     "Problem",
     "Quantity",

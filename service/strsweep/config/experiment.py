@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from strsweep.config.run_settings import RunSettings
 from strsweep.config.search import SearchConfig
 from strsweep.config.section import Section
 from strsweep.config.sections import (
@@ -69,58 +68,57 @@ class Experiment(Section, frozen=True):
 
     def _check_mode(self) -> None:
         mode, search = self.sparsity.mode, self.search
-        if mode == "str" and search.threshold_init is None:
-            raise SettingError(
-                "search.threshold_init",
-                None,
-                "STR needs a first value of its thresholds: the paper uses -25 to -12800.",
-            )
-        decay = search.weight_decay
-        if mode != "str" and not isinstance(decay, float | int):
-            shown = list(decay) if isinstance(decay, tuple) else decay
+        if mode != "str" and not isinstance(search.weight_decay, float | int):
+            shown = search.weight_decay
             remedy = f"With sparsity.mode={mode} nothing is searched: write one number."
-            raise SettingError("search.weight_decay", shown, remedy)
-        self._check_auto()
+            raise SettingError(
+                "search.weight_decay", list(shown) if isinstance(shown, tuple) else shown, remedy
+            )
+        if search.knob_value == "auto" and isinstance(search.threshold_init, tuple):
+            remedy = f"With {search.knob}=auto write one threshold_init, or auto."
+            raise SettingError("search.threshold_init", list(search.threshold_init), remedy)
+        if search.baseline and not isinstance(search.weight_decay, float | int):
+            remedy = (
+                "With a shared decay the dense network has none of its own: use search.decay=own."
+            )
+            raise SettingError("search.baseline", True, remedy)
         if mode == "gmp" and self.training.compile:
             remedy = "gmp prunes more in every epoch, and torch compiles anew each time: use false."
             raise SettingError("training.compile", True, remedy)
 
-    def _check_auto(self) -> None:
-        search = self.search
-        if search.threshold_init == "auto" and self.sparsity.threshold_decay is not None:
-            remedy = "auto goes by one weight decay for all: leave out sparsity.threshold_decay."
-            raise SettingError("search.threshold_init", "auto", remedy)
-        if search.weight_decay == "auto" and self.sparsity.threshold_decay is not None:
-            remedy = "auto goes by one weight decay for all: leave out sparsity.threshold_decay."
-            raise SettingError("search.weight_decay", "auto", remedy)
-        if search.weight_decay == "auto" and isinstance(search.threshold_init, tuple):
-            remedy = "With a range of weight decays write one threshold_init, or auto."
-            raise SettingError("search.threshold_init", list(search.threshold_init), remedy)
-
     @property
-    def is_told(self) -> bool:
-        """True if every run is told what to prune, so that a target takes one run."""
+    def has_fixed_target(self) -> bool:
+        """True if every run is given the sparsity it ends with, so that a target takes one run."""
         budget = self.sparsity.budget
         return self.sparsity.mode in {"steered", "scheduled"} or isinstance(budget, str)
 
     @property
-    def is_single(self) -> bool:
-        """True if the settings are those of one run: nothing to search, nothing to tell."""
-        search = self.search
-        settings = (search.threshold_init, search.weight_decay)
-        searched = any(value == "auto" or isinstance(value, tuple) for value in settings)
-        return not self.is_told and not (self.sparsity.mode == "str" and searched)
+    def is_searched(self) -> bool:
+        """True if there is something to search: STR whose decay or threshold init is left open."""
+        knob, first = self.search.knob_value, self.search.threshold_init
+        is_open = knob == "auto" or isinstance(knob, tuple) or isinstance(first, tuple)
+        return self.sparsity.mode == "str" and is_open
 
     @property
-    def fixed_settings(self) -> RunSettings:
-        """The settings of the run, or of every run, where nothing is searched."""
-        decay, first = self.search.weight_decay, self.search.threshold_init
-        assert isinstance(decay, float | int)
-        is_str = self.sparsity.mode == "str"
-        return RunSettings(
-            threshold_init=first if is_str and isinstance(first, float | int) else None,
-            weight_decay=decay,
-        )
+    def is_single(self) -> bool:
+        """True if the settings are those of one run: nothing to search, no target to give."""
+        return not self.has_fixed_target and not self.is_searched
+
+    @property
+    def shares_prefix(self) -> bool:
+        """True if thresholds act late, so that all runs share the epochs before."""
+        search = self.search
+        is_own = self.sparsity.mode == "str" and search.decay == "own"
+        return is_own and search.share_prefix and self.model.checkpoint is None
+
+    @property
+    def method(self) -> str:
+        """The method with what sets it apart, for labels, cards and receipts."""
+        if self.sparsity.mode != "str":
+            return self.sparsity.mode
+        decay = "own threshold decay" if self.search.decay == "own" else "shared weight decay"
+        control = "led to the target" if self.search.led else "one decay a run"
+        return f"str, {decay}" + ("" if self.is_single else f", {control}")
 
     @property
     def recipe_id(self) -> str:
@@ -129,7 +127,8 @@ class Experiment(Section, frozen=True):
         Where the data lie is part of it, as other images may lie elsewhere; so is the number of
         workers, as sums of floats differ in their last bits, and batch statistics may.
         """
-        return _fingerprint(self._recipe(exclude={"name", "search"}))
+        recipe = self._recipe(exclude={"name", "search"})
+        return _fingerprint(recipe | {"search": self._decay_recipe()})
 
     @property
     def sweep_id(self) -> str:
@@ -138,13 +137,20 @@ class Experiment(Section, frozen=True):
         Targets, limits and what changes no result are left out: the same file with another target
         continues the sweep and uses its finished runs.
         """
-        recipe = self._recipe(exclude=set())
-        search: dict[str, Any] = recipe.pop("search")
-        recipe["search"] = {
-            key: "auto" if key in self.search.resolved else search.get(key)
-            for key in ("threshold_init", "weight_decay")
+        recipe, search = self._recipe(exclude={"search"}), self.search
+        searched = {
+            key: "auto" if key in search.resolved else getattr(search, key)
+            for key in ("threshold_init", search.knob)
         }
+        recipe["search"] = self._decay_recipe() | searched | {"led": search.led}
         return f"{self.name}-{_fingerprint(recipe)}"
+
+    def _decay_recipe(self) -> dict[str, Any]:
+        """Return what the search section adds to the recipe of every run."""
+        search = self.search
+        if search.decay == "shared":
+            return {"decay": "shared"}
+        return {"weight_decay": search.weight_decay, "share_prefix": self.shares_prefix}
 
     def _recipe(self, exclude: set[str]) -> dict[str, Any]:
         # Without defaults: a later version may add settings, and the same file must stay the same.

@@ -19,7 +19,7 @@ from strsweep.errors import InvalidExperimentError, SettingError
 
 Settings = dict[str, Any]
 
-_SET_BY_PRESET = ("search.threshold_init", "search.weight_decay")
+_SET_BY_PRESET = ("search.threshold_init", "search.weight_decay", "search.decay")
 _NOT_FOR_FILES = ("resolved",)
 """Of ``search``: what ``auto`` stood for."""
 _UNION_PREFIXES = ("tuple[", "literal[", "dict[")
@@ -130,11 +130,12 @@ def _apply_preset(settings: Settings, overrides: Sequence[str]) -> None:
         raise SettingError(
             "sparsity.preset",
             name,
-            f"It sets {' and '.join(_SET_BY_PRESET)}: leave out one or the other.",
+            f"It sets {', '.join(_SET_BY_PRESET)}: leave out one or the other.",
         )
     search = settings.setdefault("search", {})
     if isinstance(search, dict):
-        search.update(PRESETS[name].model_dump(include={"threshold_init", "weight_decay"}))
+        values = PRESETS[name].model_dump(include={"threshold_init", "weight_decay"})
+        search.update(values, decay="shared")
 
 
 def _translate(error: ValidationError) -> InvalidExperimentError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,8 @@ Range = tuple[Finite, Finite]
 """Lowest and highest value that the search may use."""
 Auto = Literal["auto"]
 """The value follows from network, data and schedule."""
+Knob = Literal["threshold_decay", "weight_decay"]
+"""The setting that decides how much is pruned."""
 
 
 class SearchConfig(Section, frozen=True):
@@ -23,31 +25,42 @@ class SearchConfig(Section, frozen=True):
     targets: tuple[Target, ...] = ()
     """Wanted models: sparsities as fractions, e.g. 0.9 for 90 % zeros, or multiply-adds to keep,
     e.g. {macs: 0.05} for 5 % of the dense network's."""
-    tolerance: Annotated[float, Field(gt=0, lt=0.5)] = 0.005
-    """Distance from a target that still counts as hit; what is hit is then landed exactly."""
-    threshold_init: Finite | Range | Auto | None = None
-    """First value of the threshold parameters: a number, a range to search, or ``auto``; STR needs
-    it."""
-    weight_decay: NonNegative | Range | Auto
-    """Weight decay: a number, a range to search, or ``auto`` for a range that follows from network
-    and schedule."""
+    tolerance: Annotated[float, Field(gt=0, lt=0.5)] | Auto = "auto"
+    """Distance from a target that a run may end at. What is delivered is exact in any case: landing
+    shifts the thresholds. ``auto``: as far as that is harmless; a number only narrows it."""
+    decay: Literal["own", "shared"] = "own"
+    """What the search moves: thresholds have a decay of their ``own``, and weights keep
+    ``weight_decay``; or one decay is ``shared`` by both, as published."""
+    weight_decay: NonNegative | Range | Auto = 1e-4
+    """Weight decay of weights and batch norm, a number. Where it is ``shared`` it is searched:
+    ``auto``, or a range."""
+    threshold_decay: NonNegative | Range | Auto = "auto"
+    """Decay of the thresholds, which decides how much is pruned: ``auto``, a range to stay in, or a
+    number for one run. Not used where ``weight_decay`` is shared."""
+    threshold_init: Finite | Range | Auto = "auto"
+    """First value of the threshold parameters: a number, ``auto``, or a range to search."""
+    led: bool = True
+    """A run controls its decay, epoch by epoch, to end at its target. If false every run keeps one
+    decay, as published, and the ranges are searched."""
+    share_prefix: bool = True
+    """Thresholds act after a third of the epochs. Until then training is the same for all targets
+    and the dense network, and is done once. Needs a decay of their own."""
+    baseline: bool = False
+    """Also train the dense network with the same recipe, to compare with."""
     max_runs: Count = 32
     """Runs that may be spent over the life of the sweep, failed ones included."""
     max_epochs: Count | None = None
     """Epochs that may be trained over the life of the sweep; no run is started that could exceed
     it."""
     max_hours: Positive | None = None
-    """Hours after which a job starts no more runs and stops those that train, to be continued by
+    """Hours after which a job starts no more runs and pauses those that train, to be continued by
     the next job."""
-    correct: bool = True
-    """Let a run that would miss its target go on with another weight decay; if false, every run
-    keeps one, as published, and those that miss are trained anew."""
     refine: Annotated[int, Field(ge=0)] = 0
     """Further runs, once every target is hit, with other threshold inits; the most accurate are
     kept."""
     max_concurrent: Count | None = None
     """Runs at the same time; by default as many as the cluster holds."""
-    resolved: tuple[Literal["threshold_init", "weight_decay"], ...] = ()
+    resolved: tuple[Literal["threshold_init", "threshold_decay", "weight_decay"], ...] = ()
     """Settings that were ``auto`` in the file and hold what was chosen for them; not for files."""
 
     @model_validator(mode="after")
@@ -55,31 +68,54 @@ class SearchConfig(Section, frozen=True):
         if len(set(self.targets)) < len(self.targets):
             shown = [target.model_dump(mode="json") for target in self.targets]
             raise SettingError("search.targets", shown, "Name each target once.")
-        if self.weight_decay != "auto":
-            _check_range("search.weight_decay", self.weight_decay)
-        if self.threshold_init is not None and self.threshold_init != "auto":
-            _check_range("search.threshold_init", self.threshold_init)
-            _check_threshold_init(self.threshold_init)
-        if isinstance(self.weight_decay, tuple) and self.weight_decay[0] <= 0:
-            raise SettingError(
-                "search.weight_decay",
-                list(self.weight_decay),
-                "The search moves in log(weight decay): both ends must be above 0.",
-            )
+        for key in ("threshold_init", "weight_decay", "threshold_decay"):
+            _check_range(f"search.{key}", getattr(self, key))
+        _check_threshold_init(self.threshold_init)
+        self._check_decays()
+        if self.led and isinstance(self.threshold_init, tuple):
+            remedy = "A led run needs one: write auto or a number, or search.led=false."
+            raise SettingError("search.threshold_init", list(self.threshold_init), remedy)
         return self
 
+    def _check_decays(self) -> None:
+        if self.decay == "own" and not isinstance(self.weight_decay, float | int):
+            remedy = (
+                "Thresholds have a decay of their own (search.threshold_decay), and weights one "
+                "number: write it, or search.decay=shared to search one decay for both."
+            )
+            raise SettingError("search.weight_decay", _shown(self.weight_decay), remedy)
+        if self.decay == "shared" and "threshold_decay" in self.model_fields_set - set(
+            self.resolved
+        ):
+            remedy = "With search.decay=shared thresholds have that of the weights: leave it out."
+            raise SettingError("search.threshold_decay", _shown(self.threshold_decay), remedy)
+        if isinstance(self.knob_value, tuple) and self.knob_value[0] <= 0:
+            remedy = "The search moves in its logarithm: both ends must be above 0."
+            raise SettingError(f"search.{self.knob}", list(self.knob_value), remedy)
 
-def _check_range(setting: str, value: float | Range) -> None:
+    @property
+    def knob(self) -> Knob:
+        """The setting that decides how much is pruned."""
+        return "threshold_decay" if self.decay == "own" else "weight_decay"
+
+    @property
+    def knob_value(self) -> float | Range | Auto:
+        """A number, a range, or ``auto``."""
+        return self.threshold_decay if self.decay == "own" else self.weight_decay
+
+
+def _shown(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value  # pyright: ignore[reportUnknownVariableType]
+
+
+def _check_range(setting: str, value: Any) -> None:
     if isinstance(value, tuple) and not value[0] < value[1]:
         remedy = "The range is empty: write the lower end first, or one number."
-        raise SettingError(setting, list(value), remedy)
+        raise SettingError(setting, _shown(value), remedy)
 
 
-def _check_threshold_init(value: float | Range) -> None:
-    shown, highest = (list(value), value[1]) if isinstance(value, tuple) else (value, value)
-    if highest >= 0:
-        raise SettingError(
-            "search.threshold_init",
-            shown,
-            "It must be negative, so that training starts dense: the paper uses -25 to -12800.",
-        )
+def _check_threshold_init(value: float | Range | Auto) -> None:
+    highest = value[1] if isinstance(value, tuple) else value
+    if highest != "auto" and highest >= 0:
+        remedy = "It must be negative, so that training starts dense: the paper uses -25 to -12800."
+        raise SettingError("search.threshold_init", _shown(value), remedy)

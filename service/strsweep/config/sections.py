@@ -108,8 +108,6 @@ class SparsityConfig(Section, frozen=True):
     """Factor k of the threshold function (appendix A.1)."""
     granularity: Literal["layer", "global", "filter", "weight"] = "layer"
     """What one learnable threshold is for; the paper's is ``layer``, its STR-GS ``global``."""
-    threshold_decay: NonNegative | None = None
-    """Weight decay of the threshold parameters; by default the run's, as in the paper."""
     preset: str | None = None
     """A row of the paper's tables 10 and 11: sets threshold init and weight decay."""
     budget: Literal["uniform", "erk"] | dict[str, Annotated[float, Field(ge=0, le=1)]] | None = None
@@ -145,11 +143,6 @@ class SparsityConfig(Section, frozen=True):
             remedy = f"{self.mode} has a gradient of its own: set sparsity.mode=steered, or paper."
             raise SettingError("sparsity.gradient", self.gradient, remedy)
         return self
-
-    @property
-    def is_told(self) -> bool:
-        """True if every run is told the sparsity or the multiply-adds it ends at."""
-        return self.mode in {"steered", "scheduled"} or isinstance(self.budget, str)
 
 
 class WorkersConfig(Section, frozen=True):

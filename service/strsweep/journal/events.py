@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from strsweep.config import Correction, Problem, RunSettings, Target
+from strsweep.config import Problem, RunSettings, Target
 
 
 class _Event(BaseModel):
@@ -24,8 +24,8 @@ class SweepStarted(_Event):
     experiment: dict[str, Any]
     version: str
     """Of strsweep."""
-    problem: Problem | None = None
-    """What was measured of model and data; None in journals of version 0.1."""
+    problem: Problem
+    """What was measured of model and data."""
 
 
 class RunProposed(_Event):
@@ -35,11 +35,8 @@ class RunProposed(_Event):
     run_id: str
     settings: RunSettings
     target: Target | None
-    """What is aimed at; None for a run that only explores, or that nobody searched for."""
+    """What is aimed at; None for the dense network, or a run that nobody searched for."""
     reason: str
-    forecast: tuple[float, float] | None = None
-    """Share that is expected to be pruned, of what ``target`` counts: two thirds of runs end in
-    between. None where nothing was expected."""
     refines: Target | None = None
     """The target, hit already, whose accuracy the run is to better."""
     adopted_from: str | None = None
@@ -94,25 +91,23 @@ class RunFinished(_Event):
 
 
 class RunStopped(_Event):
-    """The run was ended early; its last checkpoint is kept, and it can go on from there."""
+    """The run was ended early: it can serve no target that is still open."""
 
     event: Literal["run_stopped"] = "run_stopped"
     run_id: str
     epoch: int
     """Last one, from 1."""
     reason: str
-    ran_out_of_time: bool = False
-    """The next job lets it go on, whatever it promises."""
 
 
-class RunResumed(_Event):
-    """A run that was stopped early goes on, perhaps with another weight decay."""
+class PrefixTrained(_Event):
+    """The state after the epochs that runs share is stored: others can fork from it."""
 
-    event: Literal["run_resumed"] = "run_resumed"
+    event: Literal["prefix_trained"] = "prefix_trained"
     run_id: str
-    target: Target | None
-    reason: str
-    correction: Correction | None = None
+    epoch: int
+    checkpoint: str
+    """Its folder, relative to the sweep."""
 
 
 class ModelLanded(_Event):
@@ -167,7 +162,7 @@ Event = Annotated[
     | RunInterrupted
     | RunFailed
     | RunStopped
-    | RunResumed
+    | PrefixTrained
     | ModelLanded
     | ModelPublished,
     Field(discriminator="event"),

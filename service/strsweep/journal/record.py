@@ -12,11 +12,11 @@ from strsweep.journal.events import (
     ImagesUnreadable,
     ModelLanded,
     ModelPublished,
+    PrefixTrained,
     RunFailed,
     RunFinished,
     RunInterrupted,
     RunProposed,
-    RunResumed,
     RunStopped,
     SweepStarted,
 )
@@ -27,21 +27,16 @@ class RunRecord:
     """One run: proposed, perhaps trained, perhaps finished or failed."""
 
     proposed: RunProposed
-    settings: RunSettings
-    """As proposed, and corrected since."""
-    written: dict[tuple[int, float], EpochFinished] = field(
-        default_factory=dict[tuple[int, float], EpochFinished]
-    )
-    """By number and weight decay; an epoch that was trained twice alike is here once."""
+    epochs: dict[int, EpochFinished] = field(default_factory=dict[int, EpochFinished])
+    """By number; of a forked run those that it trained itself. One that was trained again is here
+    once."""
     num_epochs_written: int = 0
     """Repeated ones included."""
-    ends: dict[float, RunFinished] = field(default_factory=dict[float, RunFinished])
-    """By weight decay; more than one if it was corrected when it had come to its end already."""
+    prefix: PrefixTrained | None = None
+    """The state that other runs can fork from; None: there is none yet."""
+    finished: RunFinished | None = None
     failed: RunFailed | None = None
     stopped: RunStopped | None = None
-    """Why it rests; None while it trains, and again when it was resumed."""
-    resumed: RunResumed | None = None
-    """Its newest resumption."""
     interruptions: list[RunInterrupted] = field(default_factory=list[RunInterrupted])
     unreadable: list[str] = field(default_factory=list[str])
     """Image files that could not be decoded and were left out."""
@@ -52,34 +47,19 @@ class RunRecord:
         return self.proposed.run_id
 
     @property
-    def epochs(self) -> dict[int, EpochFinished]:
-        """Epochs by number, without those that a correction took back."""
-        return {
-            epoch: row
-            for (epoch, _), row in self.written.items()
-            if self.settings.has_epoch(row.metrics)
-        }
+    def settings(self) -> RunSettings:
+        """As the search chose them."""
+        return self.proposed.settings
 
     @property
-    def finished(self) -> RunFinished | None:
-        """The end of the run; None if it has none, or a correction took it back."""
-        valid = (end for end in self.ends.values() if self.settings.has_epoch(end.metrics))
-        return next(valid, None)
+    def target(self) -> Target | None:
+        """What it aims at."""
+        return self.proposed.target
 
     @property
     def is_open(self) -> bool:
         """True while the run trains, or was interrupted."""
         return self.finished is None and self.failed is None and self.stopped is None
-
-    @property
-    def target(self) -> Target | None:
-        """What it aims at now."""
-        return self.proposed.target if self.resumed is None else self.resumed.target
-
-    @property
-    def refines(self) -> Target | None:
-        """The target, hit already, whose accuracy it is to better; None if it aims at one."""
-        return self.proposed.refines if self.target is None else None
 
     @property
     def num_epochs_trained(self) -> int:
@@ -154,8 +134,7 @@ def add(events: Iterable[Event], record: SweepRecord) -> list[Event]:
             record.last_number = max(record.last_number, number_of(run_id))
         # Clocks of nodes differ: a run's first epoch can carry an earlier time than its proposal.
         if isinstance(event, RunProposed):
-            new = RunRecord(proposed=event, settings=event.settings)
-            record.runs.setdefault(event.run_id, new)
+            record.runs.setdefault(event.run_id, RunRecord(proposed=event))
         else:
             later.append(event)
     return [event for event in later if not _is_added(event, record)]
@@ -180,19 +159,16 @@ def _is_added(event: Event, record: SweepRecord) -> bool:
 def _apply_to_run(run: RunRecord, event: Event) -> None:
     match event:
         case EpochFinished():
-            key = int(event.metrics["epoch"]), event.metrics.get("weight_decay", 0.0)
-            run.written[key] = event
+            run.epochs[int(event.metrics["epoch"])] = event
             run.num_epochs_written += 1
         case ImagesUnreadable():
             run.unreadable += [name for name in event.names if name not in run.unreadable]
         case RunFinished():
-            run.ends[event.metrics.get("weight_decay", 0.0)] = event
+            run.finished = event
         case RunStopped():
             run.stopped = event
-        case RunResumed():
-            run.stopped, run.resumed = None, event
-            if event.correction is not None:
-                run.settings = run.settings.corrected(event.correction)
+        case PrefixTrained():
+            run.prefix = event
         case RunInterrupted():
             if event not in run.interruptions:
                 run.interruptions.append(event)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from strsweep.config import Experiment, percent
 from strsweep.journal import RunRecord, SweepRecord
 from strsweep.registry.receipt import Receipt, label
-from strsweep.registry.shown import chosen
 
 _LONGEST = 4900
 """Characters that MLflow's databases keep of a description, less some."""
@@ -61,7 +60,8 @@ def _head(receipt: Receipt, experiment: Experiment) -> str:
     got = (
         f"**Delivered:** {percent(receipt.sparsity, 2)} of the weights zero, "
         f"{percent(receipt.macs / receipt.dense_macs, 1)} of the multiply-adds left, "
-        f"accuracy {percent(receipt.accuracy, 2)}."
+        f"accuracy {percent(receipt.accuracy, 2)}"
+        + (f", {receipt.below_dense}." if receipt.below_dense else ".")
     )
     return f"`{model}` on `{data}`. {wanted} {got}"
 
@@ -82,7 +82,7 @@ def _contents(receipt: Receipt) -> str:
 def _making(
     receipt: Receipt, run: RunRecord, record: SweepRecord, experiment: Experiment
 ) -> Iterator[str]:
-    yield f"- Method: {_MODES[receipt.mode]}."
+    yield f"- Method: {_MODES[receipt.mode]}; {receipt.method}."
     yield f"- Data: {_listed(experiment.data.model_dump(mode='json', exclude_defaults=True))}."
     if options := experiment.model.options:
         yield f"- Model options: {_listed(dict(options))}."
@@ -93,9 +93,16 @@ def _making(
     pruning = experiment.sparsity.model_dump(mode="json", exclude_defaults=True, exclude={"mode"})
     if pruning:
         yield f"- Pruning: {_listed(pruning)}."
-    yield f"- Settings of this run: {_listed(chosen(receipt.settings))}."
-    if receipt.settings.corrections:
-        yield f"- To meet the target, the weight decay became {receipt.settings.changes}."
+    yield f"- Settings of this run: {_listed(receipt.settings.numbers)}."
+    if receipt.settings.lead is not None:
+        decays = [row.metrics["threshold_decay"] for row in run.epochs.values()]
+        used = [decay for decay in decays if decay > 0] or [0.0]
+        yield (
+            "- The run set its threshold decay epoch by epoch to end at the target: from "
+            f"{min(used):.3g} to {max(used):.3g}."
+        )
+    if receipt.settings.fork is not None:
+        yield f"- Its first {receipt.settings.fork.epoch} epochs are shared with other runs."
     yield f"- {_landing(receipt)}"
     origin = run.proposed.adopted_from or f"{receipt.run_id} of {receipt.sweep_id}"
     yield f"- Trained as {origin}, by strsweep {record.started[-1].version}."
@@ -108,8 +115,8 @@ def _landing(receipt: Receipt) -> str:
     return (
         f"Landing: training ended at {percent(before.sparsity_before, 2)} sparsity and "
         f"{percent(before.accuracy_before, 2)} accuracy. All thresholds were then shifted by "
-        f"{before.shift:+.3g} to meet the target, and batch norm saw the training images once "
-        "more; the numbers above are from after that."
+        f"{before.shift:+.3g} to meet the target, and batch norm saw training images again; the "
+        "numbers above are from after that."
     )
 
 

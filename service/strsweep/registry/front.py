@@ -9,13 +9,13 @@ from typing import Any
 from strsweep.config import Target
 from strsweep.registry.receipt import Receipt
 from strsweep.registry.report.share_axis import LEAST, share_axis
-from strsweep.sweep.state import FinishedRun
+from strsweep.search.runs import Run
 
 _GREY, _BLUE, _ORANGE = "#8a8f98", "#1f6feb", "#d9730d"
 
 
 def front_png(
-    finished: Sequence[FinishedRun], delivered: Sequence[Receipt], targets: Sequence[Target]
+    finished: Sequence[Run], delivered: Sequence[Receipt], targets: Sequence[Target]
 ) -> bytes:
     """Return a PNG: every finished run, a line per target, and the delivered models by accuracy.
 
@@ -59,7 +59,7 @@ def _annotate(axes: Any, receipt: Receipt) -> None:
 
 
 def _scatter(
-    axes: Any, runs: Sequence[FinishedRun | Receipt], *, color: str, label: str, size: int
+    axes: Any, runs: Sequence[Run | Receipt], *, color: str, label: str, size: int
 ) -> None:
     if not runs:
         return  # nor a line in the legend
@@ -73,7 +73,7 @@ def _scatter(
     )
 
 
-def _label(axes: Any, drawn: Sequence[FinishedRun | Receipt], sparsities: Sequence[float]) -> None:
+def _label(axes: Any, drawn: Sequence[Run | Receipt], sparsities: Sequence[float]) -> None:
     axis = share_axis([1 - run.sparsity for run in drawn], [1 - s for s in sparsities])
     axes.set_xscale("log")
     axes.set_xlim(axis.most, axis.least)

@@ -55,14 +55,24 @@ class Package:
     """Of the example. Shape ``(2, classes)``."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Purpose:
+    """What a run is packaged for."""
+
+    target: Target | None
+    """What it is delivered for; None for a single run."""
+    landed: ModelLanded | None = None
+    """The run after landing; None to package what training ended with."""
+    dense_accuracy: float | None = None
+    """Of the dense network of the same recipe; None if it was not trained."""
+
+
 def package(
     experiment: Experiment,
     storage: Store,
     images: Callable[[], Images],
     run: RunRecord,
-    *,
-    target: Target | None,
-    landed: ModelLanded | None = None,
+    purpose: Purpose,
 ) -> Package:
     """Bake a finished run, write its files, and count again from what was written.
 
@@ -73,8 +83,7 @@ def package(
         storage: Of the sweep.
         images: Opens the data of the experiment.
         run: A finished run.
-        target: What it is delivered for; None for a single run.
-        landed: The run after landing; None to package what training ended with.
+        purpose: What it is for.
 
     Raises:
         CheckpointError: The checkpoint cannot be read.
@@ -83,9 +92,9 @@ def package(
         StrsweepError: The file does not hold what was measured.
     """
     assert run.finished is not None
-    source = landed or run.finished
-    found = _found(experiment, storage, _folder(run, target), source)
-    return found or _made(experiment, storage, images(), run, source, target)
+    source = purpose.landed or run.finished
+    found = _found(experiment, storage, _folder(run, purpose.target), source)
+    return found or _made(experiment, storage, images(), run, source, purpose)
 
 
 def _folder(run: RunRecord, target: Target | None) -> str:
@@ -98,14 +107,14 @@ def _made(
     images: Images,
     run: RunRecord,
     source: _Source,
-    target: Target | None,
+    purpose: Purpose,
 ) -> Package:
-    folder = _folder(run, target)
+    folder = _folder(run, purpose.target)
     model = _baked(experiment, storage, images, run.settings, source)
     storage.write(f"{folder}/{WEIGHTS}", save(_contiguous(model.state_dict())))
     content = storage.read(f"{folder}/{WEIGHTS}")
     layers = recount(load(content), source.layers)
-    receipt = _receipt(experiment, run, source, layers, content, target=target)
+    receipt = _receipt(experiment, run, source, layers, content, purpose)
     _check_receipt(receipt, source)
     example = _example(images)
     with torch.no_grad():
@@ -182,19 +191,20 @@ def _receipt(
     source: _Source,
     layers: tuple[LayerRow, ...],
     content: bytes,
-    *,
-    target: Target | None,
+    purpose: Purpose,
 ) -> Receipt:
     return Receipt(
-        target=target,
+        target=purpose.target,
         sparsity=_sum(layers, "zeros") / _sum(layers, "weights"),
         zeros=_sum(layers, "zeros"),
         weights=_sum(layers, "weights"),
         macs=_sum(layers, "macs"),
         dense_macs=_sum(layers, "dense_macs"),
         accuracy=source.metrics["accuracy"],
+        dense_accuracy=purpose.dense_accuracy,
         landed=_landed_from(run, source),
         mode=experiment.sparsity.mode,
+        method=experiment.method,
         settings=run.settings,
         sweep_id=experiment.sweep_id,
         run_id=run.run_id,

@@ -17,7 +17,7 @@ from strsweep.journal import Journal, ModelPublished, SweepRecord, replay
 from strsweep.registry.card import model_card
 from strsweep.registry.delivery import Delivered, Delivery
 from strsweep.registry.logged_model import logged_model
-from strsweep.registry.package import Package, package
+from strsweep.registry.package import Package, Purpose, package
 from strsweep.registry.registered_model import (
     Alias,
     ensure_registered_model,
@@ -29,11 +29,10 @@ from strsweep.registry.report import runs_page
 from strsweep.registry.server import first_line, refusals
 from strsweep.registry.summary import delivered_note, show_summary, summary_files
 from strsweep.registry.tracking import Tracking
+from strsweep.search.auto import resolve
+from strsweep.search.outcome import TargetOutcome, dense_accuracy, outcomes_of
+from strsweep.search.runs import Run, read_state
 from strsweep.storage import storage_of
-from strsweep.sweep.auto import resolve
-from strsweep.sweep.outcome import TargetOutcome, outcomes_of
-from strsweep.sweep.record_view import finished_runs
-from strsweep.sweep.state import FinishedRun
 
 _Result = TypeVar("_Result")
 _PATIENCE_S = 30.0
@@ -55,7 +54,7 @@ def publish_sweep(experiment: Experiment, record: SweepRecord, tracking: Trackin
     Raises:
         StrsweepError: A package cannot be written.
     """
-    finished = finished_runs(record, experiment)
+    finished = read_state(record, experiment).finished
     publisher = _Publisher(experiment, record, tracking)
     wanted = [
         (state, publisher.packaged(state.run.run_id, state.target) if state.run else None)
@@ -110,22 +109,22 @@ class _Publisher:
             reraise=True,
         )
         self._is_behind = False
+        self._dense_accuracy = dense_accuracy(read_state(record, experiment))
 
     def packaged(self, run_id: str, target: Target | None) -> Package:
         """Write the files of a run."""
-        return package(
-            self._experiment,
-            self._storage,
-            self._images,
-            self._record.runs[run_id],
+        purpose = Purpose(
             target=target,
             landed=None if target is None else self._record.landed.get((target, run_id)),
+            dense_accuracy=self._dense_accuracy,
         )
+        run = self._record.runs[run_id]
+        return package(self._experiment, self._storage, self._images, run, purpose)
 
     def delivered(
         self,
         wanted: Sequence[tuple[TargetOutcome | None, Package | None]],
-        finished: Sequence[FinishedRun],
+        finished: Sequence[Run],
     ) -> Delivery:
         """Register what was packaged, and close the page of the sweep."""
         models = [self._delivered(outcome, made) for outcome, made in wanted]
@@ -134,7 +133,12 @@ class _Publisher:
         for name, content in files.items():
             self._storage.write(name, content)
         page = self._try(lambda: self._close(models, files))
-        return Delivery(models=tuple(models), is_behind=self._is_behind, page=page)
+        return Delivery(
+            models=tuple(models),
+            is_behind=self._is_behind,
+            dense_accuracy=self._dense_accuracy,
+            page=page,
+        )
 
     def _delivered(self, outcome: TargetOutcome | None, made: Package | None) -> Delivered:
         if made is None:

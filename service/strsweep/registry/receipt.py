@@ -44,14 +44,29 @@ class Receipt(BaseModel):
     dense_macs: int
     accuracy: float
     """On the validation images, of what is in the file."""
+    dense_accuracy: float | None = None
+    """Of the dense network of the same recipe; None if it was not trained."""
     landed: LandedFrom | None = None
     """None if the file holds what training ended with."""
     mode: str
     """How it became sparse: the ``sparsity.mode`` of the experiment."""
+    method: str
+    """The mode with what sets it apart: which decay prunes, and whether the run led itself."""
     settings: RunSettings
     sweep_id: str
     run_id: str
     weights_sha256: str
+
+    @property
+    def below_dense(self) -> str:
+        """The accuracy beside that of the dense network, in words; empty if that is not known."""
+        return "" if self.dense_accuracy is None else against(self.accuracy, self.dense_accuracy)
+
+
+def against(accuracy: float, dense: float) -> str:
+    """Return an accuracy beside that of the dense network, e.g. ``0.25 points below dense``."""
+    points = round(100 * (accuracy - dense), 2)
+    return f"{abs(points):.2f} points {'above' if points > 0 else 'below'} dense"
 
 
 def label(target: Target | None) -> str:

@@ -15,11 +15,14 @@ from strsweep.storage import storage_of
 
 _WIDTH = 110
 """The log of a submitted job is no terminal; rich would assume 80 columns and wrap."""
+_FAR_BELOW = 0.03
+"""Accuracy below that of the dense network at which something else is worth a try."""
 _COLUMNS = (
     "target",
     "trained at",
     "sparsity",
     "accuracy",
+    "below dense",
     "MACs",
     "of dense",
     "run",
@@ -30,9 +33,9 @@ _COLUMNS = (
 def print_delivery(experiment: Experiment, delivery: Delivery) -> None:
     """Print the table, the targets that were missed, and where to look."""
     console = Console(width=_WIDTH, highlight=False)
-    mode = experiment.sparsity.mode
-    title = "delivered" if mode == "str" else f"delivered ({mode})"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD, title=f"delivered ({experiment.method})", title_justify="left"
+    )
     for column in _COLUMNS:
         table.add_column(column, justify="left" if column in _COLUMNS[-2:] else "right")
     for model in delivery.models:
@@ -46,12 +49,13 @@ def _cells(experiment: Experiment, model: Delivered) -> tuple[str, ...]:
     target = "-" if model.outcome is None else str(model.outcome.target)
     receipt = model.receipt
     if receipt is None:
-        return (target, "missed", "", "", "", "", "", "")
+        return (target, "missed", *[""] * (len(_COLUMNS) - 2))
     return (
         target,
         _trained_at(receipt),
         percent(receipt.sparsity, 2),
         percent(receipt.accuracy, 2),
+        receipt.below_dense.removesuffix(" below dense"),
         f"{receipt.macs:,}",
         percent(receipt.macs / receipt.dense_macs, 1),
         receipt.run_id,
@@ -82,6 +86,10 @@ def _stays(model: Delivered) -> bool:
 
 
 def _notes(experiment: Experiment, delivery: Delivery) -> Iterator[str]:
+    yield "Every model has exactly what its target asks for: thresholds are shifted after training."
+    if delivery.dense_accuracy is not None:
+        yield f"dense network, same recipe: accuracy {percent(delivery.dense_accuracy, 2)}"
+        yield from _far_below(experiment, delivery.dense_accuracy, delivery)
     for model in delivery.models:
         if model.receipt is None:
             yield _missed(model)
@@ -96,6 +104,21 @@ def _notes(experiment: Experiment, delivery: Delivery) -> Iterator[str]:
     yield f"models, budgets and receipts: {storage_of(experiment).uri('models')}"
     look = delivery.page or _how_to_look(experiment)
     yield f"MLflow experiment '{experiment.tracking_experiment}': {look}"
+
+
+def _far_below(experiment: Experiment, dense: float, delivery: Delivery) -> Iterator[str]:
+    """Yield what to try if some model is far less accurate than the dense network."""
+    far = [
+        str(model.receipt.target)
+        for model in delivery.models
+        if model.receipt is not None and model.receipt.accuracy < dense - _FAR_BELOW
+    ]
+    if far:
+        other = "sparsity.mode=steered, or " if experiment.sparsity.mode == "str" else ""
+        yield (
+            f"more than {_FAR_BELOW * 100:g} points below dense: {', '.join(far)}; try {other}"
+            "longer training (training.epochs)"
+        )
 
 
 def _missed(model: Delivered) -> str:

@@ -18,7 +18,6 @@ from strsweep.config import Experiment, Target, percent
 from strsweep.errors import SettingError
 from strsweep.registry.receipt import Receipt, label
 from strsweep.registry.server import refusals
-from strsweep.registry.shown import chosen
 
 _EXISTS = ErrorCode.Name(RESOURCE_ALREADY_EXISTS)
 _MISSING = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
@@ -200,11 +199,11 @@ def version_tags(receipt: Receipt) -> dict[str, str]:
     return {
         "label": label(receipt.target),
         "mode": receipt.mode,
+        "method": receipt.method,
         "sparsity": f"{receipt.sparsity:.6f}",
         "accuracy": f"{receipt.accuracy:.6f}",
         "macs": str(receipt.macs),
-        **{key: f"{value:g}" for key, value in chosen(receipt.settings).items()},
-        **({"corrections": receipt.settings.changes} if receipt.settings.corrections else {}),
+        **{key: f"{value:g}" for key, value in receipt.settings.numbers.items()},
         "sweep_id": receipt.sweep_id,
         "run_id": receipt.run_id,
         **before,

@@ -9,9 +9,6 @@ from mlflow.entities import Metric, Param, RunTag
 
 from strsweep.journal import ModelLanded, RunRecord
 from strsweep.registry.shown import (
-    CORRECTIONS_TAG,
-    chosen,
-    corrections_tag,
     end_tags,
     epoch_metrics,
     landed_metrics,
@@ -43,7 +40,7 @@ def send_values(
     """
     params = _new_params(shown, run)
     tags = _new_tags(shown, run, landed)
-    rows, sent = run.epochs, _last_sent(shown, run)
+    rows, sent = run.epochs, shown.epoch
     metrics = [epoch_metrics(rows[epoch]) for epoch in sorted(rows) if epoch > sent]
     parts = [metrics[i : i + _EPOCHS_PER_CALL] for i in range(0, len(metrics), _EPOCHS_PER_CALL)]
     if not (parts or params or tags):
@@ -63,16 +60,9 @@ def send_values(
     shown.tags |= {tag.key: tag.value for tag in tags}
 
 
-def _last_sent(shown: ShownRun, run: RunRecord) -> int:
-    """Return the last epoch that MLflow has; a new correction takes back those after it."""
-    changes = run.settings.corrections
-    is_known = not changes or shown.tags.get(CORRECTIONS_TAG) == corrections_tag(run).value
-    return shown.epoch if is_known else min(shown.epoch, changes[-1].after_epoch)
-
-
 def _new_params(shown: ShownRun, run: RunRecord) -> list[Param]:
-    settings = chosen(run.settings)
-    return [Param(key, f"{value:g}") for key, value in settings.items() if key not in shown.params]
+    numbers = run.settings.numbers
+    return [Param(key, f"{value:g}") for key, value in numbers.items() if key not in shown.params]
 
 
 def _new_tags(shown: ShownRun, run: RunRecord, landed: Sequence[ModelLanded]) -> list[RunTag]:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from mlflow.entities import Metric, RunTag
 
-from strsweep.config import Experiment, RunSettings, percent
+from strsweep.config import Experiment, percent
 from strsweep.journal import EpochFinished, ModelLanded, RunRecord
 from strsweep.registry.layer_table import layer_csv
 from strsweep.registry.sweep_runs import EPOCH
 
-METRICS = (EPOCH, "sparsity", "accuracy", "train_loss", "val_loss", "learning_rate", "macs")
-"""Of every epoch; beside the weight decay, which version 0.1 did not write."""
-CORRECTIONS_TAG = "strsweep.corrections"
+METRICS = (
+    EPOCH,
+    "sparsity",
+    "accuracy",
+    "train_loss",
+    "val_loss",
+    "learning_rate",
+    "macs",
+    "weight_decay",
+    "threshold_decay",
+)
+"""Of every epoch."""
 LANDED_TAG = "strsweep.landed."
 NOTE_TAG = "mlflow.note.content"
 """What MLflow shows as the description of a run."""
@@ -27,19 +36,10 @@ _ALWAYS = {
 _NO_RESULT_DEPENDS_ON_IT = {"training": {"checkpoint_every"}, "data": {"loader_processes"}}
 
 
-def chosen(settings: RunSettings) -> dict[str, float]:
-    """Return the settings that a run began with: without thresholds it has no first value of them.
-
-    Corrections came later; see ``RunSettings.changes``.
-    """
-    return settings.model_dump(exclude_none=True, exclude={"corrections"})
-
-
 def epoch_metrics(event: EpochFinished) -> list[Metric]:
     """Return the values of one epoch."""
     step = int(event.metrics["epoch"])
-    keys = [*METRICS, "weight_decay"] if "weight_decay" in event.metrics else METRICS
-    return [Metric(key, event.metrics[key], int(event.time * 1000), step) for key in keys]
+    return [Metric(key, event.metrics[key], int(event.time * 1000), step) for key in METRICS]
 
 
 def landed_metrics(event: ModelLanded, step: int) -> list[Metric]:
@@ -73,9 +73,10 @@ def end_time(run: RunRecord) -> float:
 
 
 def run_name(run: RunRecord) -> str:
-    """Return what the page of the experiment lists: aim, run and weight decay."""
-    aim = "" if run.proposed.target is None else f"target {run.proposed.target} · "
-    return f"{aim}{run.run_id} · decay {run.settings.weight_decay:.2e}"
+    """Return what the page of the experiment lists: what the run is for, and its id."""
+    if run.settings.is_dense:
+        return f"{'shared start' if run.settings.last_epoch else 'dense'} · {run.run_id}"
+    return run.run_id if run.target is None else f"target {run.target} · {run.run_id}"
 
 
 def end_tags(run: RunRecord) -> list[RunTag]:
@@ -83,17 +84,9 @@ def end_tags(run: RunRecord) -> list[RunTag]:
     tags = [RunTag(NOTE_TAG, note(run))]
     if run.failed is not None:
         tags.append(RunTag("strsweep.failure", run.failed.reason[:_LONGEST]))
-    if run.settings.corrections:
-        tags.append(corrections_tag(run))
-    if run.stopped is not None or run.resumed is not None:
-        reason = run.stopped.reason if run.stopped else ""
-        tags.append(RunTag("strsweep.stopped", reason[:_LONGEST]))
+    if run.stopped is not None:
+        tags.append(RunTag("strsweep.stopped", run.stopped.reason[:_LONGEST]))
     return tags
-
-
-def corrections_tag(run: RunRecord) -> RunTag:
-    """Return what was changed in the middle of a run."""
-    return RunTag(CORRECTIONS_TAG, f"weight decay {run.settings.changes}"[:_LONGEST])
 
 
 def end_files(run: RunRecord) -> dict[str, str]:
@@ -108,10 +101,10 @@ def end_files(run: RunRecord) -> dict[str, str]:
 
 def note(run: RunRecord) -> str:
     """Return why a run was tried and how it ended, in two sentences."""
-    aim = "It explores" if run.proposed.target is None else f"It aims at {run.proposed.target}"
-    sentences = [f"{aim}: {run.proposed.reason}."]
-    if run.settings.corrections:
-        sentences.append(f"Its weight decay became {run.settings.changes}.")
+    aim = "Trained for" if run.target is None else f"Aims at {run.target},"
+    sentences = [f"{aim} {run.proposed.reason}."]
+    if run.settings.fork is not None:
+        sentences.append(f"Its first {run.settings.fork.epoch} epochs are those of another run.")
     if run.failed is not None:
         sentences.append(f"It failed: {run.failed.reason[: _LONGEST // 2]}")
     elif run.stopped is not None:
@@ -136,7 +129,7 @@ def recipe(experiment: Experiment) -> dict[str, str]:
     search = experiment.search
     searched = {
         f"search.{key}": "auto" if key in search.resolved else str(getattr(search, key))
-        for key in ("threshold_init", "weight_decay")
+        for key in ("threshold_init", "weight_decay", "threshold_decay", "decay", "led")
     }
     return flat | searched | {"workers.count": str(experiment.workers.count)}
 

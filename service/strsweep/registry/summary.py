@@ -20,14 +20,14 @@ from strsweep.registry.server import artifact_errors
 from strsweep.registry.shown import NOTE_TAG
 from strsweep.registry.sweep_page import asked
 from strsweep.registry.tracking import Tracking
-from strsweep.sweep.state import FinishedRun
+from strsweep.search.runs import Run
 
 
 def summary_files(
     experiment: Experiment,
     record: SweepRecord,
     receipts: Sequence[Receipt],
-    finished: Sequence[FinishedRun],
+    finished: Sequence[Run],
     tracking: Tracking,
 ) -> dict[str, bytes]:
     """Return name -> content of the files that show a sweep; none for a single run.

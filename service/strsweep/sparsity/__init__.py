@@ -2,7 +2,14 @@
 
 from strsweep.sparsity.allocation import check_fits
 from strsweep.sparsity.budget import Budget, to_authors_csv
-from strsweep.sparsity.convert import Granularity, bake, sparsify, threshold_parameters
+from strsweep.sparsity.convert import (
+    Granularity,
+    activate_thresholds,
+    bake,
+    set_threshold_parameters,
+    sparsify,
+    threshold_parameters,
+)
 from strsweep.sparsity.landing import Landing, land
 from strsweep.sparsity.layer_budget import LayerBudget
 from strsweep.sparsity.layers import WeightTensor, weight_tensors
@@ -28,6 +35,7 @@ __all__ = [
     "ThresholdFunction",
     "Uses",
     "WeightTensor",
+    "activate_thresholds",
     "bake",
     "bound_gradients",
     "check_fits",
@@ -37,6 +45,7 @@ __all__ = [
     "prune_smallest",
     "ramp",
     "schedulable",
+    "set_threshold_parameters",
     "soft_threshold",
     "sparsify",
     "steer",

@@ -76,6 +76,20 @@ def bake(model: AnyModule) -> AnyModule:
     return model
 
 
+def activate_thresholds(model: nn.Module, is_active: bool) -> None:
+    """Let the thresholds of ``model`` prune and learn from now on, or leave all weights as is."""
+    for _, step in weights_with(model, SoftThreshold):
+        step.is_active = is_active
+        step.s.requires_grad_(is_active)
+
+
+@torch.no_grad()
+def set_threshold_parameters(model: nn.Module, value: float) -> None:
+    """Give every threshold parameter ``s`` of ``model`` the same value."""
+    for s in threshold_parameters(model):
+        s.fill_(value)
+
+
 def threshold_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Return the threshold parameters ``s`` of ``model`` in the order of its layers."""
     parameters = {id(step): step.s for _, step in weights_with(model, SoftThreshold)}

@@ -78,6 +78,9 @@ class SoftThreshold(Pruning):
     s: nn.Parameter
     """float32 or wider: the decay steps of s = -3200 vanish in half precision."""
 
+    is_active: bool
+    """If not, weights pass as they are, and ``s`` has no gradient: a threshold of exactly 0."""
+
     def __init__(
         self,
         threshold_init: float,
@@ -95,11 +98,14 @@ class SoftThreshold(Pruning):
             raise ValueError(f"scale: got {scale!r}, use a number above 0")
         self.function: ThresholdFunction = function
         self.scale = scale
+        self.is_active = True
         self.s = nn.Parameter(torch.full(tuple(shape), float(threshold_init), dtype=torch.float32))
 
     @property
     def threshold(self) -> Tensor:
         """``k * g(s)``, of the shape of ``s``: entries at or below it in magnitude are pruned."""
+        if not self.is_active:
+            return torch.zeros_like(self.s)
         values = _FUNCTIONS[self.function](self.level)
         return values if self.scale == 1 else values * self.scale
 
@@ -110,6 +116,8 @@ class SoftThreshold(Pruning):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the thresholded weight, in the dtype of ``weight``."""
+        if not self.is_active:
+            return weight
         return soft_threshold(weight, self.threshold.to(weight.dtype))
 
     def critical_offset(self, weight: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from strsweep.errors import InvalidExperimentError, JournalError, SettingError
 from strsweep.journal import Journal, RunProposed, RunRecord, SweepRecord, replay, run_id_of
 from strsweep.storage import Store, other_sweeps
 
-_RAISED_BY_OLD_JOURNALS = (ValidationError, SettingError, InvalidExperimentError, JournalError)
+_UNREADABLE = (ValidationError, SettingError, InvalidExperimentError, JournalError)
 
 
 def adopt_runs(experiment: Experiment, journal: Journal) -> int:
@@ -39,7 +39,7 @@ def _finished_runs(storage: Store, experiment: Experiment) -> list[RunRecord]:
     try:
         record = replay(Journal(storage).read())
         same = _recipe_of(record) == experiment.recipe_id
-    except _RAISED_BY_OLD_JOURNALS as error:
+    except _UNREADABLE as error:
         print(f"{storage.location} is not used: {str(error).splitlines()[0]:.200}", flush=True)
         return []
     return record.finished_runs if same else []
@@ -57,8 +57,10 @@ def _adopt(run: RunRecord, run_id: str, source: str, journal: Journal) -> None:
     new = {"run_id": run_id}
     for epoch in run.epochs.values():
         journal.append(epoch.model_copy(update=new))
-    checkpoint = f"../{folder}/{run.finished.checkpoint}"
-    journal.append(run.finished.model_copy(update=new | {"checkpoint": checkpoint}))
+    for event in (run.prefix, run.finished):
+        if event is not None:
+            moved = {"checkpoint": f"../{folder}/{event.checkpoint}"}
+            journal.append(event.model_copy(update=new | moved))
     # Last: events of a run that was never proposed count for nothing, should we be killed here,
     # and no other run gets its id.
     journal.append(

@@ -37,7 +37,7 @@ def connected() -> Generator[None]:
         ray.shutdown()
 
 
-def slots(experiment: Experiment) -> int:
+def wait_for_slots(experiment: Experiment) -> int:
     """Return how many runs may train at the same time.
 
     Where nodes are still to come (``workers.wait_minutes``), the autoscaler is asked for them, and
@@ -52,11 +52,11 @@ def slots(experiment: Experiment) -> int:
         nodes = _alive()
         missing = _missing(nodes, experiment)
         if missing is None:
-            return _places(nodes, experiment)
+            return _num_slots(nodes, experiment)
         if time.monotonic() >= deadline:
             raise missing
         if patience_s:
-            _ask_for_nodes(nodes, experiment)
+            _request_nodes(nodes, experiment)
             patience_s = 0  # is asked and told once
         time.sleep(1)
 
@@ -79,12 +79,12 @@ def _missing(nodes: Sequence[Resources], experiment: Experiment) -> SettingError
     return None
 
 
-def places(experiment: Experiment) -> int:
-    """Return how many runs the cluster holds now, 0 if it lost the nodes for even one."""
-    return _places(_alive(), experiment)
+def free_slots(experiment: Experiment) -> int:
+    """Return how many runs the cluster holds now; 0: not even one."""
+    return _num_slots(_alive(), experiment)
 
 
-def _places(nodes: Sequence[Resources], experiment: Experiment) -> int:
+def _num_slots(nodes: Sequence[Resources], experiment: Experiment) -> int:
     workers, most = experiment.workers, experiment.search.max_concurrent
     if workers.wait_minutes and most:
         return most  # what does not fit yet makes the cluster grow
@@ -97,7 +97,7 @@ def _alive() -> list[Resources]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def _ask_for_nodes(nodes: Sequence[Resources], experiment: Experiment) -> None:
+def _request_nodes(nodes: Sequence[Resources], experiment: Experiment) -> None:
     workers = experiment.workers
     print(
         f"waiting up to {workers.wait_minutes:g} minutes for nodes: {workers.count} workers of "
@@ -121,37 +121,37 @@ def num_workers_that_fit(nodes: Sequence[Resources], *, cpus: float, gpus: float
 
 
 @contextmanager
-def claimed(sweep_id: str) -> Generator[None]:
+def sweep_lock(sweep_id: str) -> Generator[None]:
     """Hold the sweep for this job, cluster-wide; freed when the job ends, however it ends.
 
     Raises:
         SweepRunningError: Another job holds it.
     """
     owner = ray.get_runtime_context().get_job_id()
-    holder = _claim(sweep_id, owner)
+    lock = _acquire(sweep_id, owner)
     try:
         yield
     finally:
-        ray.kill(holder)
+        ray.kill(lock)
 
 
-class _Holder:
+class _LockActor:
     def owner(self, job: str) -> str:
         self._job = getattr(self, "_job", job)
         return self._job
 
 
-def _claim(sweep_id: str, owner: str) -> Any:
+def _acquire(sweep_id: str, owner: str) -> Any:
     deadline = time.monotonic() + _RELEASE_S
-    actor: Any = ray.remote(num_cpus=0)(_Holder)
+    actor: Any = ray.remote(num_cpus=0)(_LockActor)
     while True:
         # get_if_exists makes the look-up and the creation one step: two jobs cannot both win.
-        holder = actor.options(
+        lock = actor.options(
             name=f"sweep:{sweep_id}", namespace=_NAMESPACE, get_if_exists=True
         ).remote()
-        other = _owner(holder, owner)
+        other = _owner(lock, owner)
         if other == owner:
-            return holder
+            return lock
         if time.monotonic() > deadline:
             raise SweepRunningError(
                 f"the sweep {sweep_id} is already running in Ray job {other}: wait for it, or stop "
@@ -160,10 +160,10 @@ def _claim(sweep_id: str, owner: str) -> Any:
         time.sleep(1)
 
 
-def _owner(holder: Any, owner: str) -> str | None:
+def _owner(lock: Any, owner: str) -> str | None:
     try:
-        return ray.get(holder.owner.remote(owner))
-    except RayActorError:  # the holder died with its job just now
+        return ray.get(lock.owner.remote(owner))
+    except RayActorError:  # the lock died with its job just now
         return None
 
 

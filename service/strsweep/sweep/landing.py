@@ -12,11 +12,11 @@ from ray.exceptions import RayError
 
 from strsweep.config import Experiment, Target, percent
 from strsweep.journal import Journal, LayerRow, ModelLanded, RunRecord, SweepRecord
+from strsweep.search.outcome import TargetOutcome
 from strsweep.storage import storage_of
-from strsweep.sweep.outcome import TargetOutcome
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.landing import land_run
-from strsweep.training.layer_rows import layer_rows
+from strsweep.training.writer import layer_rows
 
 _MAX_TASK_FAILURES = 2
 _ROUNDING = 1e-3

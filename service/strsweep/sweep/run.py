@@ -11,22 +11,22 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
 
 from strsweep import __version__
 from strsweep.config import Experiment, Problem, RunSettings
 from strsweep.errors import EveryRunFailedError
 from strsweep.journal import Journal, RunProposed, SweepRecord, SweepStarted, replay
+from strsweep.search.auto import fixed_settings
+from strsweep.search.outcome import outcomes_of
 from strsweep.storage import storage_of
 from strsweep.sweep.adoption import adopt_runs
-from strsweep.sweep.cluster import claimed, places, slots
-from strsweep.sweep.early_stop import EarlyStop
+from strsweep.sweep.cluster import free_slots, sweep_lock, wait_for_slots
 from strsweep.sweep.interruptions import Interruptions
 from strsweep.sweep.landing import land_targets
 from strsweep.sweep.nodes import check_data_on_nodes
-from strsweep.sweep.outcome import outcomes_of
-from strsweep.sweep.searcher import TargetSearcher
+from strsweep.sweep.searcher import EarlyStop, TargetSearcher
 from strsweep.sweep.status import StatusLines
-from strsweep.sweep.trial import trial
 from strsweep.training.worker import notes_folder, trainer
 
 _DRIVER = {"memory": 1.0}
@@ -52,16 +52,18 @@ def run_sweep(experiment: Experiment, problem: Problem) -> SweepRecord:
         SweepRunningError: Another job runs the same sweep.
         EveryRunFailedError: Run after run failed, and no target is hit.
     """
-    at_once = slots(experiment)
+    at_once = wait_for_slots(experiment)
     check_data_on_nodes(experiment)
-    with claimed(experiment.sweep_id):
+    with sweep_lock(experiment.sweep_id):
         journal = _start(experiment, problem)
         _announce(experiment, at_once)
         if experiment.sparsity.mode == "str" and (count := adopt_runs(experiment, journal)):
-            print(f"{count} runs of earlier sweeps of this model, data and training are used")
-        searcher = TargetSearcher(experiment, journal, partial(places, experiment))
+            print(f"reusing {count} runs of other sweeps with this model, data and training")
+        searcher = TargetSearcher(experiment, journal, partial(free_slots, experiment))
         if not searcher.is_over():
-            _tuner(experiment, searcher, StatusLines(experiment, journal, at_once)).fit()
+            _tuner(
+                experiment, searcher, StatusLines(experiment, journal, at_once, searcher.state)
+            ).fit()
         print(f"search ended: {searcher.stopped}", flush=True)
         _land(experiment, journal)
         record = replay(journal.read())
@@ -84,13 +86,13 @@ def run_single(experiment: Experiment, problem: Problem) -> SweepRecord:
         EveryRunFailedError: The run failed.
     """
     assert experiment.is_single
-    slots(experiment)
+    wait_for_slots(experiment)
     check_data_on_nodes(experiment)
-    with claimed(experiment.sweep_id):
+    with sweep_lock(experiment.sweep_id):
         journal = _start(experiment, problem)
         record = replay(journal.read())
         if not record.finished_runs:
-            _train_once(experiment, experiment.fixed_settings, journal, record)
+            _train_once(experiment, fixed_settings(experiment), journal, record)
     record = replay(journal.read())
     if not record.finished_runs:
         raise EveryRunFailedError(_reason(record))
@@ -165,26 +167,35 @@ def tune_config(searcher: TargetSearcher) -> tune.TuneConfig:
     )
 
 
+def trial(config: dict[str, Any], *, experiment: dict[str, Any]) -> None:
+    """Run one training run to its end; Tune calls this in an actor of its own.
+
+    Args:
+        config: ``run_id`` and ``settings`` of the run, chosen by the searcher.
+        experiment: The dumped experiment.
+    """
+    settings, run_id = RunSettings.model_validate(config["settings"]), config["run_id"]
+    loaded = Experiment.model_validate(experiment)
+    trainer(loaded, run_id, settings, [TuneReportCallback(), Interruptions(loaded, run_id)]).fit()
+
+
 def _announce(experiment: Experiment, at_once: int) -> None:
     search = experiment.search
     targets = ", ".join(str(target) for target in search.targets)
     print(
-        f"sweep {experiment.sweep_id} ({experiment.sparsity.mode}): {targets}, "
-        f"each within {search.tolerance * 100:g} points; "
+        f"sweep {experiment.sweep_id}: {targets}\n"
+        f"method: {experiment.method}; {_describe_settings(experiment)}"
         f"at most {search.max_runs} runs, {at_once} at a time\n"
-        f"{_describe_search(experiment)}"
         f"journal, checkpoints and models: {storage_of(experiment).location}",
         flush=True,
     )
 
 
-def _describe_search(experiment: Experiment) -> str:
+def _describe_settings(experiment: Experiment) -> str:
     search = experiment.search
-    if not search.resolved:
-        return ""
     chosen = {key: getattr(search, key) for key in search.resolved}
-    shown = (
+    shown = [
         f"{key} {value[0]:g} to {value[1]:g}" if isinstance(value, tuple) else f"{key} {value:g}"
         for key, value in chosen.items()
-    )
-    return f"auto: {', '.join(shown)}, by the decay clock of the schedule\n"
+    ]
+    return f"{', '.join(shown)} (auto); " if shown else ""

@@ -2,84 +2,94 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
 
-from strsweep.config import Experiment, RunSettings, percent
+from strsweep.config import Experiment, RunSettings, Target, percent
 from strsweep.journal import Follower, Journal, RunRecord, SweepRecord
-from strsweep.sweep.outcome import TargetOutcome, outcomes
-from strsweep.sweep.record_view import finished_runs, goal_of, spent_of
+from strsweep.search.outcome import TargetOutcome, outcomes_of
+from strsweep.search.remaining import Remaining
+from strsweep.search.runs import SearchState
+from strsweep.search.space import onset_of
 
 _HEARTBEAT_S = 20.0
 _NAMED = 5
-_RUNS_PER_OPEN_TARGET = 1.5
-"""What the search needs on a smooth curve beyond its first runs."""
 
 
 class StatusLines(tune.Callback):
-    """Prints what happens to the runs, and after each finished run the state of every target."""
+    """Prints what happens to the runs, and after each finished run the state of every target.
 
-    def __init__(self, experiment: Experiment, journal: Journal, slots: int) -> None:
+    Args:
+        experiment: Of the sweep.
+        journal: Of the sweep.
+        slots: Runs at the same time.
+        state: Returns what the search knows now.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        journal: Journal,
+        slots: int,
+        state: Callable[[], SearchState],
+    ) -> None:
         self._experiment = experiment
         self._follower = Follower(journal)
-        self._slots = slots
+        self._state = state
         self._started = self._last_line = time.monotonic()
-        self._run_started: dict[str, float] = {}
-        self._durations: list[float] = []
+        self._remaining = Remaining(onset_of(experiment), slots)
         self._progress: dict[str, str] = {}
-        self._interruptions: Counter[str] = Counter()
-        """That were told, by run."""
+        self._printed: Counter[str] = Counter()
+        """Interruptions already printed, by run."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Say which run starts, where and why."""
-        run_id = trial.config["run_id"]
-        run = self._follower.record().runs[run_id]
-        proposed = run.proposed
-        self._run_started[run_id] = time.monotonic()
-        self._progress[run_id] = "starting"
-        target = run.target
-        aim = "" if target is None else f"aims at {target}, "
-        starts = "starts" if run.resumed is None else "goes on"
-        reason = proposed.reason if run.resumed is None else run.resumed.reason
-        self._say(f"{run_id} {starts:<9} {describe(run.settings)}  ({aim}{reason})")
+        """Say which run starts, and why."""
+        run = self._follower.record().runs[trial.config["run_id"]]
+        self._progress[run.run_id] = "starting"
+        self._remaining.begin(run.run_id, time.monotonic(), self._state())
+        purpose = f"target {run.target}; " if run.target is not None else ""
+        settings = describe(run.settings)
+        self._say(f"{run.run_id} starts    {settings}  ({purpose}{run.proposed.reason})")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Remember how far the run is."""
-        self._progress[trial.config["run_id"]] = (
-            f"epoch {result['epoch']}/{self._experiment.training.epochs} "
-            f"{percent(result['sparsity'], 2)}"
+        run = self._follower.record().runs[trial.config["run_id"]]
+        last = run.settings.last_epoch or self._experiment.training.epochs
+        self._progress[run.run_id] = (
+            f"epoch {result['epoch']}/{last}  {describe_metrics(result, run.target)}  "
+            f"{result['seconds']:.3g} s/epoch"
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say what the run gave and where the targets stand."""
         run_id = trial.config["run_id"]
         self._progress.pop(run_id, None)
-        if run_id in self._run_started:
-            self._durations.append(time.monotonic() - self._run_started[run_id])
+        self._remaining.end(run_id, time.monotonic())
         record = self._follower.record()
         self._say_interruptions(record)
         run = record.runs[run_id]
         if run.finished is None:
             self._say(f"{run_id} {_why_unfinished(run)}")
             return
-        metrics = run.finished.metrics
-        self._say(
-            f"{run_id} finished  sparsity {percent(metrics['sparsity'], 2)}  "
-            f"accuracy {percent(metrics['accuracy'], 2)}"
-        )
+        self._say(f"{run_id} finished  {describe_metrics(run.finished.metrics, run.target)}")
         if run.unreadable:
             shown = ", ".join(run.unreadable[:_NAMED])
-            self._say(f"{run_id} left out {len(run.unreadable)} images it cannot read: {shown}")
+            self._say(
+                f"{run_id} left out {count(len(run.unreadable), 'unreadable image')}: {shown}"
+            )
         self._say_targets(record)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say that a run is lost."""
         self._progress.pop(trial.config["run_id"], None)
+        self._remaining.end(trial.config["run_id"], time.monotonic())
         self._say_interruptions(self._follower.record())
         self._say(f"{trial.config['run_id']} failed    its processes died more often than allowed")
 
@@ -87,34 +97,24 @@ class StatusLines(tune.Callback):
         """Show a sign of life when nothing was said for a while."""
         if self._progress and time.monotonic() - self._last_line > _HEARTBEAT_S:
             self._say_interruptions(self._follower.record())
-            self._say(", ".join(f"{run} {at}" for run, at in self._progress.items()))
+            runs = "; ".join(f"{run} {progress}" for run, progress in self._progress.items())
+            self._say(f"{runs}{self._eta()}")
 
     def _say_interruptions(self, record: SweepRecord) -> None:
         for run_id, run in record.runs.items():
-            for interruption in run.interruptions[self._interruptions[run_id] :]:
+            for interruption in run.interruptions[self._printed[run_id] :]:
                 self._say(f"{run_id} restarts  {interruption.reason}")
-            self._interruptions[run_id] = len(run.interruptions)
+            self._printed[run_id] = len(run.interruptions)
 
     def _say_targets(self, record: SweepRecord) -> None:
-        states = outcomes(
-            goal_of(record, self._experiment), finished_runs(record, self._experiment)
-        )
-        for state in states:
+        for state in outcomes_of(record, self._experiment):
             print(f"          {describe_target(state)}", flush=True)
-        num_open = sum(state.run is None for state in states)
-        used = spent_of(record, hours=0).runs
-        print(
-            f"          {used} of {self._experiment.search.max_runs} runs used"
-            f"{self._time_left(num_open)}",
-            flush=True,
-        )
+        used, allowed = self._state().usage.runs, self._experiment.search.max_runs
+        print(f"          {used} of {allowed} runs used{self._eta()}", flush=True)
 
-    def _time_left(self, num_open: int) -> str:
-        if not num_open or not self._durations:
-            return ""
-        rounds = max(1.0, num_open * _RUNS_PER_OPEN_TARGET / self._slots)
-        mean = sum(self._durations) / len(self._durations)
-        return f", about {clock(rounds * mean)} left"
+    def _eta(self) -> str:
+        left = self._remaining.seconds(self._state(), time.monotonic())
+        return f"  ETA {clock(left)}" if left is not None and left > 0 else ""
 
     def _say(self, text: str) -> None:
         self._last_line = time.monotonic()
@@ -124,35 +124,55 @@ class StatusLines(tune.Callback):
 def _why_unfinished(run: RunRecord) -> str:
     if run.stopped is not None:
         return f"stopped   after epoch {run.stopped.epoch}: {run.stopped.reason}"
-    return f"failed    {run.failed.reason if run.failed else 'no result'}"
+    if run.failed is None:
+        return "paused    the next job continues it"
+    return f"failed    {run.failed.reason}"
 
 
 def describe(settings: RunSettings) -> str:
     """Return the settings of a run as a person reads them."""
+    if settings.is_dense:
+        return f"dense, weight decay {settings.weight_decay:.3g}"
     parts = [f"weight decay {settings.weight_decay:.3g}"]
-    if settings.corrections:
-        parts[0] += f", {settings.changes}"
     if settings.threshold_init is not None:
+        if settings.threshold_decay is not None:
+            parts.append(f"threshold decay {settings.threshold_decay:.3g}")
         parts.append(f"threshold init {settings.threshold_init:.4g}")
+    if settings.fork is not None:
+        parts.append(f"from epoch {settings.fork.epoch}")
     return ", ".join(parts)
+
+
+def describe_metrics(metrics: dict[str, float], target: Target | None) -> str:
+    """Return what an epoch gave; MACs only where they are the target."""
+    shown = [f"sparsity {percent(metrics['sparsity'], 2)}"]
+    if target is not None and target.quantity == "macs":
+        share = percent(metrics["macs"] / metrics["dense_macs"], 2)
+        shown.append(f"MACs {share} ({metrics['macs']:,.0f})")
+    shown.append(f"accuracy {percent(metrics['accuracy'], 1)}")
+    return "  ".join(shown)
 
 
 def describe_target(state: TargetOutcome) -> str:
     """Return one line about one target."""
-    name = f"{state.target!s:>6}"
-    if state.run is not None:
-        run = state.run
-        return (
-            f"{name}  hit   {run.run_id}  sparsity {percent(run.sparsity, 2)}  "
-            f"accuracy {percent(run.accuracy, 2)}"
-        )
-    if state.closest is None:
+    name, run = f"{state.target!s:>9}", state.run or state.closest
+    if run is None:
         return f"{name}  open"
-    return f"{name}  open  closest {percent(state.closest.sparsity, 2)} ({state.closest.run_id})"
+    what = f"sparsity {percent(run.sparsity, 2)}"
+    if state.target.quantity == "macs":
+        what = f"MACs {percent(1 - run.macs_pruned, 2)}"
+    if state.run is None:
+        return f"{name}  open  closest {what} ({run.run_id})"
+    return f"{name}  hit   {run.run_id}  {what}  accuracy {percent(run.accuracy, 1)}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things, e.g. ``1 image`` or ``2 images``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def clock(seconds: float) -> str:
     """Return a duration as mm:ss or h:mm:ss."""
-    minutes, rest = divmod(int(seconds), 60)
+    minutes, rest = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"

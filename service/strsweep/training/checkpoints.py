@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch.distributed as dist
 
+from strsweep.config import Fork
 from strsweep.errors import CheckpointError
 from strsweep.storage import Store
 from strsweep.training.checkpoint import State, load_checkpoint, save_checkpoint
@@ -20,12 +20,24 @@ class RunCheckpoints:
         storage: Of the sweep.
         run_id: Of the run.
         kept: How many of the newest are kept.
+        shared_epoch: Its state is kept for good: other runs begin there.
+        fork: The state of another run to begin with; None: the run begins anew.
     """
 
-    def __init__(self, storage: Store, run_id: str, kept: int) -> None:
+    def __init__(
+        self,
+        storage: Store,
+        run_id: str,
+        kept: int,
+        *,
+        shared_epoch: int | None = None,
+        fork: Fork | None = None,
+    ) -> None:
         self._storage = storage
         self._folder = f"runs/{run_id}"
         self._kept = kept
+        self._shared_epoch = shared_epoch
+        self._fork = fork
 
     def folder(self, epoch: int) -> str:
         """Return the folder of the state after ``epoch``, relative to the sweep."""
@@ -39,35 +51,35 @@ class RunCheckpoints:
         """
         save_checkpoint(self._storage, self.folder(epoch), state)
         for old in self._epochs()[: -self._kept]:
-            self._storage.delete(self.folder(old))
+            if old != self._shared_epoch:
+                self._storage.delete(self.folder(old))
 
-    def newest(self, fits: Callable[[State], bool]) -> tuple[int, State] | None:
+    def newest(self) -> tuple[int, State] | None:
         """Return epoch and state to go on from; None for a run that has to begin.
 
-        A damaged checkpoint is named, and the one before it is taken. Those that do not fit are
-        removed: as newer ones they would be kept instead of those to come.
-
-        Args:
-            fits: Tells whether the run comes to a state; not so if its weight decay was another.
+        A damaged checkpoint is named, and the one before it is taken.
 
         Raises:
+            CheckpointError: The state to fork from is missing or damaged.
             StorageError: The storage refuses, or stayed away too long.
         """
         for epoch in reversed(self._epochs()):
-            if (state := self._undamaged(epoch)) is None:
-                continue
-            if fits(state):
+            if (state := self._undamaged(epoch)) is not None:
                 return epoch, state
-            self._storage.delete(self.folder(epoch))
-        return None
+        if self._fork is None:
+            return None
+        return self._fork.epoch, load_checkpoint(self._storage, self._fork.folder)
 
     def load(self, epoch: int) -> State:
-        """Return the state after ``epoch``.
+        """Return the state after ``epoch``, the run's own or the one it forks from.
 
         Raises:
             CheckpointError: It is missing or damaged.
             StorageError: The storage refuses, or stayed away too long.
         """
+        fork = self._fork
+        if fork is not None and epoch == fork.epoch and epoch not in self._epochs():
+            return load_checkpoint(self._storage, fork.folder)
         return load_checkpoint(self._storage, self.folder(epoch))
 
     def _undamaged(self, epoch: int) -> State | None:
@@ -92,7 +104,7 @@ def resume(run: TrainingRun, checkpoints: RunCheckpoints, rank: int) -> None:
         CheckpointError: It belongs to another model.
         StorageError: The storage refuses, or stayed away too long.
     """
-    found = checkpoints.newest(run.has_passed) if rank == 0 else None
+    found = checkpoints.newest() if rank == 0 else None
     chosen: list[Any] = [None if found is None else found[0]]
     if dist.is_initialized():
         dist.broadcast_object_list(chosen)

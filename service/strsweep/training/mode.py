@@ -9,10 +9,12 @@ from torch import nn
 from strsweep.config import Experiment, RunSettings, SparsityConfig
 from strsweep.errors import SettingError, TrainingDivergedError
 from strsweep.sparsity import (
+    activate_thresholds,
     obey,
     prune_smallest,
     ramp,
     schedulable,
+    set_threshold_parameters,
     sparsify,
     steer,
     steerable,
@@ -43,6 +45,8 @@ def make_sparse(
         SettingError: A layer to skip does not exist, or the budget does not fit the model.
     """
     config = experiment.sparsity
+    if settings.is_dense and config.mode != "str":
+        return model
     try:
         without(weight_tensors(model), config.skip)  # also where the method has no use for it
         if config.mode not in ("gmp", "dnw"):
@@ -57,13 +61,25 @@ def make_sparse(
         raise SettingError("sparsity.budget", shown, str(error)) from error
 
 
-def before_epoch(model: nn.Module, experiment: Experiment, epoch: int) -> None:
-    """Set how much is pruned in ``epoch``, from 0: gradual pruning goes on once an epoch."""
-    if experiment.sparsity.mode == "gmp":
+def before_epoch(
+    model: nn.Module, experiment: Experiment, settings: RunSettings, epoch: int
+) -> None:
+    """Set what is pruned in ``epoch``, from 0: thresholds begin to act, gradual pruning goes on."""
+    if experiment.sparsity.mode == "str" and (settings.onset or settings.is_dense):
+        activate_thresholds(model, thresholds_act(settings, epoch))
+        if epoch == settings.onset:
+            assert settings.threshold_init is not None
+            set_threshold_parameters(model, settings.threshold_init)
+    if experiment.sparsity.mode == "gmp" and not settings.is_dense:
         epochs = experiment.training.epochs
         start, end = (share * epochs for share in experiment.sparsity.ramp or _GMP_RAMP)
         # A short run, or a ramp up to 1, would end below its budget: the last epoch has all of it.
         ramp(model, 1.0 if epoch == epochs - 1 else (epoch - start) / (end - start))
+
+
+def thresholds_act(settings: RunSettings, epoch: int) -> bool:
+    """Return whether thresholds prune in ``epoch``, from 0."""
+    return not settings.is_dense and epoch >= settings.onset
 
 
 class Steering:
@@ -95,7 +111,7 @@ class Steering:
         config = experiment.sparsity
         self._model = model
         self._mode = config.mode
-        self._is_on = config.mode in _RAMPS
+        self._is_on = config.mode in _RAMPS and not settings.is_dense
         self._is_straight_through = False
         self._target = settings.pruned_share
         self._uses = uses_of(model, settings, input_shape) if self._is_on else None

@@ -13,16 +13,17 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from strsweep.config import Experiment, RunSettings
+from strsweep.config import Experiment, Quantity, RunSettings
 from strsweep.errors import CheckpointError, ImagesUnreadableError, TrainingDivergedError
 from strsweep.sparsity import SparsityReport, bound_gradients, measure
 from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.checkpoint import State
 from strsweep.training.input_pipeline import InputPipeline
+from strsweep.training.law import Law, Leader, ThresholdClock
 from strsweep.training.loop import Stepper
-from strsweep.training.mode import Steering, before_epoch
+from strsweep.training.mode import Steering, before_epoch, thresholds_act
 from strsweep.training.network import sparse_model
-from strsweep.training.optimizer import load_optimizer, set_weight_decay, sgd
+from strsweep.training.optimizer import load_optimizer, set_decays, sgd
 from strsweep.training.schedule import learning_rate
 
 
@@ -41,14 +42,18 @@ class EpochMetrics:
     """Share of exact zeros among convolution and linear weights."""
     macs: int
     """Multiply-adds of one input that are left."""
+    dense_macs: int
+    """Multiply-adds of one input without pruning."""
     learning_rate: float
     """Of the last step."""
     seconds: float
     """Wall time of training and evaluation."""
+    weight_decay: float
+    """Of the weights in this epoch."""
+    threshold_decay: float
+    """Of the thresholds in this epoch; 0 while they do not act."""
     unreadable_images: int = 0
     """Image files that could not be decoded; they had no part in this epoch."""
-    weight_decay: float = 0.0
-    """Of the run in this epoch; 0 in what version 0.1 wrote."""
 
 
 class TrainingRun:
@@ -85,19 +90,16 @@ class TrainingRun:
         self.model.to(device)
         if self._config.channels_last:
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self._network = self._distribute()
-        self._optimizer = sgd(
-            self.model,
-            momentum=self._config.momentum,
-            weight_decay=settings.weight_decay,
-            threshold_decay=experiment.sparsity.threshold_decay,
-            batch_norm_decay=self._config.batch_norm_decay,
-        )
+        if world_size > 1 and self._config.sync_batchnorm:
+            self.model = share_batch_statistics(self.model, device)
+        self._wrapped: tuple[bool, nn.Module] | None = None
+        self._optimizer = sgd(self.model, momentum=self._config.momentum)
         bound_gradients(self.model, self._optimizer)
         self._stepper = Stepper(self._config, device)
         self._steering = Steering(
             self.model, experiment, settings, len(self._input.sizes), self._input_shape
         )
+        self._leader = _leader(experiment, settings, len(self._input.sizes))
         self.history: list[EpochMetrics] = []
         self.step_losses: list[float] = []
         """Of the last epoch."""
@@ -106,6 +108,16 @@ class TrainingRun:
         self.thresholds: tuple[float | None, ...] = ()
         """Of the layers after the last epoch, in the order of ``report``."""
 
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of the whole run."""
+        return self._settings.last_epoch or self._config.epochs
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Epochs between checkpoints."""
+        return self._config.checkpoint_every
+
     def epochs(self) -> Iterator[EpochMetrics]:
         """Train the epochs that are left, and yield after each.
 
@@ -113,7 +125,7 @@ class TrainingRun:
             TrainingDivergedError: The loss became NaN or infinite.
             ImagesUnreadableError: More images cannot be read than a bad file here and there.
         """
-        while len(self.history) < self._config.epochs:
+        while len(self.history) < self.num_epochs:
             self.history.append(self._epoch(len(self.history)))
             yield self.history[-1]
 
@@ -144,15 +156,11 @@ class TrainingRun:
         self._stepper.scaler.load_state_dict(state["scaler"])
         self.history = [EpochMetrics(**metrics) for metrics in state["history"]]
 
-    def has_passed(self, state: State) -> bool:
-        """Tell whether this run comes to ``state``: it was not reached by another weight decay."""
-        return all(map(self._settings.has_epoch, state["history"]))
-
     def _epoch(self, epoch: int) -> EpochMetrics:
         started = time.monotonic()
-        rates = self._prepared(epoch)
+        decays, rates = self._begin(epoch), self._rates(epoch)
         trained = self._stepper.train(
-            self._network,
+            self._network(epoch),
             self._optimizer,
             self._input.epoch(epoch),
             sizes=self._input.sizes,
@@ -173,6 +181,7 @@ class TrainingRun:
         self._check_finite("validation", evaluation.loss, epoch)
         report = self.report()
         assert report.macs is not None
+        assert report.dense_macs is not None
         self.thresholds = tuple(layer.threshold for layer in report.layers)
         return EpochMetrics(
             epoch=epoch + 1,
@@ -181,28 +190,58 @@ class TrainingRun:
             accuracy=evaluation.accuracy,
             sparsity=report.sparsity,
             macs=report.macs,
+            dense_macs=report.dense_macs,
             learning_rate=rates[-1],
             seconds=time.monotonic() - started,
             unreadable_images=num_unreadable,
-            weight_decay=self._settings.weight_decay_in(epoch + 1),
+            weight_decay=decays["weights"],
+            threshold_decay=decays["thresholds"],
         )
 
-    def _prepared(self, epoch: int) -> list[float]:
-        """Set what holds for a whole epoch, and return the learning rates of its steps."""
-        before_epoch(self.model, self._experiment, epoch)
-        set_weight_decay(self._optimizer, self._settings.weight_decay_in(epoch + 1))
+    def _begin(self, epoch: int) -> dict[str, float]:
+        """Set what holds for all of ``epoch``, from 0; return its decays by kind of parameter."""
+        before_epoch(self.model, self._experiment, self._settings, epoch)
+        decays = self._decays(epoch)
+        set_decays(self._optimizer, **decays)
         # Seeded anew every epoch, so that a resumed run draws what an uninterrupted one draws.
         torch.manual_seed(self._input.seed(epoch))
+        return decays
+
+    def _decays(self, epoch: int) -> dict[str, float]:
+        settings = self._settings
+        weights, acts = settings.weight_decay, thresholds_act(settings, epoch)
+        thresholds = settings.first_decay if acts else 0.0
+        if acts and self._leader is not None and self.history:
+            leader = self._leader
+            used = [metrics.threshold_decay for metrics in self.history]
+            exposure = leader.clock.exposure(used, leader.lead.delay)
+            pruned = self._pruned(leader.lead.quantity)
+            thresholds = leader.next_decay(epoch, exposure, pruned)
+            if settings.threshold_decay is None:
+                weights = thresholds
+        norms = weights if self._config.batch_norm_decay else 0.0
+        return {"weights": weights, "thresholds": thresholds, "norms": norms}
+
+    def _pruned(self, quantity: Quantity) -> float:
+        last = self.history[-1]
+        return last.sparsity if quantity == "sparsity" else 1 - last.macs / last.dense_macs
+
+    def _rates(self, epoch: int) -> list[float]:
         steps = len(self._input.sizes)
         return [learning_rate(self._config, epoch, step, steps) for step in range(steps)]
 
-    def _distribute(self) -> nn.Module:
+    def _network(self, epoch: int) -> nn.Module:
+        """Return the model as training steps call it; it is wrapped anew when thresholds begin."""
+        acts = thresholds_act(self._settings, epoch)
+        if self._wrapped is None or self._wrapped[0] != acts:
+            self._wrapped = acts, self._compiled(self._distributed())
+        return self._wrapped[1]
+
+    def _distributed(self) -> nn.Module:
         if self._world_size == 1:
-            return self._compiled(self.model)
-        if self._config.sync_batchnorm:
-            self.model = share_batch_statistics(self.model, self._device)
+            return self.model
         devices: list[Any] | None = None if self._device.type == "cpu" else [self._device]
-        return self._compiled(DistributedDataParallel(self.model, device_ids=devices))
+        return DistributedDataParallel(self.model, device_ids=devices)
 
     def _compiled(self, network: nn.Module) -> nn.Module:
         # A wrapper for the training steps only: states, counts and evaluation stay plain.
@@ -215,3 +254,11 @@ class TrainingRun:
                 f"the {which} loss became {loss} in epoch {epoch + 1}: lower "
                 f"training.learning_rate (now {self._config.learning_rate:g})"
             )
+
+
+def _leader(experiment: Experiment, settings: RunSettings, steps_per_epoch: int) -> Leader | None:
+    if settings.lead is None:
+        return None
+    clock = ThresholdClock.of(experiment, steps_per_epoch, settings.onset)
+    law = Law.of(experiment)
+    return Leader(lead=settings.lead, law=law, clock=clock, first_decay=settings.first_decay)

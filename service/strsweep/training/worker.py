@@ -45,7 +45,7 @@ class WorkerTask(TypedDict):
     """Of the sweep: computed once, so that all processes of a sweep write into the same one."""
     experiment: dict[str, Any]
     run_id: str
-    settings: dict[str, float]
+    settings: dict[str, Any]
 
 
 def task(experiment: Experiment, run_id: str, settings: RunSettings) -> WorkerTask:
@@ -119,18 +119,25 @@ def train_worker(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     storage = store_at(config["location"], experiment.storage)
     journal = Journal(storage, writer=run_id)
-    checkpoints = RunCheckpoints(storage, run_id, experiment.storage.checkpoints_kept)
+    settings = RunSettings.model_validate(config["settings"])
+    checkpoints = RunCheckpoints(
+        storage,
+        run_id,
+        experiment.storage.checkpoints_kept,
+        shared_epoch=settings.shared_epoch,
+        fork=settings.fork,
+    )
     rank, world_size = context.get_world_rank() or 0, context.get_world_size() or 1
     try:
         run = TrainingRun(
             experiment,
-            RunSettings.model_validate(config["settings"]),
+            settings,
             device=get_device(),
             rank=rank,
             world_size=world_size,
         )
         resume(run, checkpoints, rank)
-        _train(run, RunWriter(run_id, journal, checkpoints) if rank == 0 else None, experiment)
+        _train(run, RunWriter(run_id, journal, checkpoints) if rank == 0 else None, settings)
     except (ImagesUnreadableError, StorageError):
         raise  # the storage may come back: Ray tries again from the last checkpoint
     except StrsweepError as error:
@@ -139,16 +146,18 @@ def train_worker(config: dict[str, Any]) -> None:
             journal.append(RunFailed(run_id=run_id, reason=reason))
 
 
-def _train(run: TrainingRun, writer: RunWriter | None, experiment: Experiment) -> None:
-    num_epochs, every = experiment.training.epochs, experiment.training.checkpoint_every
+def _train(run: TrainingRun, writer: RunWriter | None, settings: RunSettings) -> None:
     with nullcontext() if writer is None else writer.outbox:
         for metrics in run.epochs():
+            is_shared = metrics.epoch == settings.shared_epoch
+            is_due = metrics.epoch % run.checkpoint_every == 0 or metrics.epoch == run.num_epochs
             if writer is not None:
                 writer.epoch(run, metrics)
-            if metrics.epoch % every and metrics.epoch != num_epochs:
-                continue
-            if writer is not None:
-                writer.checkpoint(run, metrics.epoch)
-            ray.train.report(dict(vars(metrics)))
+                if is_shared:
+                    writer.share(run, metrics.epoch)
+                elif is_due:
+                    writer.checkpoint(run, metrics.epoch)
+            if is_shared or is_due:
+                ray.train.report(dict(vars(metrics)))
         if writer is not None:
             writer.finish(run)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 
-from strsweep.journal import EpochFinished, ImagesUnreadable, Journal, RunFinished
+from strsweep.journal import (
+    EpochFinished,
+    ImagesUnreadable,
+    Journal,
+    LayerRow,
+    PrefixTrained,
+    RunFinished,
+)
+from strsweep.sparsity import SparsityReport
 from strsweep.training.checkpoint import copied
 from strsweep.training.checkpoints import RunCheckpoints
-from strsweep.training.layer_rows import layer_rows
 from strsweep.training.outbox import Outbox
 from strsweep.training.run import EpochMetrics, TrainingRun
 
@@ -62,6 +69,17 @@ class RunWriter:
         state = copied(run.state())
         self.outbox.put(partial(self._checkpoints.save, epoch, state), replaceable=True)
 
+    def share(self, run: TrainingRun, epoch: int) -> None:
+        """Store the state that other runs begin with, and then say that it is there.
+
+        Raises:
+            StorageError: The storage refused, or stayed away too long.
+        """
+        state, folder = copied(run.state()), self._checkpoints.folder(epoch)
+        self.outbox.put(partial(self._checkpoints.save, epoch, state))
+        event = PrefixTrained(run_id=self._run_id, epoch=epoch, checkpoint=folder)
+        self.outbox.put(partial(self._journal.append, event))
+
     def finish(self, run: TrainingRun) -> None:
         """Note the end of the run; it is written after everything else.
 
@@ -81,3 +99,20 @@ class RunWriter:
 def _short(threshold: float | None) -> float | None:
     """Return five digits: a large network has many thresholds, and every epoch is written down."""
     return None if threshold is None else float(f"{threshold:.5g}")
+
+
+def layer_rows(report: SparsityReport) -> tuple[LayerRow, ...]:
+    """Return the layers of ``report``, which was measured with an input shape, for the journal."""
+    return tuple(
+        LayerRow(
+            name=layer.name,
+            parameter=layer.parameter,
+            weights=layer.weights,
+            zeros=layer.zeros,
+            sparsity=layer.sparsity,
+            dense_macs=layer.dense_macs or 0,
+            macs=layer.macs or 0,
+            threshold=layer.threshold,
+        )
+        for layer in report.layers
+    )

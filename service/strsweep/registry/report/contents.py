@@ -14,6 +14,8 @@ from strsweep.registry.report.layers import ModelLayer, model_layers
 from strsweep.registry.report.models import ModelRow, model_rows
 from strsweep.registry.report.runs import Link, RunRow, run_rows
 from strsweep.registry.report.thresholds import ThresholdRow, threshold_rows
+from strsweep.search.outcome import dense_accuracy
+from strsweep.search.runs import read_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +35,15 @@ class SweepContents:
     name: str
     sweep_id: str
     mode: str
+    method: str
     model: str
     data: str
     registered_model: str
     epochs_per_run: int
-    tolerance: float
+    tolerance: float | None
+    """None: as far as landing is harmless."""
+    dense_accuracy: float | None
+    """Of the dense network of the same recipe; None if it was not trained."""
     weights: int
     dense_macs: int
     targets: tuple[AskedFor, ...]
@@ -73,7 +79,7 @@ def contents_of(
     Raises:
         JournalError: The journal does not say what was measured of model and data.
     """
-    problem = _problem(record)
+    problem, search = _problem(record), experiment.search
     dense_macs = problem.dense_macs
     runs = run_rows(record.runs.values(), receipts, dense_macs=dense_macs, link=link)
     models = model_rows(experiment, record, receipts, dense_macs=dense_macs, link=link)
@@ -81,11 +87,13 @@ def contents_of(
         name=experiment.name,
         sweep_id=experiment.sweep_id,
         mode=experiment.sparsity.mode,
+        method=experiment.method,
         model=experiment.model.name,
         data=experiment.data.name,
         registered_model=experiment.model_name,
         epochs_per_run=experiment.training.epochs,
-        tolerance=experiment.search.tolerance,
+        tolerance=None if search.tolerance == "auto" else search.tolerance,
+        dense_accuracy=dense_accuracy(read_state(record, experiment)),
         weights=problem.weights,
         dense_macs=dense_macs,
         targets=_targets(experiment, dense_macs),
@@ -100,7 +108,7 @@ def contents_of(
 
 def _problem(record: SweepRecord) -> Problem:
     if record.problem is None:
-        raise JournalError("the journal is of version 0.1: run the same sweep again to renew it")
+        raise JournalError("the journal does not say what was measured of model and data")
     return record.problem
 
 

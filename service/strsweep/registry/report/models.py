@@ -10,7 +10,7 @@ from strsweep.config import Experiment, Quantity, Target
 from strsweep.journal import SweepRecord
 from strsweep.registry.receipt import Receipt
 from strsweep.registry.report.runs import Link, shown
-from strsweep.sweep.outcome import outcomes_of
+from strsweep.search.outcome import outcomes_of
 
 ModelState = Literal["landed", "as trained", "missed"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from strsweep.config import Quantity, RunSettings, Target
+from strsweep.config import Quantity, Target
 from strsweep.journal import EpochFinished, RunRecord
 from strsweep.registry.receipt import Receipt
 
@@ -26,19 +26,16 @@ class RunRow:
     aim: str
     """Target as a person reads it; empty if it aimed at none."""
     quantity: Quantity
-    """What ``forecast_low``, ``forecast_high`` and ``pruned`` are shares of."""
+    """What ``aimed_at`` and ``pruned`` are shares of."""
     aimed_at: float | None
     """Share to prune."""
-    forecast_low: float | None
-    forecast_high: float | None
     pruned: float | None
     """Share that its last epoch had pruned."""
     weight_decay: float
-    """The first one."""
-    mean_weight_decay: float
-    """Over its epochs, by learning rate: by this much the thresholds were moved."""
-    corrections: str
-    """Weight decays that followed, and after which epochs."""
+    threshold_decay: float | None
+    """The mean over the epochs that thresholds act in; None without thresholds."""
+    shared_epochs: int
+    """Trained by another run; this one began after them."""
     threshold_init: float | None
     sparsity: float | None
     accuracy: float | None
@@ -111,7 +108,6 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
     last = run.finished.metrics if run.finished is not None else last
     macs = int(last["macs"]) if "macs" in last else None
     macs_share = None if macs is None else macs / dense_macs
-    low, high = run.proposed.forecast or (None, None)
     pruned = {
         "sparsity": last.get("sparsity"),
         "macs": None if macs is None else 1 - macs / dense_macs,
@@ -122,12 +118,10 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
         aim=shown(aim),
         quantity=quantity,
         aimed_at=None if aim is None else aim.pruned(dense_macs),
-        forecast_low=low,
-        forecast_high=high,
         pruned=pruned[quantity],
         weight_decay=run.settings.weight_decay,
-        mean_weight_decay=_mean_decay(run.settings, epochs),
-        corrections=run.settings.changes,
+        threshold_decay=_mean_decay(epochs),
+        shared_epochs=run.settings.fork.epoch if run.settings.fork else 0,
         threshold_init=run.settings.threshold_init,
         sparsity=last.get("sparsity"),
         accuracy=last.get("accuracy"),
@@ -145,12 +139,10 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
     )
 
 
-def _mean_decay(settings: RunSettings, epochs: Mapping[int, EpochFinished]) -> float:
-    if not settings.corrections:
-        return settings.weight_decay
-    rates = {number: row.metrics["learning_rate"] for number, row in epochs.items()}
-    moved = math.fsum(rate * settings.weight_decay_in(number) for number, rate in rates.items())
-    return moved / math.fsum(rates.values())
+def _mean_decay(epochs: Mapping[int, EpochFinished]) -> float | None:
+    decays = [row.metrics["threshold_decay"] for row in epochs.values()]
+    acting = [decay for decay in decays if decay > 0]
+    return statistics.fmean(acting) if acting else None
 
 
 def _hours(run: RunRecord, epochs: Mapping[int, EpochFinished]) -> float:

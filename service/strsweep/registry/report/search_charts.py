@@ -1,11 +1,10 @@
-"""The search: what was tried in which order, what was expected of it, and what came of it."""
+"""The search: what was tried in which order, and what came of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from strsweep.config import percent
 from strsweep.registry.report.contents import SweepContents
 from strsweep.registry.report.fronts import target_line
 from strsweep.registry.report.runs import RunRow
@@ -25,13 +24,11 @@ from strsweep.registry.report.style import (
 _Point = tuple[float, float, str, str]
 
 
-def forecast_and_outcome(contents: SweepContents) -> dict[str, Any]:
-    """Return run by run the aim, what was expected when it was proposed, and how it ended."""
+def aim_and_outcome(contents: SweepContents) -> dict[str, Any]:
+    """Return run by run what it aimed at, and how it ended."""
     numbered = list(enumerate(contents.runs, start=1))
     aims = [_at(number, run.aimed_at, run) for number, run in numbered if run.aimed_at is not None]
-    bars = [(number, run) for number, run in numbered if run.forecast_low is not None]
     traces = [
-        _intervals(bars),
         markers("aim", aims, symbol="line-ew-open", size=18, color=ORANGE, line={"width": 3}),
         _outcomes("outcome", numbered, "finished", BLUE),
         _outcomes("stopped at", numbered, "stopped", GREY),
@@ -39,10 +36,8 @@ def forecast_and_outcome(contents: SweepContents) -> dict[str, Any]:
         _outcomes("under way", numbered, "under way", GREY),
     ]
     traces = [trace for trace in traces if trace["x"]]
-    drawn = [value for trace in traces[1:] for value in trace["y"]]
-    lows = [left_of(low) for _, run in bars if (low := run.forecast_low) is not None]
-    highs = [left_of(high) for _, run in bars if (high := run.forecast_high) is not None]
-    axis = share_axis([*drawn, *lows, *highs], [aim[1] for aim in aims], UP)
+    drawn = [value for trace in traces for value in trace["y"]]
+    axis = share_axis(drawn, [aim[1] for aim in aims], UP)
     return {
         "data": traces,
         "layout": chart_layout(
@@ -77,10 +72,9 @@ def settings_and_outcome(contents: SweepContents) -> dict[str, Any] | None:
 
 
 def _searched(runs: list[RunRow]) -> tuple[str, list[float]]:
-    decays = [run.mean_weight_decay for run in runs]
+    decays = [run.threshold_decay or run.weight_decay for run in runs]
     if len(set(decays)) > 1:
-        has_means = any(run.corrections for run in runs)
-        return "weight decay (mean of a corrected run)" if has_means else "weight decay", decays
+        return "decay of the thresholds (mean over epochs)", decays
     return "-threshold init", [-(run.threshold_init or 0.0) for run in runs]
 
 
@@ -97,34 +91,6 @@ def _outcomes(
         if run.state == state and run.pruned is not None
     ]
     return markers(name, points, symbol=STATE_SYMBOLS[state], size=9, color=shade)
-
-
-def _intervals(bars: list[tuple[int, RunRow]]) -> dict[str, Any]:
-    """Return a thick line per forecast: one trace, with gaps between the lines."""
-    x: list[float | None] = []
-    y: list[float | None] = []
-    texts: list[str] = []
-    for number, run in bars:
-        assert run.forecast_low is not None
-        assert run.forecast_high is not None
-        x += [number, number, None]
-        y += [left_of(run.forecast_low), left_of(run.forecast_high), None]
-        text = (
-            f"<b>{run.run_id}</b> expected {percent(run.forecast_low, 1)} "
-            f"to {percent(run.forecast_high, 1)}"
-        )
-        texts += [text, text, ""]
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": "expected",
-        "x": x,
-        "y": y,
-        "hovertext": texts,
-        "hoverinfo": "text",
-        "opacity": 0.45,
-        "line": {"color": BLUE, "width": 9},
-    }
 
 
 def _pruned(runs: Sequence[RunRow]) -> str:

@@ -12,8 +12,8 @@ from strsweep.errors import InvalidExperimentError, JournalError, SettingError
 from strsweep.journal import Journal, SweepRecord, replay
 from strsweep.registry.receipt import RECEIPT, Receipt
 from strsweep.registry.report.contents import SweepContents, contents_of
+from strsweep.search.outcome import outcomes_of
 from strsweep.storage import Store, is_object_store, store_at
-from strsweep.sweep.outcome import outcomes_of
 
 _OPTION = "--sweep"
 

@@ -94,8 +94,8 @@ def run_hover(run: RunRow) -> str:
 def settings_text(run: RunRow) -> str:
     """Return the settings of a run."""
     init = "" if run.threshold_init is None else f", threshold init {run.threshold_init:.4g}"
-    changes = f", {run.corrections}" if run.corrections else ""
-    return f"weight decay {run.weight_decay:.3g}{changes}{init}"
+    own = "" if run.threshold_decay is None else f", threshold decay {run.threshold_decay:.3g}"
+    return f"weight decay {run.weight_decay:.3g}{own}{init}"
 
 
 def clipped(text: str, length: int = 90) -> str:

@@ -1,0 +1,1 @@
+"""Programs that measure: what a search costs, what methods give, what a step takes."""

@@ -1,0 +1,54 @@
+"""What is compared on: small problems that train in seconds, and what differs between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from strsweep.config import Experiment, Problem, load_experiment
+from strsweep.data import load_images
+from strsweep.search.auto import resolve
+from strsweep.training.problem import measure_problem
+
+DIGITS = Path(__file__).parents[1] / "configs" / "digits.yaml"
+TARGETS = (0.80, 0.90, 0.95, 0.98, 0.99)
+TOLERANCE = 0.005
+_RECIPE = ("search.weight_decay=5e-4", "training.checkpoint_every=3")
+
+PROBLEMS: Mapping[str, tuple[str, ...]] = {
+    "digits": (),
+    "digits-deep": ("model.options={width: 20, blocks: 4}", "training.epochs=24"),
+    "digits-short": ("training.epochs=9",),
+}
+"""What each changes in the file of digits."""
+SETUPS: Mapping[str, tuple[str, ...]] = {
+    "width 10": ("model.options={width: 10}",),
+    "45 epochs": ("training.epochs=45",),
+    "batch 48": ("training.batch_size=48",),
+    "learning rate 0.04": ("training.learning_rate=0.04",),
+}
+"""Training that nothing was tuned for; the law was fitted without them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One sweep of one problem with one seed."""
+
+    name: str
+    seed: int
+    overrides: tuple[str, ...] = ()
+    targets: tuple[float, ...] = TARGETS
+
+    def experiment(self) -> tuple[Experiment, Problem]:
+        """Return the sweep with numbers for ``auto``, and what was measured of it."""
+        own = {**PROBLEMS, **SETUPS}[self.name]
+        asked = (
+            f"name={self.name.replace(' ', '-').replace('.', '-')}",
+            f"training.seed={self.seed}",
+            f"search.targets={list(self.targets)}",
+            "search.max_runs=60",
+        )
+        experiment = load_experiment(DIGITS, [*_RECIPE, *own, *asked, *self.overrides])
+        problem = measure_problem(experiment, load_images(experiment.data))
+        return resolve(experiment, problem), problem

@@ -1,0 +1,100 @@
+"""What a sweep is asked for: targets, where runs may end, and what may be spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from strsweep.config import Experiment, Problem, Target
+from strsweep.search.window import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What the sweep has cost so far."""
+
+    runs: int
+    """Proposed: finished, running, stopped and failed ones."""
+    epochs: int = 0
+    hours: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExceededLimit:
+    """A setting that forbids another run."""
+
+    setting: str
+    value: float
+    state: str
+
+    def __str__(self) -> str:
+        return f"{self.setting} ({self.value:.10g}) {self.state}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What is asked of a search."""
+
+    targets: tuple[Target, ...]
+    dense_macs: int
+    """Multiply-adds of the dense network: what absolute targets are a share of."""
+    tolerance: float | None
+    """Largest distance from a target, as a fraction; None: as far as landing is harmless."""
+    epochs: int
+    """Of one run."""
+    max_runs: int
+    max_epochs: int | None = None
+    max_hours: float | None = None
+    refine: int = 0
+    has_baseline: bool = False
+    """The dense network is trained to its end, too."""
+
+    @classmethod
+    def of(cls, experiment: Experiment, problem: Problem) -> Goal:
+        """Return what ``experiment`` asks for.
+
+        Raises:
+            SettingError: A target is not below what the dense network has.
+        """
+        search = experiment.search
+        for target in search.targets:
+            target.pruned(problem.dense_macs)
+        return cls(
+            targets=search.targets,
+            dense_macs=problem.dense_macs,
+            tolerance=None if search.tolerance == "auto" else search.tolerance,
+            epochs=experiment.training.epochs,
+            max_runs=search.max_runs,
+            max_epochs=search.max_epochs,
+            max_hours=search.max_hours,
+            refine=search.refine,
+            has_baseline=search.baseline,
+        )
+
+    def pruned(self, target: Target) -> float:
+        """Return the share that ``target`` wants pruned, of weights or multiply-adds."""
+        return target.pruned(self.dense_macs)
+
+    def window(self, target: Target) -> Window:
+        """Return where a run must end to be delivered for ``target``."""
+        return Window.around(self.pruned(target), self.tolerance)
+
+    def out_of_time(self, usage: Usage) -> ExceededLimit | None:
+        """Return ``search.max_hours`` if it is over."""
+        if self.max_hours is None or usage.hours < self.max_hours:
+            return None
+        return ExceededLimit(setting="search.max_hours", value=self.max_hours, state="is over")
+
+    def exceeded(self, usage: Usage, promised: int, needed: int) -> ExceededLimit | None:
+        """Return the limit that forbids another run; None if none does.
+
+        Args:
+            usage: So far.
+            promised: Epochs that the runs under way still need.
+            needed: Epochs of the other run. It is begun only if it can end.
+        """
+        if usage.runs >= self.max_runs:
+            return ExceededLimit(setting="search.max_runs", value=self.max_runs, state="is spent")
+        if self.max_epochs is not None and usage.epochs + promised + needed > self.max_epochs:
+            state = "leaves no room for another run"
+            return ExceededLimit(setting="search.max_epochs", value=self.max_epochs, state=state)
+        return self.out_of_time(usage)

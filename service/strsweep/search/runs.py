@@ -1,0 +1,194 @@
+"""The runs of a sweep as its search sees them, read from the journal's record."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from strsweep.config import Experiment, Problem, Quantity, RunSettings, Target
+from strsweep.journal import RunRecord, SweepRecord
+from strsweep.search.goal import Goal, Usage
+from strsweep.training.law import ThresholdClock
+
+DIED, NO_RESULT = "its processes died; Ray's logs say why", "it left no result"
+"""Failures of machines, not of settings: the same run may succeed the next time."""
+
+
+class Status(Enum):
+    """How far a run came."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    """Neither running nor ended: the next job resumes it."""
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run after its newest epoch."""
+
+    run_id: str
+    settings: RunSettings
+    target: Target | None
+    refines: Target | None = None
+    """The target, hit already, whose accuracy it is to better."""
+    status: Status
+    epoch: int = 0
+    """Newest that is known, from 1; 0: none."""
+    sparsity: float = 0.0
+    macs_pruned: float = 0.0
+    """Share of the dense network's multiply-adds that is gone."""
+    accuracy: float = 0.0
+    decayed: float = 0.0
+    """Decay of its thresholds times accumulated learning rate, summed over its epochs."""
+    is_repeatable: bool = False
+    """It failed by a machine, not by its settings."""
+    prefix: str | None = None
+    """Folder of the checkpoint that other runs can fork from."""
+
+    @property
+    def is_running(self) -> bool:
+        """True while it holds workers."""
+        return self.status is Status.RUNNING
+
+    def pruned(self, quantity: Quantity) -> float:
+        """Return the share that is pruned, of weights or multiply-adds."""
+        return self.sparsity if quantity == "sparsity" else self.macs_pruned
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchState:
+    """All that a decision depends on."""
+
+    goal: Goal
+    runs: tuple[Run, ...]
+    """In the order of proposal."""
+    usage: Usage
+
+    @property
+    def finished(self) -> list[Run]:
+        """Runs that were trained to their end and are no dense network."""
+        done = [run for run in self.runs if run.status is Status.FINISHED]
+        return [run for run in done if not run.settings.is_dense]
+
+    @property
+    def running(self) -> list[Run]:
+        """Runs that hold workers."""
+        return [run for run in self.runs if run.is_running]
+
+    @property
+    def dense(self) -> Run | None:
+        """The run of the dense network, or of its first epochs, that did not fail."""
+        dense = [run for run in self.runs if run.settings.is_dense]
+        return next((run for run in dense if run.status is not Status.FAILED), None)
+
+    @property
+    def open_targets(self) -> list[Target]:
+        """The targets that no finished run hits, in the order they were given."""
+        return [target for target in self.goal.targets if not self.hits(target)]
+
+    def hits(self, target: Target) -> list[Run]:
+        """Return the finished runs that can be delivered for ``target``."""
+        window = self.goal.window(target)
+        return [run for run in self.finished if run.pruned(target.quantity) in window]
+
+    @property
+    def promised(self) -> int:
+        """Epochs that the runs under way still need."""
+        return sum(
+            (run.settings.last_epoch or self.goal.epochs) - run.epoch for run in self.running
+        )
+
+
+class StateReader:
+    """Reads the state of one sweep from its record, and no run again that has not changed since.
+
+    Args:
+        experiment: Without ``auto``.
+        problem: Its network and data.
+    """
+
+    def __init__(self, experiment: Experiment, problem: Problem) -> None:
+        self._experiment, self._problem = experiment, problem
+        self._goal = Goal.of(experiment, problem)
+        self._known: dict[str, tuple[object, Run]] = {}
+
+    def state(
+        self, record: SweepRecord, running: Set[str] = frozenset(), hours: float = 0.0
+    ) -> SearchState:
+        """Return what is known now.
+
+        Args:
+            record: Of the journal.
+            running: Ids of the runs that hold workers.
+            hours: Of this job.
+        """
+        own = [run for run in record.runs.values() if run.proposed.adopted_from is None]
+        usage = Usage(runs=len(own), epochs=record.epochs_trained, hours=hours)
+        runs = tuple(self._run(run, run.run_id in running) for run in record.runs.values())
+        return SearchState(goal=self._goal, runs=runs, usage=usage)
+
+    def _run(self, run: RunRecord, is_running: bool) -> Run:
+        status = _status(run, is_running)
+        version = run.num_epochs_written, run.prefix, status
+        known = self._known.get(run.run_id)
+        if known is None or known[0] != version:
+            known = self._known[run.run_id] = version, self._read(run, status)
+        return known[1]
+
+    def _read(self, run: RunRecord, status: Status) -> Run:
+        last = run.epochs[max(run.epochs)].metrics if run.epochs else {}
+        dense = self._problem.dense_macs
+        return Run(
+            run_id=run.run_id,
+            settings=run.settings,
+            target=run.target,
+            refines=run.proposed.refines,
+            status=status,
+            epoch=int(last.get("epoch", 0)),
+            sparsity=last.get("sparsity", 0.0),
+            macs_pruned=1 - last.get("macs", dense) / dense,
+            accuracy=last.get("accuracy", 0.0),
+            decayed=self._decayed(run),
+            is_repeatable=run.failed is not None and run.failed.reason in {DIED, NO_RESULT},
+            prefix=None if run.prefix is None else run.prefix.checkpoint,
+        )
+
+    def _decayed(self, run: RunRecord) -> float:
+        steps = self._problem.steps_per_epoch
+        clock = ThresholdClock.of(self._experiment, steps, run.settings.onset)
+        return sum(
+            row.metrics["threshold_decay"] * clock.of_epoch(epoch)
+            for epoch, row in run.epochs.items()
+        )
+
+
+def read_state(record: SweepRecord, experiment: Experiment) -> SearchState:
+    """Return the state of a sweep that no job runs."""
+    assert record.problem is not None
+    state = StateReader(experiment, record.problem).state(record)
+    return replace(state, usage=replace(state.usage, hours=hours_of_last_job(record)))
+
+
+def hours_of_last_job(record: SweepRecord) -> float:
+    """Return the hours from its start until the last run ended that it trained; 0: it had none."""
+    ends = [
+        event.time
+        for run in record.runs.values()
+        for event in (run.finished, run.stopped, run.failed)
+        if event is not None
+    ]
+    return max(0.0, max(ends, default=0.0) - record.started[-1].time) / 3600
+
+
+def _status(run: RunRecord, is_running: bool) -> Status:
+    if run.finished is not None:
+        return Status.FINISHED
+    if run.failed is not None:
+        return Status.FAILED
+    if run.stopped is not None:
+        return Status.STOPPED
+    return Status.RUNNING if is_running else Status.PAUSED

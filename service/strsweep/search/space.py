@@ -1,0 +1,285 @@
+"""Which settings lead to a target: by the law, or given exactly, as the method has it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from strsweep.config import Experiment, Fork, Lead, Problem, Quantity, Range, RunSettings, Target
+from strsweep.search.runs import Run, SearchState
+from strsweep.training.law import (
+    FITTED,
+    Belief,
+    Law,
+    Leader,
+    ThresholdClock,
+    logit,
+    pruning_level,
+)
+
+_FACTORS = (2.0, 0.7, 4.0, 1.4, 8.0, 16.0)
+"""Of the threshold init, where further runs look for accuracy; the paper moves it by 4."""
+
+
+class Space(ABC):
+    """Maps targets to the settings of runs."""
+
+    onset: int = 0
+    """Epochs that all runs share."""
+    retries: bool = False
+    """Another run for the same target can do better than the first."""
+    knob_name: str = "targets"
+    """The setting whose range decides what can be reached."""
+
+    @abstractmethod
+    def settings(self, target: Target, state: SearchState) -> RunSettings:
+        """Return the settings of the next run for ``target``."""
+
+    @abstractmethod
+    def dense(self, *, is_whole: bool) -> RunSettings:
+        """Return the settings of the dense network, whole or for the epochs that are shared."""
+
+    def distance(self, target: Target, state: SearchState) -> float:
+        """Return how far, in logit, the nearest finished run ended from ``target``."""
+        return 0.0
+
+    def end(self, run: Run) -> int:
+        """Return -1 or 1 for a run at the lower or upper end of the ranges, else 0."""
+        return 0
+
+    def variants(self, target: Target, state: SearchState) -> Sequence[RunSettings]:
+        """Return settings that lead to ``target`` with thresholds that prune later or earlier."""
+        return ()
+
+    def reach(self, run: Run, quantity: Quantity) -> tuple[float, float]:
+        """Return between which shares a run under way may end."""
+        return 0.0, 1.0
+
+
+class GivenSpace(Space):
+    """Methods that are given their sparsity: every target takes one run.
+
+    Args:
+        experiment: Of the sweep.
+        problem: Its network and data.
+    """
+
+    def __init__(self, experiment: Experiment, problem: Problem) -> None:
+        decay = experiment.search.weight_decay
+        assert isinstance(decay, float | int)
+        self._weight_decay, self._dense_macs = decay, problem.dense_macs
+
+    def settings(self, target: Target, state: SearchState) -> RunSettings:
+        """See ``Space``."""
+        return self.given(target)
+
+    def given(self, target: Target) -> RunSettings:
+        """Return the settings of the run for ``target``."""
+        pruned = target.pruned(self._dense_macs)
+        if target.quantity == "sparsity":
+            return RunSettings(weight_decay=self._weight_decay, sparsity=pruned)
+        return RunSettings(weight_decay=self._weight_decay, macs=1 - pruned)
+
+    def dense(self, *, is_whole: bool) -> RunSettings:
+        """See ``Space``."""
+        return RunSettings(weight_decay=self._weight_decay, is_dense=True)
+
+
+class LawSpace(Space):
+    """STR: the law says which decay leads to a target, and what runs ended with corrects it.
+
+    Args:
+        experiment: An STR sweep; ``threshold_init`` and the decay may be ``auto``.
+        problem: Its network and data.
+    """
+
+    retries = True
+
+    def __init__(self, experiment: Experiment, problem: Problem) -> None:
+        search = experiment.search
+        self._search, self._problem = search, problem
+        self.law = Law.of(experiment)
+        self.onset = onset_of(experiment)
+        self.clock = ThresholdClock.of(experiment, problem.steps_per_epoch, self.onset)
+        self.pruning_level = pruning_level(experiment, problem.weight_scale)
+        """``-s`` from which on thresholds prune."""
+        first, knob = search.threshold_init, search.knob_value
+        if first == "auto":
+            delay = FITTED.delay * self.expected
+            first = -float(f"{self.pruning_level * math.exp(delay):.3g}")
+        self.threshold_init = as_range(first)
+        self.knob = None if knob == "auto" else as_range(knob)
+        """Lowest and highest; None: any decay."""
+        is_range = self.knob is not None and self.knob[0] < self.knob[1]
+        self.knob_name = search.knob if is_range else "threshold_init"
+
+    @property
+    def expected(self) -> float:
+        """``exposure_at_90`` before any run."""
+        return self.law.expected(self.clock.epochs[-1], self._problem.weights)
+
+    def delay(self, threshold_init: float) -> float:
+        """Return the exposure that passes before thresholds prune."""
+        return math.log(-threshold_init / self.pruning_level)
+
+    def exposure(self, run: Run) -> float:
+        """Return what the thresholds of ``run`` have come to."""
+        assert run.settings.threshold_init is not None
+        return run.decayed - self.delay(run.settings.threshold_init)
+
+    def settings(self, target: Target, state: SearchState) -> RunSettings:
+        """See ``Space``."""
+        belief = self._belief(target, state)
+        first, decay = self._at(self._position(self._exposure_for(target, belief)))
+        if not self._search.led:
+            decay = _apart(decay, {run.settings.first_decay for run in state.runs})
+        return self._run(target, first, decay, belief, state)
+
+    def distance(self, target: Target, state: SearchState) -> float:
+        """See ``Space``; infinite before anything has finished."""
+        level = self._level(target)
+        ends = [logit(run.pruned(target.quantity)) for run in state.finished]
+        return min((abs(end - level) for end in ends), default=math.inf)
+
+    def end(self, run: Run) -> int:
+        """See ``Space``."""
+        if self.knob is None or run.refines is not None:
+            return 0
+        for position, sign in ((0.0, -1), (1.0, 1)):
+            first, decay = self._at(position)
+            is_there = math.isclose(run.settings.first_decay, decay, rel_tol=1e-3)
+            if is_there and run.settings.threshold_init == first:
+                return sign
+        return 0
+
+    def variants(self, target: Target, state: SearchState) -> Sequence[RunSettings]:
+        """See ``Space``."""
+        belief = self._belief(target, state)
+        exposure = self._exposure_for(target, belief)
+        first, _ = self._at(self._position(exposure))
+        variants: list[RunSettings] = []
+        for factor in _FACTORS:
+            init = -float(f"{max(-first * factor, 1.01 * self.pruning_level):.6g}")
+            decay = self.clock.decay_for(exposure, self.delay(init))
+            variants.append(self._run(target, init, decay, belief, state))
+        return variants
+
+    def reach(self, run: Run, quantity: Quantity) -> tuple[float, float]:
+        """See ``Space``; a run that keeps one decay is not judged."""
+        lead = run.settings.lead
+        if lead is None or lead.quantity != quantity:
+            return 0.0, 1.0
+        leader = Leader(
+            lead=lead, law=self.law, clock=self.clock, first_decay=run.settings.first_decay
+        )
+        exposure = run.decayed - lead.delay
+        return leader.reach(run.epoch, exposure, run.pruned(quantity))
+
+    def dense(self, *, is_whole: bool) -> RunSettings:
+        """See ``Space``; thresholds are there, but never act: other runs can fork from it."""
+        weights = self._search.weight_decay
+        assert isinstance(weights, float | int)
+        return RunSettings(
+            threshold_init=self.threshold_init[0],
+            weight_decay=weights,
+            onset=self.onset,
+            is_dense=True,
+            last_epoch=None if is_whole else self.onset,
+        )
+
+    def _level(self, target: Target) -> float:
+        return logit(target.pruned(self._problem.dense_macs))
+
+    def _belief(self, target: Target, state: SearchState) -> Belief:
+        ends = [(self.exposure(run), logit(run.pruned(target.quantity))) for run in state.finished]
+        return self.law.believe(self.expected, ends, self._level(target))
+
+    def _exposure_for(self, target: Target, belief: Belief) -> float:
+        return belief.exposure_at_90 * self.law.relative_exposure(self._level(target)) + belief.late
+
+    def _position(self, exposure: float) -> float:
+        """Return where on the diagonal of the ranges, in [0, 1], a run has ``exposure``.
+
+        Both a larger decay and a higher threshold init prune more (appendix A.6).
+        """
+        if self.knob is None:
+            return self.clock.decay_for(exposure, self.delay(self.threshold_init[0]))
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            first, decay = self._at(middle)
+            if decay * self.clock.total - self.delay(first) < exposure:
+                low = middle
+            else:
+                high = middle
+        return (low + high) / 2
+
+    def _at(self, position: float) -> tuple[float, float]:
+        """Return threshold init and decay at ``position``; without a range that is the decay."""
+        low, high = self.threshold_init
+        first = -_between(-low, -high, position)
+        return first, position if self.knob is None else _between(*self.knob, position)
+
+    def _run(
+        self, target: Target, first: float, decay: float, belief: Belief, state: SearchState
+    ) -> RunSettings:
+        search, decay = self._search, float(f"{max(decay, 1e-12):.6g}")
+        weights = decay if search.decay == "shared" else search.weight_decay
+        assert isinstance(weights, float | int)
+        lead = Lead(
+            quantity=target.quantity,
+            pruned=target.pruned(self._problem.dense_macs),
+            exposure_at_90=belief.exposure_at_90,
+            delay=self.delay(first) + belief.late,
+        )
+        dense = state.dense
+        prefix = None if dense is None else dense.prefix
+        return RunSettings(
+            threshold_init=first,
+            weight_decay=weights,
+            threshold_decay=None if search.decay == "shared" else decay,
+            onset=self.onset,
+            lead=lead if search.led else None,
+            fork=Fork(folder=prefix, epoch=self.onset) if prefix and self.onset else None,
+        )
+
+
+def space_of(experiment: Experiment, problem: Problem) -> Space:
+    """Return the space of a sweep."""
+    if experiment.has_fixed_target:
+        return GivenSpace(experiment, problem)
+    return LawSpace(experiment, problem)
+
+
+def onset_of(experiment: Experiment) -> int:
+    """Return the epochs before thresholds act."""
+    epochs = experiment.training.epochs
+    if not experiment.shares_prefix:
+        return 0
+    return min(round(FITTED.onset * epochs), epochs - 1)
+
+
+def as_range(value: object) -> Range:
+    """Return the ends of a range; a number is one of no width."""
+    if isinstance(value, tuple):
+        low, high = value
+        return float(low), float(high)
+    assert isinstance(value, float | int)
+    return float(value), float(value)
+
+
+def _between(low: float, high: float, position: float) -> float:
+    if low == high:  # also the only case in which a decay may be 0
+        return low
+    exponent = math.log(low) + position * (math.log(high) - math.log(low))
+    return float(f"{math.exp(exponent):.6g}")
+
+
+def _apart(decay: float, known: set[float]) -> float:
+    """Move ``decay`` by the least step that makes it a new one: the same run gives the same."""
+    for step in range(1000):
+        moved = decay * (1 + 1e-4 * ((step + 1) // 2) * (1 if step % 2 else -1))
+        if all(not math.isclose(moved, other, rel_tol=5e-5) for other in known):
+            return moved
+    return decay

@@ -1,0 +1,258 @@
+"""How exposure becomes sparsity, and how a run leads itself to its target by that law.
+
+*Exposure* is how much thresholds have been decayed since they began to prune: decay times the
+accumulated learning rate, less the delay until they prune. Runs of one recipe end at a sparsity
+that follows one curve of it, whose only unknown is ``exposure_at_90``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from strsweep.config import Experiment, Lead
+from strsweep.training.schedule import decay_clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """Every number that was fitted to runs; ``make bench-ablation`` prints what each is worth."""
+
+    onset: float = 1 / 3
+    """Share of the epochs before thresholds act, where runs share them."""
+    delay: float = 0.6
+    """Exposure from the onset until thresholds prune, in terms of ``exposure_at_90``, where
+    ``threshold_init`` is ``auto``. Three times as late, 98 and 99 % lose 1 to 3 points."""
+    pruning_share: float = 0.25
+    """Thresholds prune from about this share of the median weight on."""
+    steepness_own: float = 1.7
+    steepness_shared: float = 1.5
+    """Rise of the logit of sparsity per e-fold of exposure, from about 80 % on: 1.4 to 1.9 on
+    digits, 1.2 to 1.3 in the paper's table 10."""
+    knee: float = 4.0
+    """Where the law bends from exponential, at low sparsities, to a power."""
+    reference: float = 0.70
+    """``exposure_at_90`` of digits_cnn on digits in 30 epochs (clock 165, 69,904 weights)."""
+    by_clock: float = 0.58
+    by_weights: float = 0.46
+    """Longer training holds on to weights, a wide network has many to spare: exponents. The paper's
+    networks get 4.8 and 10.9, where its runs show 5.5 (ResNet50) and 12 (MobileNetV1)."""
+    prior: float = 0.01
+    """Weight of these guesses beside that of a finished run."""
+    early_bias: float = 0.3
+    """A run under way is ahead of a finished one of the same exposure, in logit, by this much times
+    the root of the share of decay that is left."""
+    caution: float = 8.0
+    """A run believes its own ``exposure_at_90`` by ``(1 - share of decay left)`` to this power;
+    with 1 it is driven to catch up early and overshoots, which nothing undoes."""
+    highest: float = 3.0
+    """Largest decay of a led run, in terms of its first one; the least is 0."""
+    largest_cut: float = 0.1
+    """Share of the kept weights that landing may prune; see ``search.window``."""
+    least_kept: float = 0.7
+    """Share of the wanted weights that a run must have kept to be landed."""
+
+
+FITTED = Fitted()
+_CLOCK, _WEIGHTS = 165.0, 69_904
+"""Of the reference."""
+_LOGIT_90 = math.log(9)
+_LEAST = 0.1
+"""Share of the expected ``exposure_at_90`` that runs do not make us believe less of."""
+
+
+def logit(share: float) -> float:
+    """Return the logit of ``share``; shares nearer than 1e-6 to 0 or 1 are taken as that."""
+    inside = min(max(share, 1e-6), 1 - 1e-6)
+    return math.log(inside / (1 - inside))
+
+
+def expit(value: float) -> float:
+    """Return the share whose logit is ``value``."""
+    return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Law:
+    """The curve from exposure to sparsity; its unknown is the exposure at which 90 % are pruned."""
+
+    steepness: float
+    """Rise of the logit of sparsity per e-fold of exposure, from about 80 % on."""
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Law:
+        """Return the law of runs whose thresholds have a decay of their own, or share it."""
+        is_own = experiment.search.decay == "own"
+        return cls(steepness=FITTED.steepness_own if is_own else FITTED.steepness_shared)
+
+    def expected(self, clock: float, weights: int) -> float:
+        """Return the unknown of a recipe before anything was trained.
+
+        Args:
+            clock: Accumulated learning rate of the whole schedule; see ``decay_clock``.
+            weights: Convolution and linear weights of the network.
+        """
+        longer, wider = clock / _CLOCK, weights / _WEIGHTS
+        return FITTED.reference * longer**FITTED.by_clock * wider**-FITTED.by_weights
+
+    def level(self, exposure: float, exposure_at_90: float) -> float:
+        """Return the logit of the sparsity that a run of this exposure is expected to end with."""
+        eased = (
+            math.log1p(math.exp(min(FITTED.knee * exposure / exposure_at_90, 500.0))) / FITTED.knee
+        )
+        return _LOGIT_90 + self.steepness * math.log(max(eased, 1e-12))
+
+    def relative_exposure(self, level: float) -> float:
+        """Return the exposure that leads to the logit ``level``, in terms of ``exposure_at_90``."""
+        eased = math.exp(min((level - _LOGIT_90) / self.steepness, 5.0))
+        return math.log(math.expm1(FITTED.knee * eased)) / FITTED.knee
+
+    def implied(self, exposure: float, level: float) -> float | None:
+        """Return ``exposure_at_90`` of a run that came to ``level``; None: it says nothing yet."""
+        relative = self.relative_exposure(level)
+        return exposure / relative if relative > 0 and exposure > 0 else None
+
+    def believe(self, expected: float, ends: Sequence[tuple[float, float]], level: float) -> Belief:
+        """Fit both unknowns of a recipe to how its runs ended, by ridge regression.
+
+        Args:
+            expected: ``exposure_at_90`` before any run.
+            ends: Of the runs: exposure, logit of what is pruned.
+            level: Logit to be reached; runs that ended near it count most.
+        """
+        # The normal equations of both in terms of ``expected``; the guesses are observations, too.
+        aa, ab, bb = FITTED.prior, 0.0, FITTED.prior
+        ay, by = FITTED.prior, 0.0
+        for exposure, end in ends:
+            relative, share = self.relative_exposure(end), exposure / expected
+            # Runs scatter in proportion to their exposure, and the law is a better one near by.
+            weight = (max(relative, 0.5) * (1 + abs(end - level))) ** -2
+            aa, ab, bb = aa + weight * relative**2, ab + weight * relative, bb + weight
+            ay, by = ay + weight * relative * share, by + weight * share
+        determinant = aa * bb - ab * ab
+        unknown, late = (ay * bb - ab * by) / determinant, (aa * by - ab * ay) / determinant
+        return Belief(exposure_at_90=max(unknown, _LEAST) * expected, late=late * expected)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Belief:
+    """The unknowns of a recipe: ``exposure - late = exposure_at_90 * relative_exposure``."""
+
+    exposure_at_90: float
+    late: float
+    """Exposure by which thresholds prune later than computed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdClock:
+    """Accumulated learning rate of one recipe, from the epoch on that thresholds act in."""
+
+    epochs: tuple[float, ...]
+    """After every epoch, per unit of decay; see ``decay_clock``."""
+    onset: int
+    """Epochs before thresholds act."""
+
+    @classmethod
+    def of(cls, experiment: Experiment, steps_per_epoch: int, onset: int) -> ThresholdClock:
+        """Return the clock of a run whose thresholds act after ``onset`` epochs."""
+        return cls(epochs=decay_clock(experiment.training, steps_per_epoch), onset=onset)
+
+    @property
+    def total(self) -> float:
+        """All that passes while thresholds act."""
+        return self.epochs[-1] - self._before(self.onset + 1)
+
+    def of_epoch(self, epoch: int) -> float:
+        """Return what passes in ``epoch``, from 1; 0 before thresholds act."""
+        return 0.0 if epoch <= self.onset else self.epochs[epoch - 1] - self._before(epoch)
+
+    def remaining(self, epoch: int) -> float:
+        """Return the share of ``total`` that is still to come after ``epoch`` epochs."""
+        return (self.epochs[-1] - self._before(max(epoch, self.onset) + 1)) / self.total
+
+    def exposure(self, decays: Sequence[float], delay: float) -> float:
+        """Return the exposure after epochs with these decays of the thresholds, from epoch 1 on."""
+        return math.fsum(d * self.of_epoch(e) for e, d in enumerate(decays, start=1)) - delay
+
+    def decay_for(self, exposure: float, delay: float) -> float:
+        """Return the one decay that leads to ``exposure``; not above 0: there is none."""
+        return (exposure + delay) / self.total
+
+    def _before(self, epoch: int) -> float:
+        return self.epochs[epoch - 2] if epoch > 1 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leader:
+    """Sets the decay of a run, epoch by epoch, so that it ends at its target.
+
+    A pure function of settings and metrics: every worker computes the same, and so does a run that
+    is resumed.
+    """
+
+    lead: Lead
+    law: Law
+    clock: ThresholdClock
+    first_decay: float
+
+    def next_decay(self, epoch: int, exposure: float, pruned: float) -> float:
+        """Return the decay of the thresholds in the next epoch.
+
+        Args:
+            epoch: Epochs that are done.
+            exposure: After them; see ``ThresholdClock.exposure``.
+            pruned: Share that is pruned after them, of what the target counts.
+        """
+        left = self.clock.remaining(epoch)
+        if epoch <= self.clock.onset or left <= 0:
+            return self.first_decay
+        unknown = self._believed(exposure, pruned, left)
+        wanted = unknown * self.law.relative_exposure(logit(self.lead.pruned))
+        low, high = self._ends
+        return min(max((wanted - exposure) / (left * self.clock.total), low), high)
+
+    def reach(self, epoch: int, exposure: float, pruned: float) -> tuple[float, float]:
+        """Return the least and the most that the run is expected to be able to end with.
+
+        Args:
+            epoch: As of ``next_decay``; so are the others.
+            exposure: See there.
+            pruned: See there.
+
+        Returns:
+            Shares that are pruned in the end.
+        """
+        left = self.clock.remaining(epoch)
+        unknown = self._believed(exposure, pruned, left)
+        low, high = (
+            self.law.level(exposure + decay * left * self.clock.total, unknown)
+            for decay in self._ends
+        )
+        return expit(low), expit(high)
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        return 0.0, FITTED.highest * self.first_decay
+
+    def _believed(self, exposure: float, pruned: float, left: float) -> float:
+        bias = FITTED.early_bias * math.sqrt(max(left, 0.0))
+        own = self.law.implied(exposure, logit(pruned) - bias)
+        if own is None:
+            return self.lead.exposure_at_90
+        weight = (1 - left) ** FITTED.caution
+        return own**weight * self.lead.exposure_at_90 ** (1 - weight)
+
+
+def pruning_level(experiment: Experiment, weight_scale: float) -> float:
+    """Return ``-s`` from which on thresholds prune.
+
+    Args:
+        experiment: Says function and scale of the thresholds.
+        weight_scale: Median magnitude of the weights.
+    """
+    share = FITTED.pruning_share * weight_scale / experiment.sparsity.scale
+    if experiment.sparsity.function == "exp":
+        return max(-math.log(share), 0.5)
+    inside = min(share, 0.4)
+    return max(-math.log(inside / (1 - inside)), 0.5)
