@@ -5,8 +5,9 @@ CONFIG ?= jobs/configs/digits.yaml
 export STRSWEEP_RESULTS ?= $(CURDIR)/results
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help install quickstart service test test-all soak check bench bench-step bench-methods bench-search \
-    bench-setups bench-tolerance bench-scale format ui clean
+.PHONY: help install quickstart service test test-all soak check bench bench-step bench-search bench-setups \
+    bench-methods bench-onset bench-landing bench-ablation bench-scale format ui clean
+BENCH := PYTHONPATH=jobs python -m benchmarks
 DEVICE ?= cpu
 SEEDS ?= 9
 PEER_SEEDS ?= 3
@@ -47,25 +48,31 @@ check: install ## formatting, lint, spelling and types, as CI does
 	codespell
 	pyright
 
-bench: bench-step bench-methods bench-search bench-setups bench-tolerance bench-scale ## everything that is measured
+bench: bench-step bench-search bench-setups bench-methods bench-onset bench-landing bench-ablation bench-scale ## all that is measured
 
 bench-step: install ## cost of an STR step beside a dense one; DEVICE=cuda on a GPU
-	python jobs/bench_step.py --device $(DEVICE)
+	$(BENCH).step --device $(DEVICE)
 
-bench-methods: install ## STR, GMP and DNW at equal sparsity, five seeds each
-	python jobs/bench_methods.py
+bench-search: install ## what it takes to hit five sparsities, beside other searches; an hour, SEEDS=1 is quick
+	$(BENCH).search --seeds $(SEEDS) --peer-seeds $(PEER_SEEDS)
 
-bench-search: install ## what it costs to hit five sparsities, beside other searches; two hours, SEEDS=1 is quick
-	python jobs/bench_search.py --seeds $(SEEDS) --peer-seeds $(PEER_SEEDS)
+bench-setups: install ## sweeps with auto everywhere that nothing was tuned for
+	$(BENCH).setups
 
-bench-setups: install ## sweeps with auto settings that nothing was tuned for, and one more target
-	python jobs/bench_setups.py
+bench-methods: install ## accuracy and multiply-adds of all methods at equal sparsity; an hour
+	$(BENCH).methods --seeds $(SEEDS)
 
-bench-tolerance: install ## what search.tolerance costs, in runs and in accuracy
-	python jobs/bench_tolerance.py
+bench-onset: install ## when thresholds should begin to act
+	$(BENCH).onset
+
+bench-landing: install ## how far landing is harmless, and how many images it needs
+	$(BENCH).landing
+
+bench-ablation: install ## what every fitted number is worth, on recorded runs
+	$(BENCH).ablation
 
 bench-scale: install ## a thousand runs that take no time, through Ray Tune, journal and MLflow
-	infra/local_ray.sh run python jobs/bench_scale.py
+	infra/local_ray.sh run env PYTHONPATH=jobs python -m benchmarks.scale
 
 format: install ## mend what can be mended
 	ruff format .

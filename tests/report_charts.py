@@ -10,6 +10,6 @@ CHARTS = {
     "threshold-epochs",
     "thresholds",
     "settings",
-    "forecasts",
+    "aims",
 }
 """Of a report, by element id."""

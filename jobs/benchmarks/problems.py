@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.data import add_data_sets
 from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.data import load_images
 from strsweep.search.auto import resolve
@@ -20,6 +22,7 @@ PROBLEMS: Mapping[str, tuple[str, ...]] = {
     "digits": (),
     "digits-deep": ("model.options={width: 20, blocks: 4}", "training.epochs=24"),
     "digits-short": ("training.epochs=9",),
+    "spoken": ("data.name=spoken_digits", "training.epochs=18"),
 }
 """What each changes in the file of digits."""
 SETUPS: Mapping[str, tuple[str, ...]] = {
@@ -27,6 +30,12 @@ SETUPS: Mapping[str, tuple[str, ...]] = {
     "45 epochs": ("training.epochs=45",),
     "batch 48": ("training.batch_size=48",),
     "learning rate 0.04": ("training.learning_rate=0.04",),
+    "no batch norm": ("model.options={norm: group}", "training.learning_rate=0.05"),
+    "warm-up, low rate": ("training.warmup_epochs=9", "training.learning_rate=0.06"),
+    "few noisy images": ("data.name=noisy_digits", "training.epochs=60"),
+    "residual, wide": ("model.name=benchmarks.networks:residual",),
+    "1,000 steps": ("training.epochs=91",),
+    "100 steps": ("training.epochs=9",),
 }
 """Training that nothing was tuned for; the law was fitted without them."""
 
@@ -42,9 +51,10 @@ class Case:
 
     def experiment(self) -> tuple[Experiment, Problem]:
         """Return the sweep with numbers for ``auto``, and what was measured of it."""
+        add_data_sets()
         own = {**PROBLEMS, **SETUPS}[self.name]
         asked = (
-            f"name={self.name.replace(' ', '-').replace('.', '-')}",
+            f"name={re.sub(r'[^a-z0-9]+', '-', self.name)}",
             f"training.seed={self.seed}",
             f"search.targets={list(self.targets)}",
             "search.max_runs=60",

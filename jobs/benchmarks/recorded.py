@@ -5,19 +5,23 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import strsweep
 from strsweep.config import Experiment, Problem, RunSettings
 from strsweep.search.window import Window
+from strsweep.training import law
 from strsweep.training.checkpoint import State, copied
 from strsweep.training.landing import land_run
+from strsweep.training.law import Law, Leader, ThresholdClock, expit, logit
 from strsweep.training.run import TrainingRun
 
 _CPU = torch.device("cpu")
@@ -165,5 +169,69 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def _recipe(experiment: Experiment) -> str:
     targets = [target.label for target in experiment.search.targets]
-    settings = (experiment.recipe_id, experiment.search.decay, targets)
+    settings = (experiment.recipe_id, experiment.search.decay, targets, str(law.FITTED))
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]
+
+
+class ReplayedRuns:
+    """Interpolates recorded runs of one decay each, which takes no time.
+
+    After every epoch a run is where a recorded run of the same exposure by then is; between two of
+    them the logit of sparsity is taken as straight in log(decay). Beyond all of them every run is
+    like the last one.
+
+    Args:
+        experiment: Without ``auto``.
+        problem: Its network and data.
+        recorded: Decay of the thresholds -> run, of this experiment and its threshold init.
+    """
+
+    def __init__(
+        self, experiment: Experiment, problem: Problem, recorded: Mapping[float, Trained]
+    ) -> None:
+        self._experiment, self._problem = experiment, problem
+        self._decays = np.log(np.array(sorted(recorded)))
+        runs = [recorded[decay] for decay in sorted(recorded)]
+        self._levels = np.array([[logit(e.sparsity) for e in run.epochs] for run in runs])
+        self._kept = np.array([[e.macs / problem.dense_macs for e in run.epochs] for run in runs])
+
+    def train(self, settings: RunSettings) -> Trained:
+        """Return the whole run with ``settings``."""
+        clock = ThresholdClock.of(self._experiment, self._problem.steps_per_epoch, settings.onset)
+        epochs = list[Epoch]()
+        for _ in range(settings.last_epoch or self._experiment.training.epochs):
+            decay = self._decay(settings, clock, epochs)
+            epochs.append(self._epoch(clock, [e.threshold_decay for e in epochs] + [decay]))
+        return Trained(epochs=tuple(epochs))
+
+    def _decay(
+        self, settings: RunSettings, clock: ThresholdClock, epochs: Sequence[Epoch]
+    ) -> float:
+        if settings.is_dense or len(epochs) < settings.onset:
+            return 0.0
+        if settings.lead is None or not epochs:
+            return settings.first_decay
+        leader = Leader(
+            lead=settings.lead,
+            law=Law.of(self._experiment),
+            clock=clock,
+            first_decay=settings.first_decay,
+        )
+        exposure = clock.exposure([e.threshold_decay for e in epochs], settings.lead.delay)
+        return leader.next_decay(len(epochs), exposure, epochs[-1].sparsity)
+
+    def _epoch(self, clock: ThresholdClock, decays: Sequence[float]) -> Epoch:
+        index = len(decays) - 1
+        decayed = clock.exposure(decays, 0.0)
+        if decayed <= 0:
+            macs = self._problem.dense_macs
+            return Epoch(sparsity=0.0, macs=macs, accuracy=0.0, threshold_decay=decays[-1])
+        alike = math.log(decayed / clock.epochs[index])
+        level = float(np.interp(alike, self._decays, self._levels[:, index]))
+        kept = float(np.interp(alike, self._decays, self._kept[:, index]))
+        return Epoch(
+            sparsity=expit(level),
+            macs=round(kept * self._problem.dense_macs),
+            accuracy=0.0,
+            threshold_decay=decays[-1],
+        )

@@ -42,4 +42,4 @@ def sweep(
 ) -> DigitsSweep:
     """Trained and delivered; not without a browser that could look at it."""
     folder = tmp_path_factory.mktemp("sweep")
-    return DigitsSweep(folder, mlflow_server.uri).train().deliver()
+    return DigitsSweep(folder, mlflow_server.uri).fill().deliver()

@@ -51,11 +51,11 @@ def test_the_registered_model_has_aliases_and_a_description(
 ) -> None:
     name = sweep.experiment.model_name
     chromium.open(model_page(mlflow_server.uri, name), size=(1600, 1000))
-    for alias in ("sparsity-78", "sparsity-94"):
+    for alias in ("sparsity-80", "sparsity-94"):
         chromium.wait(lambda alias=alias: alias in chromium.text(), alias)
     chromium.shot("mlflow-model")
     chromium.open(model_page(mlflow_server.uri, name, "1"), size=(1600, 1400))
-    chromium.wait(lambda: "78" in chromium.text() and "Asked" in chromium.text(), "the card")
+    chromium.wait(lambda: "80" in chromium.text() and "Asked" in chromium.text(), "the card")
     chromium.shot("mlflow-model-version")
 
 
@@ -70,7 +70,7 @@ def test_the_report_in_the_artifact_view(
     charts = chromium.charts()
     assert set(charts) == CHARTS
     assert all(chart["width"] > 200 and chart["drawn"] for chart in charts.values())
-    assert "run-001" in chromium.hover("front-sparsity", ".points path")
+    assert "run-002" in chromium.hover("front-sparsity", ".points path")
     chromium.shot(f"mlflow-report-{scheme}")
     link = chromium.element("a[target]")
     address = link.get_attribute("href")

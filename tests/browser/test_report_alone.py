@@ -60,13 +60,13 @@ def test_paper_and_ink_follow_the_scheme(chromium: Chromium, page: str) -> None:
 @pytest.mark.parametrize(
     ("chart", "mark", "said"),
     [
-        ("front-sparsity", ".points path", "run-001"),
+        ("front-sparsity", ".points path", "run-002"),
         ("front-macs", ".points path", "MACs"),
         ("sparsity-epochs", ".points path", "epochs paid"),
         ("thresholds", ".points path", "threshold"),
         ("layer-sparsity", ".heatmaplayer image", "weights left"),
         ("layer-macs", ".heatmaplayer image", "of the model's"),
-        ("forecasts", ".points path", "aimed at"),
+        ("aims", ".points path", "aimed at"),
     ],
 )
 def test_hover_tells(chromium: Chromium, page: str, chart: str, mark: str, said: str) -> None:
@@ -74,6 +74,21 @@ def test_hover_tells(chromium: Chromium, page: str, chart: str, mark: str, said:
         chromium.open(page)
         chromium.charts()
     assert said in chromium.hover(chart, mark)
+
+
+def test_the_dense_network_is_a_line_with_its_name(
+    chromium: Chromium, sweep: DigitsSweep, page: str
+) -> None:
+    assert sweep.delivery is not None
+    assert sweep.delivery.dense_accuracy is not None
+    chromium.open(page)
+    chromium.charts()
+    for front in ("front-sparsity", "front-macs"):
+        shown = [
+            chromium.driver.execute_script("return arguments[0].textContent", label)
+            for label in chromium.driver.find_elements("css selector", f"#{front} .shapelayer text")
+        ]
+        assert shown == [f"dense {100 * sweep.delivery.dense_accuracy:.2f} %"]
 
 
 def test_a_narrow_window_scrolls_tables_only(chromium: Chromium, page: str) -> None:

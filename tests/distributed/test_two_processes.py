@@ -15,7 +15,7 @@ import torch.multiprocessing as mp
 from PIL import Image
 from torch import Tensor, nn
 
-from strsweep.config import RunSettings, load_experiment
+from strsweep.config import Lead, RunSettings, load_experiment
 from strsweep.data import TrainingBatches, load_images
 from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.run import TrainingRun
@@ -24,20 +24,37 @@ DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"
 CPU = torch.device("cpu")
 # 1400 digits: 14 batches of 100, or 14 of 96 and one of 56. Digits leave no odd batch for two
 # workers; 101 synthetic images do: three batches of 32 and one of 5, shared as 3 and 2.
+ODD = [
+    "training.batch_size=32",
+    "training.epochs=6",
+    'model.name="float64_models:resnet20"',
+    "data={name: synthetic, num_images: 101, num_classes: 10, image_size: 8}",
+]
 CASES = {
     "full_batches": ["training.batch_size=100"],
     "partial_last_batch": ["training.batch_size=96"],
-    "odd_last_batch": [
-        "training.batch_size=32",
-        "training.epochs=6",
-        'model.name="float64_models:resnet20"',
-        "data={name: synthetic, num_images: 101, num_classes: 10, image_size: 8}",
-    ],
+    "odd_last_batch": ODD,
     "bfloat16": ["training.batch_size=96", "training.precision=bfloat16"],
+    "led": ODD,
 }
+FIXED = RunSettings(threshold_init=-6, weight_decay=2e-2)
+LED = RunSettings(
+    threshold_init=-5,
+    weight_decay=5e-4,
+    threshold_decay=0.3,
+    onset=2,
+    lead=Lead(quantity="sparsity", pruned=0.9, exposure_at_90=0.5, delay=0.2),
+)
+SETTINGS = {"led": LED}
 BAD_FILES = ["train/b/050.png", "val/a/010.png", "val/a/011.png"]
 """The validation images go to different workers; 3 of 300 are just tolerated."""
-LAST_BATCH = {"full_batches": 100, "partial_last_batch": 56, "odd_last_batch": 5, "bfloat16": 56}
+LAST_BATCH = {
+    "full_batches": 100,
+    "partial_last_batch": 56,
+    "odd_last_batch": 5,
+    "bfloat16": 56,
+    "led": 5,
+}
 
 
 def join(rank: int, folder: Path) -> None:
@@ -51,7 +68,7 @@ def train(case: str, rank: int, world_size: int) -> dict[str, Any]:
     overrides = ["training.epochs=3", *CASES[case], f"workers.count={world_size}"]
     run = TrainingRun(
         load_experiment(DIGITS, overrides),
-        RunSettings(threshold_init=-6, weight_decay=2e-2),
+        SETTINGS.get(case, FIXED),
         device=CPU,
         rank=rank,
         world_size=world_size,
@@ -59,8 +76,13 @@ def train(case: str, rank: int, world_size: int) -> dict[str, Any]:
     losses: list[float] = []
     for _ in run.epochs():
         losses += run.step_losses
-    last = run.history[-1]
-    return {"losses": losses, "accuracy": last.accuracy, "zeros": run.report().zeros}
+    return {
+        "losses": losses,
+        "accuracy": run.history[-1].accuracy,
+        "zeros": run.report().zeros,
+        "sparsities": [metrics.sparsity for metrics in run.history],
+        "decays": [metrics.threshold_decay for metrics in run.history],
+    }
 
 
 def make_images(folder: Path) -> None:
@@ -85,7 +107,7 @@ def train_with_bad_files(images: Path, rank: int, world_size: int) -> dict[str, 
     ]
     run = TrainingRun(
         load_experiment(DIGITS, overrides),
-        RunSettings(threshold_init=-6, weight_decay=2e-2),
+        FIXED,
         device=CPU,
         rank=rank,
         world_size=world_size,
@@ -141,6 +163,17 @@ def test_two_workers_equal_one_to_rounding_whatever_is_left_over(shared: Path) -
         assert len(two["losses"]) == 24
         assert two["losses"] == pytest.approx(alone["losses"], abs=1e-10)
         assert two["zeros"] == alone["zeros"] > 0
+
+
+def test_two_workers_lead_a_run_as_one_does_before_and_after_its_onset(shared: Path) -> None:
+    alone = train("led", 0, 1)
+    assert alone["decays"][:3] == [0, 0, 0.3]
+    assert len(set(alone["decays"][2:])) == 4, "every epoch has another one"
+    for two in seen(shared, "led"):
+        for what in ("losses", "sparsities", "decays"):
+            assert two[what] == pytest.approx(alone[what], abs=1e-9), what
+    one, other = seen(shared, "led")
+    assert one == other, "each computes its decays alone"
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -20,15 +20,15 @@ from strsweep.journal import (
     SweepRecord,
     replay,
 )
+from strsweep.search.outcome import TargetOutcome
+from strsweep.search.runs import Run, Status
 from strsweep.sparsity import measure
 from strsweep.storage import storage_of
 from strsweep.sweep import landing
 from strsweep.sweep.landing import is_on_target, land_one, land_targets
-from strsweep.sweep.outcome import TargetOutcome
-from strsweep.sweep.state import FinishedRun
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
-from strsweep.training.layer_rows import layer_rows
 from strsweep.training.network import sparse_model
+from strsweep.training.writer import layer_rows
 
 pytestmark = [
     pytest.mark.ray,
@@ -38,6 +38,20 @@ pytestmark = [
 DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"
 SETTINGS = RunSettings(threshold_init=-4.0, weight_decay=0.01)
 TARGETS = (Target(sparsity=0.2), Target(macs=0.5))
+
+
+def chosen(target: Target, *, is_hit: bool = True) -> TargetOutcome:
+    run = Run(
+        run_id="run-001",
+        settings=SETTINGS,
+        target=TARGETS[0],
+        status=Status.FINISHED,
+        sparsity=0.15,
+        accuracy=0.1,
+    )
+    return TargetOutcome(
+        target=target, run=run if is_hit else None, closest=run, miss=0.0, advice=""
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,17 +77,11 @@ class Sweep:
         return {target: event for (target, _), event in self.record.landed.items()}
 
     def land(self, *overrides: str) -> None:
-        run = FinishedRun(run_id="run-001", position=0.5, sparsity=0.15, accuracy=0.1)
-        states = [
-            TargetOutcome(target=t, run=run, closest=run, miss=0.0, advice="") for t in TARGETS
-        ]
-        missed = TargetOutcome(
-            target=Target(sparsity=0.99), run=None, closest=run, miss=0.0, advice=""
-        )
+        states = [*map(chosen, TARGETS), chosen(Target(sparsity=0.99), is_hit=False)]
         experiment = load_experiment(
             DIGITS, [f"storage.path={self.experiment.storage.path}", *overrides]
         )
-        land_targets(experiment, [*states, missed], self.record, self.journal)
+        land_targets(experiment, states, self.record, self.journal)
 
 
 @pytest.fixture
@@ -125,11 +133,9 @@ def test_a_run_on_its_target_and_other_modes_need_nothing(sweep: Sweep) -> None:
     run = record.runs["run-001"]
     assert run.finished is not None
     exact = land_one(sweep.experiment, run, TARGETS[0])
-    run.ends = dict.fromkeys(run.ends, run.finished.model_copy(update={"layers": exact.layers}))
-    chosen = FinishedRun(run_id="run-001", position=0.5, sparsity=0.2, accuracy=0.1)
-    state = TargetOutcome(target=TARGETS[0], run=chosen, closest=chosen, miss=0.0, advice="")
-    land_targets(sweep.experiment, [state], record, sweep.journal)
-    sweep.land("sparsity.mode=steered", "search.weight_decay=1e-3")
+    run.finished = run.finished.model_copy(update={"layers": exact.layers})
+    land_targets(sweep.experiment, [chosen(TARGETS[0])], record, sweep.journal)
+    sweep.land("sparsity.mode=steered")
     assert sweep.landed == {}
 
 

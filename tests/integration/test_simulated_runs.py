@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,11 +11,9 @@ from typing import Any
 
 import pytest
 import ray
+from benchmarks.scale import DIGITS, SimulatedRuns, simulated_runs, sweep
 from ray import tune
 
-from strsweep.bench.scale import simulated_sweep
-from strsweep.bench.scale_runs import SimulatedRuns
-from strsweep.config import RunSettings
 from strsweep.journal import Journal, RunFailed, RunStopped, SweepStarted, replay
 from strsweep.storage import storage_of
 from strsweep.sweep.run import tune_config
@@ -26,25 +25,30 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # Ray's own, in this process
 ]
 
-DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"
-STOPPED, LEAVES_AFTER_S = "run-001", 5
-"""Tune itself waits two seconds for a trial to leave."""
+STOPPED, LEAVES_AFTER_S = "run-002", 5
+"""The first run trains what others share. Tune itself waits two seconds for a trial to leave."""
 
 
 @pytest.fixture(scope="module")
 def a_ray() -> Iterator[None]:
-    ray.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False)
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", ":".join(sys.path))  # the workers' way to benchmarks
+        ray.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False)
+        yield
+        ray.shutdown()
 
 
-class StopsTheFirst(TargetSearcher):
-    """Ends the first run with its first checkpoint, and no other."""
+class StopsTheSecond(TargetSearcher):
+    """Ends one run with its first checkpoint, and no other."""
 
     def stops(self, run_id: str, epoch: int) -> bool:
         if run_id == STOPPED:
             self._journal.append(RunStopped(run_id=run_id, epoch=epoch, reason="to see it leave"))
         return run_id == STOPPED
+
+
+def simulated(folder: Path, *, trials: int) -> SimulatedRuns:
+    return simulated_runs(DIGITS, trials=trials, targets=2, noise=0.0, results=folder)
 
 
 def started(runs: SimulatedRuns) -> Journal:
@@ -54,7 +58,7 @@ def started(runs: SimulatedRuns) -> Journal:
     return journal
 
 
-def sweep(trial: Callable[[dict[str, Any]], None], searcher: TargetSearcher, folder: Path) -> None:
+def fit(trial: Callable[[dict[str, Any]], None], searcher: TargetSearcher, folder: Path) -> None:
     tune.Tuner(
         tune.with_resources(trial, {"memory": 1.0}),
         tune_config=tune_config(searcher),
@@ -65,24 +69,23 @@ def sweep(trial: Callable[[dict[str, Any]], None], searcher: TargetSearcher, fol
 def test_the_next_run_starts_though_the_stopped_one_is_slow_to_leave(
     a_ray: None, tmp_path: Path
 ) -> None:
-    runs = simulated_sweep(DIGITS, trials=3, targets=2, noise=0.0, results=tmp_path)
+    runs = simulated(tmp_path, trials=4)
     journal = started(runs)
 
     def trial(config: dict[str, Any]) -> None:
-        settings = RunSettings.model_validate({k: config[k] for k in RunSettings.model_fields})
         try:
-            runs.train(config["run_id"], settings, tune.report)
+            runs.train(config)
         finally:
             time.sleep(LEAVES_AFTER_S if config["run_id"] == STOPPED else 0)
 
-    sweep(trial, StopsTheFirst(runs.experiment, journal, lambda: 1), tmp_path)
+    fit(trial, StopsTheSecond(runs.experiment, journal, lambda: 1), tmp_path)
     record = replay(journal.read())
     assert record.runs[STOPPED].stopped is not None
-    assert [run.run_id for run in record.finished_runs] == ["run-002", "run-003"]
+    assert [run.run_id for run in record.finished_runs] == ["run-001", "run-003", "run-004"]
 
 
 def test_a_sweep_whose_runs_all_fail_stops(a_ray: None, tmp_path: Path) -> None:
-    runs = simulated_sweep(DIGITS, trials=20, targets=2, noise=0.0, results=tmp_path)
+    runs = simulated(tmp_path, trials=20)
     journal, storage = started(runs), storage_of(runs.experiment)
 
     def trial(config: dict[str, Any]) -> None:
@@ -90,6 +93,15 @@ def test_a_sweep_whose_runs_all_fail_stops(a_ray: None, tmp_path: Path) -> None:
         Journal(storage, writer=failed.run_id).append(failed)
 
     searcher = TargetSearcher(runs.experiment, journal, lambda: 2)
-    sweep(trial, searcher, tmp_path)
+    fit(trial, searcher, tmp_path)
     assert re.search(r"the last \d runs failed; .*: lower training", str(searcher.failure))
     assert len(replay(journal.read()).runs) <= 4
+
+
+def test_the_benchmark_tells_what_a_sweep_cost(a_ray: None, tmp_path: Path) -> None:
+    cost = dict(sweep(simulated(tmp_path, trials=8), tmp_path))
+    assert cost["runs"].startswith("8; every target is hit; search.max_runs (8)")
+    assert cost["targets hit"].startswith("2 of 2 by ")
+    assert "with 8 runs" in cost["which run next"]
+    for name in ("sweep", "driving process", "its memory", "journal", "to MLflow (sqlite)"):
+        assert float(re.findall(r"[\d.]+", cost[name])[0]) > 0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,6 +13,7 @@ from strsweep.data import load_images
 from strsweep.journal import (
     EpochFinished,
     Journal,
+    LayerRow,
     RunFinished,
     RunProposed,
     RunStopped,
@@ -20,16 +21,18 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
+from strsweep.registry.shown import METRICS
 from strsweep.storage import storage_of
 from strsweep.training.checkpoint import State, save_checkpoint
-from strsweep.training.layer_rows import layer_rows
 from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
+from strsweep.training.writer import layer_rows
 
 DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"
-SETTINGS = RunSettings(threshold_init=-5, weight_decay=3e-2)
+SETTINGS = RunSettings(threshold_init=-4, weight_decay=5e-4, threshold_decay=1e-2)
+"""Ends at 55 %, near enough to be landed on 50 %."""
 EPOCHS = 2
-_KEYS = ("sparsity", "accuracy", "train_loss", "val_loss", "learning_rate", "macs", "seconds")
+_KEYS = (*METRICS, "seconds")
 
 
 def experiment_of(storage: Path | str, uri: str, name: str, *overrides: str) -> Experiment:
@@ -37,24 +40,38 @@ def experiment_of(storage: Path | str, uri: str, name: str, *overrides: str) -> 
     settings = [
         f"name={name}",
         f"training.epochs={EPOCHS}",
-        "search.threshold_init=-5",
-        "search.weight_decay=[1e-2, 4e-2]",
+        "search.threshold_init=-4",
         "search.targets=[0.5]",
-        "search.tolerance=0.49",
         f"storage.path={storage}",
         f"tracking.uri={uri}",
     ]
     return load_experiment(DIGITS, [*settings, *overrides])
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What training for a moment gave."""
+
+    epochs: list[dict[str, float]]
+    thresholds: list[tuple[float | None, ...]]
+    """Of every epoch."""
+    state: State
+    layers: tuple[LayerRow, ...]
+
+
 @functools.cache
-def trained(seed: int) -> tuple[list[dict[str, float]], State, tuple[Any, ...]]:
-    """Train a digits network for a moment; returns its epochs, its state and its layers."""
+def trained(seed: int) -> Trained:
+    """Train a digits network for a moment."""
     overrides = [f"training.epochs={EPOCHS}", f"training.seed={seed}"]
     experiment = load_experiment(DIGITS, overrides)
     run = TrainingRun(experiment, SETTINGS, device=torch.device("cpu"))
-    epochs = [dict(vars(epoch)) for epoch in run.epochs()]
-    return epochs, run.state(), layer_rows(run.report())
+    rows = [(dict(vars(epoch)), run.thresholds) for epoch in run.epochs()]
+    return Trained(
+        epochs=[metrics for metrics, _ in rows],
+        thresholds=[thresholds for _, thresholds in rows],
+        state=run.state(),
+        layers=layer_rows(run.report()),
+    )
 
 
 class RecordedSweep:
@@ -72,20 +89,20 @@ class RecordedSweep:
     def start(self) -> None:
         problem = measure_problem(self.experiment, load_images(self.experiment.data))
         content = self.experiment.model_dump(mode="json")
-        self.journal.append(SweepStarted(experiment=content, version="0.1.0", problem=problem))
+        self.journal.append(SweepStarted(experiment=content, version="0", problem=problem))
 
     def run(self, run_id: str, seed: int = 0, accuracy: float | None = None) -> None:
         """A run that was trained to its end; it can be told to have had another accuracy."""
-        epochs, state, layers = trained(seed)
-        if accuracy is not None:
-            epochs = [{**metrics, "accuracy": accuracy} for metrics in epochs]
+        run, told = trained(seed), {} if accuracy is None else {"accuracy": accuracy}
+        epochs = [{**metrics, **told} for metrics in run.epochs]
         folder = f"runs/{run_id}/epoch_{EPOCHS:05d}"
-        save_checkpoint(self.storage, folder, state)
+        save_checkpoint(self.storage, folder, run.state)
         self._propose(run_id)
-        for metrics in epochs:
-            self.journal.append(EpochFinished(run_id=run_id, metrics=metrics))
+        for metrics, thresholds in zip(epochs, run.thresholds, strict=True):
+            event = EpochFinished(run_id=run_id, metrics=metrics, thresholds=thresholds)
+            self.journal.append(event)
         self.journal.append(
-            RunFinished(run_id=run_id, metrics=epochs[-1], layers=layers, checkpoint=folder)
+            RunFinished(run_id=run_id, metrics=epochs[-1], layers=run.layers, checkpoint=folder)
         )
 
     def fake_run(self, number: int, epochs: int) -> None:
@@ -94,14 +111,13 @@ class RecordedSweep:
         self._propose(run_id)
         for epoch in range(1, epochs + 1):
             values = dict.fromkeys(_KEYS, (number % 7 + epoch) / 100)
-            self.journal.append(
-                EpochFinished(run_id=run_id, metrics={"epoch": float(epoch), **values})
-            )
+            metrics = {**values, "epoch": float(epoch)}
+            self.journal.append(EpochFinished(run_id=run_id, metrics=metrics))
         if number % 5 == 0:
             self.journal.append(RunStopped(run_id=run_id, epoch=epochs, reason="it misses"))
         else:
-            layers = trained(0)[2]
-            metrics = {"epoch": float(epochs), **dict.fromkeys(_KEYS, 0.005)}
+            metrics = {**dict.fromkeys(_KEYS, 0.005), "epoch": float(epochs)}
+            layers = trained(0).layers
             self.journal.append(
                 RunFinished(run_id=run_id, metrics=metrics, layers=layers, checkpoint="none")
             )

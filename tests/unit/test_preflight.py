@@ -9,8 +9,11 @@ import pytest
 from strsweep.config import Experiment, RunSettings, load_experiment
 from strsweep.errors import SettingError
 from strsweep.preflight import check_run, check_sweep
+from strsweep.search.auto import fixed_settings
 
-STEERED = ("sparsity.mode=steered", "search.weight_decay=5e-4")
+STEERED = ("sparsity.mode=steered",)
+SHARED = "search.decay=shared"
+INITS = ("search.threshold_init=[-20, -5]", "search.led=false")
 
 DIGITS = Path(__file__).parents[2] / "jobs" / "configs" / "digits.yaml"
 
@@ -19,33 +22,68 @@ def load(*overrides: str) -> Experiment:
     return load_experiment(DIGITS, overrides)
 
 
-def test_the_shipped_config_is_searchable() -> None:
-    check_sweep(load())
-    check_sweep(load("search.max_runs=4"))
-    check_sweep(load("search.weight_decay=1e-4", "search.threshold_init=[-20, -5]"))
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("search.max_runs=5",),
+        ("search.max_runs=4", "search.share_prefix=false"),
+        ("search.threshold_decay=[1e-2, 2e-1]",),
+        ("search.threshold_decay=1e-1", *INITS),
+        (SHARED, "search.weight_decay=auto"),
+        (SHARED, "search.weight_decay=[4e-3, 2.4e-2]", "search.max_runs=4"),
+        (SHARED, "search.weight_decay=1.6e-2", *INITS),
+    ],
+)
+def test_what_leaves_something_open_is_searchable(overrides: tuple[str, ...]) -> None:
+    check_sweep(load(*overrides))
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("overrides", "message"),
     [
-        ("search.targets=[]", r"^search\.targets: got \[\]\. Name the sparsities"),
-        ("search.weight_decay=1e-4", r"^search\.weight_decay: got 0\.0001\. .*nothing to search"),
-        ("search.max_runs=3", r"^search\.max_runs: got 3\. .*at least 4"),
-        ("search.max_epochs=29", r"^search\.max_epochs: got 29\. .*at least 30"),
-        ("search.targets=[{macs: 5}]", r"^search\.targets: got .*5\.0}\. .*write 0\.05 for 5 %"),
-        ("search.targets=[{macs: 0.05}, {macs: 22611.2}]", r"^search\.targets: .*are the same"),
+        (["search.targets=[]"], r"^search\.targets: got \[\]\. Name the sparsities"),
+        (["search.threshold_decay=0.1"], r"^search\.threshold_decay: got 0\.1\. .*nothing to sea"),
+        (
+            ["search.threshold_decay=0.1", "search.threshold_init=-5"],
+            r"^search\.threshold_decay: got 0\.1\. .*nothing to search: write auto or a range",
+        ),
+        ([SHARED], r"^search\.weight_decay: got 0\.0005\. .*nothing to search"),
+        (["search.max_runs=4"], r"^search\.max_runs: got 4\. .*epochs that all share: .*least 5"),
+        (
+            ["search.max_runs=3", "search.share_prefix=false"],
+            r"^search\.max_runs: got 3\. Every target needs a run of its own: .*at least 4",
+        ),
+        (
+            ["search.max_runs=4", "search.share_prefix=false", "search.baseline=true"],
+            r"^search\.max_runs: got 4\. .*at least 5",
+        ),
+        (
+            ["search.max_runs=3", SHARED, "search.weight_decay=auto"],
+            r"^search\.max_runs: got 3\. .*at least 4",
+        ),
+        (["search.max_epochs=29"], r"^search\.max_epochs: got 29\. .*at least 30"),
+        (["search.targets=[{macs: 5}]"], r"^search\.targets: got .*5\.0}\. .*write 0\.05 for 5 %"),
+        (["search.targets=[{macs: 0.05}, {macs: 22611.2}]"], r"^search\.targets: .*are the same"),
     ],
 )
-def test_sweep_without_a_search_is_refused(override: str, message: str) -> None:
+def test_sweep_without_a_search_is_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(SettingError, match=message):
-        check_sweep(load(override))
+        check_sweep(load(*overrides))
 
 
-@pytest.mark.parametrize("decay", [1e-4, 0.0, 2.0**-15])
-def test_single_run_takes_the_numbers_as_they_are_written(decay: float) -> None:
-    experiment = load(f"search.weight_decay={decay!r}", "search.targets=[]")
-    check_run(experiment)
-    assert experiment.fixed_settings == RunSettings(threshold_init=-10, weight_decay=decay)
+@pytest.mark.parametrize("decay", [1e-1, 0.0, 2.0**-5])
+@pytest.mark.parametrize("kind", ["own", "shared"])
+def test_single_run_takes_the_numbers_as_they_are_written(kind: str, decay: float) -> None:
+    knob = "threshold_decay" if kind == "own" else "weight_decay"
+    told = (f"search.decay={kind}", f"search.{knob}={decay!r}", "search.threshold_init=-10")
+    settled, _ = check_run(load(*told, "search.targets=[]"))
+    assert fixed_settings(settled) == RunSettings(
+        threshold_init=-10,
+        weight_decay=decay if kind == "shared" else 5e-4,
+        threshold_decay=decay if kind == "own" else None,
+        onset=10 if kind == "own" else 0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,22 +91,30 @@ def test_single_run_takes_the_numbers_as_they_are_written(decay: float) -> None:
     [
         (
             (),
+            r"^search\.threshold_decay: got 'auto'.*--set search\.threshold_decay=NUMBER",
+        ),
+        (
+            ("search.threshold_decay=[0.01, 0.2]",),
+            r"^search\.threshold_decay: got \[0\.01, 0\.2\].*--set search\.threshold_decay=NUMBER",
+        ),
+        (
+            (SHARED, "search.weight_decay=[4e-3, 2.4e-2]"),
             r"^search\.weight_decay: got \[0\.004, 0\.024\].*--set search\.weight_decay=NUMBER",
         ),
         (
-            ("search.weight_decay=1e-4", "search.threshold_init=[-20, -5]"),
+            ("search.threshold_decay=0.1", *INITS),
             r"^search\.threshold_init: .*--set search\.threshold_init=NUMBER",
         ),
     ],
 )
-def test_single_run_with_a_range_is_refused(overrides: tuple[str, ...], message: str) -> None:
+def test_single_run_with_something_open_is_refused(
+    overrides: tuple[str, ...], message: str
+) -> None:
     with pytest.raises(SettingError, match=message):
         check_run(load(*overrides))
 
 
-GMP = ("sparsity.mode=gmp", "search.weight_decay=1e-4", "search.threshold_init=null")
-DNW = ("sparsity.mode=dnw", *GMP[1:])
-DENSE = ("sparsity.mode=dense", *GMP[1:])
+GMP, DNW, DENSE = (("sparsity.mode=gmp",), ("sparsity.mode=dnw",), ("sparsity.mode=dense",))
 UNIFORM, ERK = "sparsity.budget=uniform", "sparsity.budget=erk"
 BY_LAYER = "sparsity.budget={" + ", ".join([
     *(f"block{number}.conv: 0.2" for number in range(1, 6)),
@@ -82,6 +128,7 @@ BY_LAYER = "sparsity.budget={" + ", ".join([
         (*GMP, UNIFORM),
         (*DNW, ERK),
         (*GMP, UNIFORM, "search.max_runs=4"),
+        (*STEERED, "search.max_runs=5", "search.baseline=true"),
         (*GMP, ERK, "sparsity.dense_first=true", "sparsity.dense_last=true"),
     ],
 )
@@ -137,9 +184,3 @@ def test_a_budget_that_makes_no_single_run_is_refused(
 ) -> None:
     with pytest.raises(SettingError, match=message):
         check_run(load(*overrides))
-
-
-def test_str_without_a_range_is_still_told_about_the_range() -> None:
-    experiment = load("search.weight_decay=1e-4", "search.threshold_init=-10")
-    with pytest.raises(SettingError, match=r"^search\.weight_decay: .*nothing to search"):
-        check_sweep(experiment)

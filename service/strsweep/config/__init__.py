@@ -1,8 +1,7 @@
 """One YAML file is one experiment, validated as a whole before anything starts."""
 
-from strsweep.config.experiment import Experiment
+from strsweep.config.experiment import Experiment, Problem
 from strsweep.config.load import load_budget_experiment, load_experiment
-from strsweep.config.problem import Problem
 from strsweep.config.run_settings import Fork, Lead, RunSettings
 from strsweep.config.search import Range, SearchConfig
 from strsweep.config.sections import (

@@ -1,4 +1,4 @@
-"""The experiment: all sections of one file, and the rules between them."""
+"""The experiment: all sections of one file, the rules between them, and what is measured of it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from strsweep.config.search import SearchConfig
-from strsweep.config.section import Section
 from strsweep.config.sections import (
+    Count,
     DataConfig,
     ModelConfig,
+    Positive,
+    Section,
     SparsityConfig,
     StorageConfig,
     TrainingConfig,
@@ -28,6 +30,19 @@ _NO_PART_OF_THE_RECIPE: Any = {
     "data": {"loader_processes"},
     "training": {"checkpoint_every"},
 }
+
+
+class Problem(Section, frozen=True):
+    """What a search needs to know of network and images: measured once, before anything runs."""
+
+    steps_per_epoch: Count
+    """Optimizer steps of one epoch."""
+    weights: Count
+    """Convolution and linear weights of the network."""
+    dense_macs: Count
+    """Multiply-adds of the dense network for one input."""
+    weight_scale: Positive
+    """Median magnitude of those weights before training."""
 
 
 class Experiment(Section, frozen=True):

@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from strsweep.config.section import Section
-from strsweep.config.sections import Count, Finite, NonNegative, Positive
+from strsweep.config.sections import Count, Finite, NonNegative, Positive, Section
 from strsweep.config.target import Target
 from strsweep.errors import SettingError
 
@@ -84,9 +83,7 @@ class SearchConfig(Section, frozen=True):
                 "number: write it, or search.decay=shared to search one decay for both."
             )
             raise SettingError("search.weight_decay", _shown(self.weight_decay), remedy)
-        if self.decay == "shared" and "threshold_decay" in self.model_fields_set - set(
-            self.resolved
-        ):
+        if self.decay == "shared" and self.threshold_decay != "auto":
             remedy = "With search.decay=shared thresholds have that of the weights: leave it out."
             raise SettingError("search.threshold_decay", _shown(self.threshold_decay), remedy)
         if isinstance(self.knob_value, tuple) and self.knob_value[0] <= 0:

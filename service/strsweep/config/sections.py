@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlparse
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from strsweep.config.section import Section
 from strsweep.errors import SettingError
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -31,6 +30,12 @@ def _location(value: str) -> str:
         remedy = "Leave credentials out of it: they come from the AWS chain."
         raise SettingError("storage.path", f"s3://...@{address.hostname}", remedy)
     return value.rstrip("/")
+
+
+class Section(BaseModel, frozen=True):
+    """A frozen section of the file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class ModelConfig(Section, frozen=True):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ModelWrapValidatorHandler, model_serializer, model_validator
 
-from strsweep.config.section import Section
+from strsweep.config.sections import Section
 from strsweep.errors import SettingError
 
 Quantity = Literal["sparsity", "macs"]

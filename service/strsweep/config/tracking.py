@@ -7,8 +7,7 @@ from urllib.parse import urlparse
 
 from pydantic import Field, model_validator
 
-from strsweep.config.section import Section
-from strsweep.config.sections import results_folder
+from strsweep.config.sections import Section, results_folder
 from strsweep.errors import SettingError
 
 

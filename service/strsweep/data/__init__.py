@@ -2,9 +2,8 @@
 
 from strsweep.data.batches import TrainingBatches, ValidationBatches
 from strsweep.data.catalog import check_batch_size, check_data, load_images
-from strsweep.data.images import Images
+from strsweep.data.images import Images, unreadable_indices, unreadable_label
 from strsweep.data.loader import TrainingLoader, training_loader, validation_loader
-from strsweep.data.unreadable import unreadable_indices, unreadable_label
 
 __all__ = [
     "Images",

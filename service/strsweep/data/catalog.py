@@ -6,17 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from strsweep.config import DataConfig, Experiment
+from strsweep.data.built_in import open_digits, open_synthetic
 from strsweep.data.cifar import check_cifar, open_cifar
-from strsweep.data.digits import open_digits
 from strsweep.data.folder_check import check_image_folders
 from strsweep.data.image_folders import check_imagenet, open_image_folders
 from strsweep.data.images import Images
-from strsweep.data.synthetic import open_synthetic
 from strsweep.errors import SettingError
 
 
 @dataclass(frozen=True, kw_only=True)
-class _DataSet:
+class DataSet:
+    """How one data set is opened and checked."""
+
     open: Callable[[DataConfig], Images]
     check: Callable[[DataConfig], object] | None = None
     """Looks at all files; opens none."""
@@ -25,13 +26,13 @@ class _DataSet:
 
 
 _FOLDERS = "train/ and val/, each with a folder of images per class"
-_DATA_SETS = {
-    "cifar10": _DataSet(open=open_cifar, check=check_cifar, folder="cifar-10-batches-py/"),
-    "cifar100": _DataSet(open=open_cifar, check=check_cifar, folder="cifar-100-python/"),
-    "digits": _DataSet(open=open_digits),
-    "imagefolder": _DataSet(open=open_image_folders, check=check_image_folders, folder=_FOLDERS),
-    "imagenet": _DataSet(open=open_image_folders, check=check_imagenet, folder=_FOLDERS),
-    "synthetic": _DataSet(open=open_synthetic),
+DATA_SETS = {
+    "cifar10": DataSet(open=open_cifar, check=check_cifar, folder="cifar-10-batches-py/"),
+    "cifar100": DataSet(open=open_cifar, check=check_cifar, folder="cifar-100-python/"),
+    "digits": DataSet(open=open_digits),
+    "imagefolder": DataSet(open=open_image_folders, check=check_image_folders, folder=_FOLDERS),
+    "imagenet": DataSet(open=open_image_folders, check=check_imagenet, folder=_FOLDERS),
+    "synthetic": DataSet(open=open_synthetic),
 }
 
 
@@ -73,10 +74,10 @@ def check_batch_size(experiment: Experiment, images: Images) -> None:
         )
 
 
-def _find(config: DataConfig) -> _DataSet:
-    data_set = _DATA_SETS.get(config.name)
+def _find(config: DataConfig) -> DataSet:
+    data_set = DATA_SETS.get(config.name)
     if data_set is None:
-        raise SettingError("data.name", config.name, f"Use one of {sorted(_DATA_SETS)}.")
+        raise SettingError("data.name", config.name, f"Use one of {sorted(DATA_SETS)}.")
     _check_synthetic_only(config)
     if data_set.folder is None:
         return data_set

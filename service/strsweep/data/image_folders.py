@@ -9,8 +9,7 @@ import torch
 
 from strsweep.config import DataConfig
 from strsweep.data.folder_check import check_image_folders, is_visible
-from strsweep.data.image_files import ImageFiles
-from strsweep.data.images import Images
+from strsweep.data.images import ImageFiles, Images
 from strsweep.errors import SettingError
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, per channel

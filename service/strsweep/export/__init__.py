@@ -1,11 +1,15 @@
 """A finished model as a file that other programs read; every file is loaded back and compared."""
 
 from strsweep.export.compressed import export_compressed, load_compressed, save_compressed
-from strsweep.export.dense import export_dense
 from strsweep.export.exported_file import ExportedFile
-from strsweep.export.formats import FORMATS, ExportFormat, check_formats
+from strsweep.export.formats import (
+    FORMATS,
+    ExportFormat,
+    check_formats,
+    export_dense,
+    export_program,
+)
 from strsweep.export.onnx_file import export_onnx
-from strsweep.export.program import export_program
 
 __all__ = [
     "FORMATS",

@@ -21,8 +21,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from strsweep.errors import ExportError
-from strsweep.export.dense import loaded_state, owned_state
-from strsweep.export.exported_file import ExportedFile, write_and_check
+from strsweep.export.exported_file import (
+    ExportedFile,
+    loaded_state,
+    owned_state,
+    write_and_check,
+)
 
 State = dict[str, Tensor]
 

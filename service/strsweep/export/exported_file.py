@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +83,18 @@ def write_and_check(
 def weight_zeros(model: nn.Module, state: Mapping[str, Tensor]) -> int:
     """Count the zeros in ``state`` of the weights that are convolution or linear in ``model``."""
     return sum(int((state[weight.parameter] == 0).sum()) for weight in weight_tensors(model))
+
+
+def owned_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict as contiguous copies; safetensors refuses tensors that share memory."""
+    return {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
+
+
+def loaded_state(model: nn.Module, state: dict[str, Tensor]) -> LoadedExport:
+    """Return a copy of ``model`` that runs with ``state``."""
+    copy = deepcopy(model)
+    copy.load_state_dict(state)
+    return LoadedExport(run=copy, zeros=weight_zeros(model, state))
 
 
 def _check_arguments(model: nn.Module, example: Tensor) -> None:

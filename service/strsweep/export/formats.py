@@ -1,4 +1,4 @@
-"""The formats by name."""
+"""The formats by name, and the two that need no more than a call."""
 
 from __future__ import annotations
 
@@ -7,14 +7,57 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from strsweep.errors import SettingError
 from strsweep.export.compressed import export_compressed
-from strsweep.export.dense import export_dense
-from strsweep.export.exported_file import ExportedFile
+from strsweep.export.exported_file import (
+    ExportedFile,
+    LoadedExport,
+    loaded_state,
+    owned_state,
+    weight_zeros,
+    write_and_check,
+)
 from strsweep.export.onnx_file import export_onnx
-from strsweep.export.program import export_program
+
+
+def export_dense(model: nn.Module, example: Tensor, path: Path) -> ExportedFile:
+    """Write the state dict of ``model`` as safetensors; arguments as ``write_and_check``.
+
+    Raises:
+        ExportError: The file cannot be written.
+    """
+    return write_and_check(
+        model,
+        example,
+        path,
+        write=lambda file: save_file(owned_state(model), file),
+        load=lambda file: loaded_state(model, load_file(file)),
+    )
+
+
+def export_program(model: nn.Module, example: Tensor, path: Path) -> ExportedFile:
+    """Write a program (pt2) with a free batch; it runs with torch alone.
+
+    Arguments as ``write_and_check``.
+
+    Raises:
+        ExportError: torch.export cannot follow the model, or the program computes something else.
+    """
+
+    def write(file: Path) -> None:
+        batch = {0: torch.export.Dim("batch")}
+        program = torch.export.export(model, (example,), dynamic_shapes=(batch,))
+        torch.export.save(program, file)
+
+    def load(file: Path) -> LoadedExport:
+        program = torch.export.load(file)
+        return LoadedExport(run=program.module(), zeros=weight_zeros(model, program.state_dict))
+
+    return write_and_check(model, example, path, write=write, load=load)
 
 
 @dataclass(frozen=True, kw_only=True)

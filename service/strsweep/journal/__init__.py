@@ -15,8 +15,7 @@ from strsweep.journal.events import (
     RunStopped,
     SweepStarted,
 )
-from strsweep.journal.follower import Follower
-from strsweep.journal.journal import Journal
+from strsweep.journal.journal import Follower, Journal
 from strsweep.journal.record import RunRecord, SweepRecord, number_of, replay, run_id_of
 
 __all__ = [

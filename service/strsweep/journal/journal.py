@@ -1,4 +1,4 @@
-"""Append events and read them back; every writer has a file of its own."""
+"""Append events, read them back, keep up with them; every writer has a file of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from strsweep.errors import JournalError
 from strsweep.journal.events import EVENT, Event
+from strsweep.journal.record import SweepRecord, add
 from strsweep.storage import Store
 
 _log = logging.getLogger(__name__)
@@ -72,6 +73,35 @@ class Journal:
                     raise JournalError(f"{name}, line {number} is damaged: {error}") from error
                 _log.warning("%s, line %d was cut off by a crash and is left out", name, number)
         return events
+
+
+class Follower:
+    """The record of a sweep under way; what was read is not folded again.
+
+    Args:
+        journal: Of the sweep.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._record = SweepRecord()
+        self._num_added: dict[str, int] = {}
+        """Events of every file that are in the record."""
+        self._early: list[Event] = []
+        """Of runs whose proposal was not seen yet."""
+
+    def record(self) -> SweepRecord:
+        """Return all that is known now: one object, which later calls change.
+
+        Raises:
+            JournalError: A line in the middle of a file is damaged.
+        """
+        new = self._early
+        for name, events in self._journal.files().items():
+            new += events[self._num_added.get(name, 0) :]
+            self._num_added[name] = len(events)
+        self._early = add(sorted(new, key=lambda event: event.time), self._record)
+        return self._record
 
 
 def _is_torn(error: ValidationError) -> bool:

@@ -61,7 +61,7 @@ def _head(receipt: Receipt, experiment: Experiment) -> str:
         f"**Delivered:** {percent(receipt.sparsity, 2)} of the weights zero, "
         f"{percent(receipt.macs / receipt.dense_macs, 1)} of the multiply-adds left, "
         f"accuracy {percent(receipt.accuracy, 2)}"
-        + (f", {receipt.below_dense}." if receipt.below_dense else ".")
+        + (f", {receipt.against_dense}." if receipt.against_dense else ".")
     )
     return f"`{model}` on `{data}`. {wanted} {got}"
 
@@ -82,7 +82,8 @@ def _contents(receipt: Receipt) -> str:
 def _making(
     receipt: Receipt, run: RunRecord, record: SweepRecord, experiment: Experiment
 ) -> Iterator[str]:
-    yield f"- Method: {_MODES[receipt.mode]}; {receipt.method}."
+    details = f"; {receipt.method}" if receipt.method != receipt.mode else ""
+    yield f"- Method: {_MODES[receipt.mode]}{details}."
     yield f"- Data: {_listed(experiment.data.model_dump(mode='json', exclude_defaults=True))}."
     if options := experiment.model.options:
         yield f"- Model options: {_listed(dict(options))}."
@@ -95,11 +96,11 @@ def _making(
         yield f"- Pruning: {_listed(pruning)}."
     yield f"- Settings of this run: {_listed(receipt.settings.numbers)}."
     if receipt.settings.lead is not None:
-        decays = [row.metrics["threshold_decay"] for row in run.epochs.values()]
-        used = [decay for decay in decays if decay > 0] or [0.0]
+        rows = [row for epoch, row in run.epochs.items() if epoch > receipt.settings.onset]
+        decays = [row.metrics["threshold_decay"] for row in rows]
         yield (
-            "- The run set its threshold decay epoch by epoch to end at the target: from "
-            f"{min(used):.3g} to {max(used):.3g}."
+            "- The run set the decay of its thresholds epoch by epoch to end at the target: "
+            f"between {min(decays):.3g} and {max(decays):.3g}."
         )
     if receipt.settings.fork is not None:
         yield f"- Its first {receipt.settings.fork.epoch} epochs are shared with other runs."

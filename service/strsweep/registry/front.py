@@ -15,12 +15,16 @@ _GREY, _BLUE, _ORANGE = "#8a8f98", "#1f6feb", "#d9730d"
 
 
 def front_png(
-    finished: Sequence[Run], delivered: Sequence[Receipt], targets: Sequence[Target]
+    finished: Sequence[Run],
+    delivered: Sequence[Receipt],
+    targets: Sequence[Target],
+    dense_accuracy: float | None = None,
 ) -> bytes:
     """Return a PNG: every finished run, a line per target, and the delivered models by accuracy.
 
     The sparsity axis is logarithmic in the density, as 98 and 99 % differ as much as 80 and 90 %.
-    A target in multiply-adds has no line: it has no place on this axis.
+    A target in multiply-adds has no line: it has no place on this axis. The dense network is a
+    dashed line across.
     """
     # Not pyplot: it keeps a global state and looks for a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -32,6 +36,8 @@ def front_png(
     sparsities = [target.sparsity for target in targets if target.sparsity is not None]
     for sparsity in sparsities:
         axes.axvline(1 - sparsity, color=_GREY, linewidth=0.8, linestyle=":")
+    if dense_accuracy is not None:
+        axes.axhline(dense_accuracy, color=_GREY, linewidth=1, linestyle="--", label="dense")
     as_trained = [receipt for receipt in delivered if receipt.landed is None]
     landed = [receipt for receipt in delivered if receipt.landed is not None]
     known = {receipt.run_id for receipt in as_trained}
@@ -85,5 +91,5 @@ def _label(axes: Any, drawn: Sequence[Run | Receipt], sparsities: Sequence[float
     axes.set_ylabel("validation accuracy")
     axes.grid(axis="y", linewidth=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    if drawn:
+    if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, loc="lower left")

@@ -93,7 +93,7 @@ def package(
     """
     assert run.finished is not None
     source = purpose.landed or run.finished
-    found = _found(experiment, storage, _folder(run, purpose.target), source)
+    found = _found(experiment, storage, _folder(run, purpose.target), source, purpose)
     return found or _made(experiment, storage, images(), run, source, purpose)
 
 
@@ -131,8 +131,13 @@ def _made(
     return Package(folder=folder, model=model, receipt=receipt, example=example, logits=logits)
 
 
-def _found(experiment: Experiment, storage: Store, folder: str, source: _Source) -> Package | None:
-    """Return the package that an earlier job wrote of the same run; None if there is none."""
+def _found(
+    experiment: Experiment, storage: Store, folder: str, source: _Source, purpose: Purpose
+) -> Package | None:
+    """Return the package that an earlier job wrote of the same run; None if there is none.
+
+    The dense network may have been trained since: its accuracy is added to the receipt.
+    """
     try:
         receipt = Receipt.model_validate_json(storage.read(f"{folder}/{RECEIPT}"))
         content, example = (storage.read(f"{folder}/{name}") for name in (WEIGHTS, EXAMPLE))
@@ -148,6 +153,9 @@ def _found(experiment: Experiment, storage: Store, folder: str, source: _Source)
     except (SafetensorError, KeyError, RuntimeError) as error:
         print(f"{storage.uri(folder)} is damaged and is written again: {error}", flush=True)
         return None
+    if receipt.dense_accuracy != purpose.dense_accuracy:
+        receipt = receipt.model_copy(update={"dense_accuracy": purpose.dense_accuracy})
+        storage.write(f"{folder}/{RECEIPT}", receipt.model_dump_json(indent=2).encode())
     return Package(
         folder=folder,
         model=model,

@@ -58,7 +58,7 @@ class Receipt(BaseModel):
     weights_sha256: str
 
     @property
-    def below_dense(self) -> str:
+    def against_dense(self) -> str:
         """The accuracy beside that of the dense network, in words; empty if that is not known."""
         return "" if self.dense_accuracy is None else against(self.accuracy, self.dense_accuracy)
 
@@ -66,7 +66,14 @@ class Receipt(BaseModel):
 def against(accuracy: float, dense: float) -> str:
     """Return an accuracy beside that of the dense network, e.g. ``0.25 points below dense``."""
     points = round(100 * (accuracy - dense), 2)
+    if not points:
+        return "as accurate as dense"
     return f"{abs(points):.2f} points {'above' if points > 0 else 'below'} dense"
+
+
+def signed_points(accuracy: float, dense: float) -> str:
+    """Return the same as a number of points with its sign, e.g. ``-0.25``."""
+    return f"{round(100 * (accuracy - dense), 2) + 0.0:+.2f}"
 
 
 def label(target: Target | None) -> str:

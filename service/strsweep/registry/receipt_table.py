@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console
@@ -10,57 +10,79 @@ from rich.table import Table
 
 from strsweep.config import Experiment, percent
 from strsweep.registry.delivery import Delivered, Delivery
-from strsweep.registry.receipt import Receipt
+from strsweep.registry.receipt import Receipt, against, signed_points
 from strsweep.storage import storage_of
 
-_WIDTH = 110
-"""The log of a submitted job is no terminal; rich would assume 80 columns and wrap."""
+_WIDTH = 1000
+"""The log of a submitted job is no terminal: rich would assume 80 columns, and wrap."""
 _FAR_BELOW = 0.03
 """Accuracy below that of the dense network at which something else is worth a try."""
+_DENSE = "vs dense"
 _COLUMNS = (
     "target",
-    "trained at",
+    "trained",
     "sparsity",
     "accuracy",
-    "below dense",
+    _DENSE,
     "MACs",
     "of dense",
     "run",
     "registered as",
 )
+_TEXT_COLUMNS = {"run", "registered as"}
 
 
 def print_delivery(experiment: Experiment, delivery: Delivery) -> None:
     """Print the table, the targets that were missed, and where to look."""
     console = Console(width=_WIDTH, highlight=False)
-    table = Table(
-        box=box.SIMPLE_HEAD, title=f"delivered ({experiment.method})", title_justify="left"
-    )
-    for column in _COLUMNS:
-        table.add_column(column, justify="left" if column in _COLUMNS[-2:] else "right")
-    for model in delivery.models:
-        table.add_row(*_cells(experiment, model))
-    console.print(table)
+    console.print(_table(experiment, delivery))
+    console.print()
     for line in _notes(experiment, delivery):
         console.print(line, soft_wrap=True)
 
 
-def _cells(experiment: Experiment, model: Delivered) -> tuple[str, ...]:
+def _table(experiment: Experiment, delivery: Delivery) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=f"delivered ({experiment.method})",
+        title_justify="left",
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    has_dense = delivery.dense_accuracy is not None
+    columns = [column for column in _COLUMNS if has_dense or column != _DENSE]
+    for column in columns:
+        table.add_column(column, justify="left" if column in _TEXT_COLUMNS else "right")
+    for model in delivery.models:
+        cells = _cells(experiment, model, delivery.dense_accuracy)
+        table.add_row(*(cells.get(column, "") for column in columns))
+    return table
+
+
+def _cells(experiment: Experiment, model: Delivered, dense: float | None) -> dict[str, str]:
     target = "-" if model.outcome is None else str(model.outcome.target)
     receipt = model.receipt
     if receipt is None:
-        return (target, "missed", *[""] * (len(_COLUMNS) - 2))
-    return (
-        target,
-        _trained_at(receipt),
-        percent(receipt.sparsity, 2),
-        percent(receipt.accuracy, 2),
-        receipt.below_dense.removesuffix(" below dense"),
-        f"{receipt.macs:,}",
-        percent(receipt.macs / receipt.dense_macs, 1),
-        receipt.run_id,
-        _registered_as(experiment, model),
-    )
+        return {"target": target, "trained": "missed"}
+    return {
+        "target": target,
+        "trained": _trained_at(receipt),
+        "sparsity": percent(receipt.sparsity, 2),
+        "accuracy": percent(receipt.accuracy, 2),
+        _DENSE: "" if dense is None else signed_points(receipt.accuracy, dense),
+        "MACs": _short(receipt.macs),
+        "of dense": percent(receipt.macs / receipt.dense_macs, 1),
+        "run": receipt.run_id,
+        "registered as": _registered_as(experiment, model),
+    }
+
+
+def _short(macs: int) -> str:
+    """Return four digits of large numbers: receipts and cards have all of them."""
+    if macs < 10**6:
+        return f"{macs:,}"
+    return f"{macs / 1e6:.4g} M" if macs < 10**9 else f"{macs / 1e9:.4g} G"
 
 
 def _trained_at(receipt: Receipt) -> str:
@@ -86,10 +108,14 @@ def _stays(model: Delivered) -> bool:
 
 
 def _notes(experiment: Experiment, delivery: Delivery) -> Iterator[str]:
-    yield "Every model has exactly what its target asks for: thresholds are shifted after training."
+    receipts = [model.receipt for model in delivery.models if model.receipt is not None]
+    if any(receipt.landed is not None for receipt in receipts):
+        yield (
+            "Every model has exactly what its target asks for: thresholds are shifted after "
+            "training."
+        )
     if delivery.dense_accuracy is not None:
-        yield f"dense network, same recipe: accuracy {percent(delivery.dense_accuracy, 2)}"
-        yield from _far_below(experiment, delivery.dense_accuracy, delivery)
+        yield from _beside_dense(experiment, delivery.dense_accuracy, receipts)
     for model in delivery.models:
         if model.receipt is None:
             yield _missed(model)
@@ -106,19 +132,19 @@ def _notes(experiment: Experiment, delivery: Delivery) -> Iterator[str]:
     yield f"MLflow experiment '{experiment.tracking_experiment}': {look}"
 
 
-def _far_below(experiment: Experiment, dense: float, delivery: Delivery) -> Iterator[str]:
-    """Yield what to try if some model is far less accurate than the dense network."""
+def _beside_dense(
+    experiment: Experiment, dense: float, receipts: Sequence[Receipt]
+) -> Iterator[str]:
+    """Yield the accuracy of the dense network, and what to try if some model is far below it."""
+    yield f"dense network, same recipe: accuracy {percent(dense, 2)}"
     far = [
-        str(model.receipt.target)
-        for model in delivery.models
-        if model.receipt is not None and model.receipt.accuracy < dense - _FAR_BELOW
+        f"{receipt.target} is {against(receipt.accuracy, dense)}"
+        for receipt in receipts
+        if receipt.accuracy < dense - _FAR_BELOW
     ]
     if far:
         other = "sparsity.mode=steered, or " if experiment.sparsity.mode == "str" else ""
-        yield (
-            f"more than {_FAR_BELOW * 100:g} points below dense: {', '.join(far)}; try {other}"
-            "longer training (training.epochs)"
-        )
+        yield f"{', '.join(far)}: try {other}longer training (training.epochs)"
 
 
 def _missed(model: Delivered) -> str:

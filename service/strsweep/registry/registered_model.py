@@ -49,14 +49,14 @@ def check_registered_model(client: MlflowClient, experiment: Experiment) -> Regi
                 return None
             raise
         data = found.tags.get(_DATA_TAG)
-        if data is None and not _has_only_ours(client, name):
+        if data is None:
             raise SettingError(
                 "tracking.model_name",
                 name,
                 "The server has a registered model of this name that strsweep did not make: choose "
                 "another name.",
             )
-    if data not in {None, experiment.data.name}:
+    if data != experiment.data.name:
         raise SettingError(
             "tracking.model_name",
             name,
@@ -221,12 +221,6 @@ def _reason(best: ModelVersion, published: ModelVersion) -> str:
 def _accuracy(version: ModelVersion) -> float:
     # A version that somebody added by hand has no such tag: it gives way.
     return float(version.tags.get("accuracy", "0"))
-
-
-def _has_only_ours(client: MlflowClient, name: str) -> bool:
-    """Tell whether all versions are ours: strsweep 0.1 did not mark the model itself."""
-    versions = client.search_model_versions(f"name = '{name}'")
-    return bool(versions) and all(_HASH_TAG in version.tags for version in versions)
 
 
 def _versions(client: MlflowClient, name: str, alias: str) -> Sequence[ModelVersion]:

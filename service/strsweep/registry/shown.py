@@ -7,6 +7,7 @@ from mlflow.entities import Metric, RunTag
 from strsweep.config import Experiment, percent
 from strsweep.journal import EpochFinished, ModelLanded, RunRecord
 from strsweep.registry.layer_table import layer_csv
+from strsweep.registry.report.runs import role_of
 from strsweep.registry.sweep_runs import EPOCH
 
 METRICS = (
@@ -74,9 +75,8 @@ def end_time(run: RunRecord) -> float:
 
 def run_name(run: RunRecord) -> str:
     """Return what the page of the experiment lists: what the run is for, and its id."""
-    if run.settings.is_dense:
-        return f"{'shared start' if run.settings.last_epoch else 'dense'} · {run.run_id}"
-    return run.run_id if run.target is None else f"target {run.target} · {run.run_id}"
+    aim = "" if run.target is None else f"target {run.target}"
+    return " · ".join(filter(None, (role_of(run) or aim, run.run_id)))
 
 
 def end_tags(run: RunRecord) -> list[RunTag]:
@@ -101,8 +101,7 @@ def end_files(run: RunRecord) -> dict[str, str]:
 
 def note(run: RunRecord) -> str:
     """Return why a run was tried and how it ended, in two sentences."""
-    aim = "Trained for" if run.target is None else f"Aims at {run.target},"
-    sentences = [f"{aim} {run.proposed.reason}."]
+    sentences = [_why(run)]
     if run.settings.fork is not None:
         sentences.append(f"Its first {run.settings.fork.epoch} epochs are those of another run.")
     if run.failed is not None:
@@ -110,6 +109,15 @@ def note(run: RunRecord) -> str:
     elif run.stopped is not None:
         sentences.append(f"It was stopped after epoch {run.stopped.epoch}: {run.stopped.reason}.")
     return " ".join(sentences)
+
+
+def _why(run: RunRecord) -> str:
+    reason = run.proposed.reason
+    if run.target is not None:
+        return f"Aims at {run.target}, {reason}."
+    if run.settings.is_dense or run.proposed.refines is not None:
+        return f"Trained for {reason}."
+    return f"{reason[:1].upper()}{reason[1:]}."
 
 
 def recipe(experiment: Experiment) -> dict[str, str]:
@@ -127,9 +135,11 @@ def recipe(experiment: Experiment) -> dict[str, str]:
         if key not in _NO_RESULT_DEPENDS_ON_IT.get(section, set())
     }
     search = experiment.search
+    own_decay = ("threshold_decay",) if search.decay == "own" else ()
+    learned = ("threshold_init", "decay", "led", *own_decay)
     searched = {
         f"search.{key}": "auto" if key in search.resolved else str(getattr(search, key))
-        for key in ("threshold_init", "weight_decay", "threshold_decay", "decay", "led")
+        for key in ("weight_decay", *(learned if experiment.sparsity.mode == "str" else ()))
     }
     return flat | searched | {"workers.count": str(experiment.workers.count)}
 

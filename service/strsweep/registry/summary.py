@@ -20,7 +20,8 @@ from strsweep.registry.server import artifact_errors
 from strsweep.registry.shown import NOTE_TAG
 from strsweep.registry.sweep_page import asked
 from strsweep.registry.tracking import Tracking
-from strsweep.search.runs import Run
+from strsweep.search.outcome import dense_accuracy
+from strsweep.search.runs import Run, read_state
 
 
 def summary_files(
@@ -42,7 +43,8 @@ def summary_files(
     if not finished:
         return {}
     files = report_files(experiment, record, receipts, _run_pages(experiment, tracking))
-    files["front.png"] = front_png(finished, receipts, experiment.search.targets)
+    dense = dense_accuracy(read_state(record, experiment))
+    files["front.png"] = front_png(finished, receipts, experiment.search.targets, dense)
     return {f"report/{name}": content for name, content in files.items()}
 
 
@@ -114,7 +116,8 @@ def _row(experiment: Experiment, model: Delivered) -> str:
     if model.version is not None:
         link = model_page(_base(experiment), experiment.model_name, model.version)
         version = f"[{experiment.model_name} v{model.version}]({link})"
+    accuracy = ", ".join(filter(None, (percent(receipt.accuracy, 2), receipt.against_dense)))
     return (
-        f"| {target} | {percent(receipt.sparsity, 2)} | {percent(receipt.accuracy, 2)} "
+        f"| {target} | {percent(receipt.sparsity, 2)} | {accuracy} "
         f"| {percent(receipt.macs / receipt.dense_macs, 1)} | {receipt.run_id} | {version} |"
     )

@@ -11,7 +11,8 @@ from strsweep.config import Fork, RunSettings, Target
 from strsweep.search.goal import ExceededLimit
 from strsweep.search.runs import Run, SearchState, Status
 from strsweep.search.space import Space
-from strsweep.training.law import FITTED, expit, logit
+from strsweep.training import law
+from strsweep.training.law import expit, logit
 
 MOST_TRIES = 8
 """A target is given up after so many runs that aimed at it missed."""
@@ -65,7 +66,7 @@ def should_stop(state: SearchState, space: Space, run: Run) -> str | None:
     targets = state.open_targets
     if not targets:
         return DONE
-    if run.epoch < _LATE * state.goal.epochs:
+    if run.epoch < _LATE * state.goal.epochs or _shows_an_end(state, space, run):
         return None
     if any(_may_hit(state, space, run, target) for target in targets):
         return None
@@ -77,33 +78,36 @@ def out_of_reach(state: SearchState, space: Space, target: Target) -> Run | None
     """Return a run at an end of the ranges beyond which ``target`` lies; None: it is in reach."""
     window = state.goal.window(target)
     for run in state.finished:
+        if _led_to_its_target(state, run):
+            continue  # it shows where it was led, not where the ranges end
         pruned, end = run.pruned(target.quantity), space.end(run)
         if (end < 0 and pruned > window.high) or (end > 0 and pruned < window.low):
             return run
     return None
 
 
+def _led_to_its_target(state: SearchState, run: Run) -> bool:
+    lead = run.settings.lead
+    if lead is None:
+        return False
+    wanted = lead.pruned if run.target is None else state.goal.pruned(run.target)
+    return run.pruned(lead.quantity) in state.goal.window_at(wanted)
+
+
 def _dense_run(state: SearchState, space: Space) -> Action | None:
     """Return the run of the dense network, or of the epochs that are shared, if it is missing."""
-    under_way = {Status.RUNNING, Status.PAUSED}
-    dense = [
-        run
-        for run in state.runs
-        if run.settings.is_dense and (run.prefix or run.status in {*under_way, Status.FINISHED})
-    ]
-    has_whole = any(run.settings.last_epoch is None for run in dense)
-    prefix = next((run.prefix for run in dense if run.prefix), None)
-    if space.onset and not dense:
-        is_whole = state.goal.has_baseline
+    is_whole = state.goal.has_baseline
+    if space.onset and not state.has_shared_start:
         reason = "the dense network" if is_whole else "the epochs before thresholds act"
         return Train(settings=space.dense(is_whole=is_whole), target=None, reason=reason)
-    if space.onset and prefix is None:
+    if space.onset and state.prefix is None:
         return Wait()
-    if not state.goal.has_baseline or has_whole:
+    if not is_whole or state.has_baseline:
         return None
     settings = space.dense(is_whole=True)
-    if prefix is not None:
-        settings = settings.model_copy(update={"fork": Fork(folder=prefix, epoch=space.onset)})
+    if space.onset and state.prefix is not None:
+        fork = Fork(folder=state.prefix, epoch=space.onset)
+        settings = settings.model_copy(update={"fork": fork})
     return Train(settings=settings, target=None, reason="the dense network")
 
 
@@ -172,16 +176,20 @@ def _refinement(state: SearchState, space: Space) -> Action:
 
 
 def _limit(state: SearchState, settings: RunSettings) -> ExceededLimit | None:
-    begun = settings.fork.epoch if settings.fork is not None else 0
-    needed = (settings.last_epoch or state.goal.epochs) - begun
-    return state.goal.exceeded(state.usage, state.promised, needed)
+    return state.goal.exceeded(state.usage, state.promised, state.epochs_left(settings))
 
 
 def _end(state: SearchState, reason: str) -> str:
     return reason if state.open_targets else f"{DONE}; {reason}"
 
 
+def _shows_an_end(state: SearchState, space: Space, run: Run) -> bool:
+    """Return whether ``run`` is the first at an end of the ranges: it shows what is in reach."""
+    end = space.end(run)
+    return end != 0 and all(space.end(other) != end for other in state.finished)
+
+
 def _may_hit(state: SearchState, space: Space, run: Run, target: Target) -> bool:
     low, high = space.reach(run, target.quantity)
-    window, margin = state.goal.window(target), FITTED.early_bias
+    window, margin = state.goal.window(target), law.FITTED.early_bias
     return expit(logit(low) - margin) <= window.high and expit(logit(high) + margin) >= window.low

@@ -76,7 +76,11 @@ class Goal:
 
     def window(self, target: Target) -> Window:
         """Return where a run must end to be delivered for ``target``."""
-        return Window.around(self.pruned(target), self.tolerance)
+        return self.window_at(self.pruned(target))
+
+    def window_at(self, pruned: float) -> Window:
+        """Return the window around a wanted share."""
+        return Window.around(pruned, self.tolerance)
 
     def out_of_time(self, usage: Usage) -> ExceededLimit | None:
         """Return ``search.max_hours`` if it is over."""

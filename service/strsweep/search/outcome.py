@@ -37,7 +37,8 @@ def outcomes_of(record: SweepRecord, experiment: Experiment) -> list[TargetOutco
 
 def outcomes(state: SearchState, space: Space) -> list[TargetOutcome]:
     """Return one outcome per target, in the order the targets were given."""
-    limit = state.goal.exceeded(state.usage, state.promised, state.goal.epochs)
+    needed = state.goal.epochs - space.onset
+    limit = state.goal.exceeded(state.usage, state.promised, needed)
     return [_outcome(target, state, space, limit) for target in state.goal.targets]
 
 

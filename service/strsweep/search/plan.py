@@ -90,45 +90,50 @@ def print_plan(plan: Plan) -> None:
     """Print the first settings and the cost."""
     console = Console(width=_WIDTH, highlight=False)
     experiment, problem, training = plan.experiment, plan.problem, plan.experiment.training
+    epochs, steps = _count(training.epochs, "epoch"), _count(problem.steps_per_epoch, "step")
     console.print(
-        f"{experiment.sweep_id}: {problem.weights:,} weights, {problem.dense_macs:,} multiply-adds "
-        f"an input, {training.epochs} epochs of {problem.steps_per_epoch:,} steps\n"
+        f"{experiment.sweep_id}: {_count(problem.weights, 'weight')}, "
+        f"{_count(problem.dense_macs, 'multiply-add')} an input, {epochs} of {steps}\n"
         f"method: {experiment.method}",
         soft_wrap=True,
     )
     console.print(_first(plan))
     if plan.shared:
-        console.print(
-            f"The first {plan.shared} epochs are the same for all runs and are trained once."
-        )
-    (low, high), (least, most) = plan.runs, plan.epochs
+        same = "epoch is" if plan.shared == 1 else f"{plan.shared} epochs are"
+        console.print(f"The first {same} the same for all runs and trained once.")
     console.print(
-        f"expected: {_span(low, high)} runs for {len(plan.first)} targets, "
-        f"{_span(least, most)} epochs"
+        f"expected: {_span(plan.runs, 'run')} for {_count(len(plan.first), 'target')}, "
+        f"{_span(plan.epochs, 'epoch')}"
     )
     console.print(
-        f"an epoch takes {plan.seconds_per_epoch:.3g} s: {_duration(plan.hours)}, "
-        f"{plan.slots} at a time"
+        f"an epoch takes {float(f'{plan.seconds_per_epoch:.3g}'):,.10g} s: "
+        f"{_duration(plan.hours)}, {_count(plan.slots, 'run')} at a time"
     )
 
 
 def _first(plan: Plan) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title="first runs", title_justify="left")
     numbers = [settings.numbers for settings in plan.first]
-    columns = [key for key in numbers[0] if key != "onset"]
+    columns = dict.fromkeys(key for values in numbers for key in values if key != "onset")
     for column in ("target", *columns):
         table.add_column(column.replace("_", " "), justify="right")
     for target, values in zip(plan.experiment.search.targets, numbers, strict=True):
-        table.add_row(str(target), *(f"{values[column]:.3g}" for column in columns))
+        cells = (f"{values[key]:.3g}" if key in values else "" for key in columns)
+        table.add_row(str(target), *cells)
     return table
 
 
-def _span(low: float, high: float) -> str:
-    return f"{low:,.3g}" if low == high else f"{low:,.4g} to {high:,.4g}"
+def _span(ends: tuple[float, float], noun: str) -> str:
+    low, high = (round(end, 1) for end in ends)
+    return _count(low, noun) if low == high else f"{low:,.10g} to {_count(high, noun)}"
+
+
+def _count(number: float, noun: str) -> str:
+    return f"{number:,.10g} {noun}" if number == 1 else f"{number:,.10g} {noun}s"
 
 
 def _duration(hours: tuple[float, float]) -> str:
     low, high = hours
     if high >= 1:
-        return f"{_span(round(low, 1), round(high, 1))} hours"
-    return f"{_span(math.ceil(low * 60), math.ceil(high * 60))} minutes"
+        return _span((max(low, 0.1), high), "hour")
+    return _span((math.ceil(low * 60), math.ceil(high * 60)), "minute")

@@ -46,14 +46,14 @@ class Remaining:
         """Return the epochs that every run still needs, those included that are not begun."""
         goal = state.goal
         under_way = [r for r in state.runs if r.status in {Status.RUNNING, Status.PAUSED}]
-        left = [(run.settings.last_epoch or goal.epochs) - run.epoch for run in under_way]
+        left = [state.epochs_left(run.settings, run.epoch) for run in under_way]
         aimed = {run.target for run in under_way}
         refined = sum(run.refines is not None for run in state.runs)
         num_missing = sum(target not in aimed for target in state.open_targets)
         num_missing += max(goal.refine - refined, 0)
-        has_dense = state.dense is not None
-        if goal.has_baseline and not has_dense:
-            left.append(goal.epochs)
-        elif self._onset and not has_dense:
+        begun = self._onset if state.has_shared_start else 0
+        if goal.has_baseline and not state.has_baseline:
+            left.append(goal.epochs - begun)
+        elif begun < self._onset:
             left.append(self._onset)
         return left + [goal.epochs - self._onset] * num_missing

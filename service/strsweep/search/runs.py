@@ -75,15 +75,31 @@ class SearchState:
         return [run for run in done if not run.settings.is_dense]
 
     @property
+    def stopped(self) -> list[Run]:
+        """Runs that were ended early, as they could serve no target."""
+        return [run for run in self.runs if run.status is Status.STOPPED]
+
+    @property
     def running(self) -> list[Run]:
         """Runs that hold workers."""
         return [run for run in self.runs if run.is_running]
 
     @property
-    def dense(self) -> Run | None:
-        """The run of the dense network, or of its first epochs, that did not fail."""
+    def prefix(self) -> str | None:
+        """Folder of the checkpoint that runs fork from; None: there is none yet."""
+        return next((run.prefix for run in self.runs if run.prefix), None)
+
+    @property
+    def has_shared_start(self) -> bool:
+        """True if the epochs that runs share are trained, or under way."""
         dense = [run for run in self.runs if run.settings.is_dense]
-        return next((run for run in dense if run.status is not Status.FAILED), None)
+        return any(run.prefix or run.status is not Status.FAILED for run in dense)
+
+    @property
+    def has_baseline(self) -> bool:
+        """True if the whole dense network was begun; a machine's failure does not count."""
+        dense = [run for run in self.runs if run.settings.is_dense]
+        return any(run.settings.last_epoch is None and not run.is_repeatable for run in dense)
 
     @property
     def open_targets(self) -> list[Target]:
@@ -98,9 +114,12 @@ class SearchState:
     @property
     def promised(self) -> int:
         """Epochs that the runs under way still need."""
-        return sum(
-            (run.settings.last_epoch or self.goal.epochs) - run.epoch for run in self.running
-        )
+        return sum(self.epochs_left(run.settings, run.epoch) for run in self.running)
+
+    def epochs_left(self, settings: RunSettings, epoch: int = 0) -> int:
+        """Return the epochs that a run still needs after ``epoch``; a fork has its first ones."""
+        begun = 0 if settings.fork is None else settings.fork.epoch
+        return (settings.last_epoch or self.goal.epochs) - max(epoch, begun)
 
 
 class StateReader:

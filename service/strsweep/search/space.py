@@ -5,21 +5,26 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from strsweep.config import Experiment, Fork, Lead, Problem, Quantity, Range, RunSettings, Target
-from strsweep.search.runs import Run, SearchState
+from strsweep.search.runs import Run, SearchState, Status
+from strsweep.training import law
 from strsweep.training.law import (
-    FITTED,
     Belief,
     Law,
     Leader,
     ThresholdClock,
+    expit,
     logit,
     pruning_level,
 )
 
 _FACTORS = (2.0, 0.7, 4.0, 1.4, 8.0, 16.0)
 """Of the threshold init, where further runs look for accuracy; the paper moves it by 4."""
+
+_FARTHEST = 1.0
+"""Logit by which a run may aim beyond its target."""
 
 
 class Space(ABC):
@@ -86,6 +91,23 @@ class GivenSpace(Space):
         return RunSettings(weight_decay=self._weight_decay, is_dense=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Aim:
+    """What a run is to end with, and what is believed of the recipe then."""
+
+    quantity: Quantity
+    level: float
+    """Logit of the share to prune."""
+    belief: Belief
+    law: Law
+
+    @property
+    def exposure(self) -> float:
+        """That leads there."""
+        belief = self.belief
+        return belief.exposure_at_90 * self.law.relative_exposure(self.level) + belief.late
+
+
 class LawSpace(Space):
     """STR: the law says which decay leads to a target, and what runs ended with corrects it.
 
@@ -102,22 +124,20 @@ class LawSpace(Space):
         self.law = Law.of(experiment)
         self.onset = onset_of(experiment)
         self.clock = ThresholdClock.of(experiment, problem.steps_per_epoch, self.onset)
+        whole = ThresholdClock.of(experiment, problem.steps_per_epoch, 0).total
+        self.expected = self.law.expected(whole, problem.weights)
+        """``exposure_at_90`` before any run."""
         self.pruning_level = pruning_level(experiment, problem.weight_scale)
         """``-s`` from which on thresholds prune."""
         first, knob = search.threshold_init, search.knob_value
         if first == "auto":
-            delay = FITTED.delay * self.expected
+            delay = law.FITTED.delay * self.expected
             first = -float(f"{self.pruning_level * math.exp(delay):.3g}")
         self.threshold_init = as_range(first)
         self.knob = None if knob == "auto" else as_range(knob)
         """Lowest and highest; None: any decay."""
         is_range = self.knob is not None and self.knob[0] < self.knob[1]
         self.knob_name = search.knob if is_range else "threshold_init"
-
-    @property
-    def expected(self) -> float:
-        """``exposure_at_90`` before any run."""
-        return self.law.expected(self.clock.epochs[-1], self._problem.weights)
 
     def delay(self, threshold_init: float) -> float:
         """Return the exposure that passes before thresholds prune."""
@@ -130,11 +150,12 @@ class LawSpace(Space):
 
     def settings(self, target: Target, state: SearchState) -> RunSettings:
         """See ``Space``."""
-        belief = self._belief(target, state)
-        first, decay = self._at(self._position(self._exposure_for(target, belief)))
+        aim = self._aim(target, state)
+        first, decay = self._at(self._position(aim.exposure))
         if not self._search.led:
-            decay = _apart(decay, {run.settings.first_decay for run in state.runs})
-        return self._run(target, first, decay, belief, state)
+            same = [run.settings for run in state.runs if run.settings.threshold_init == first]
+            decay = _apart(decay, {settings.first_decay for settings in same})
+        return self._run(aim, first, decay, state)
 
     def distance(self, target: Target, state: SearchState) -> float:
         """See ``Space``; infinite before anything has finished."""
@@ -155,14 +176,13 @@ class LawSpace(Space):
 
     def variants(self, target: Target, state: SearchState) -> Sequence[RunSettings]:
         """See ``Space``."""
-        belief = self._belief(target, state)
-        exposure = self._exposure_for(target, belief)
-        first, _ = self._at(self._position(exposure))
+        aim = self._aim(target, state)
+        first, _ = self._at(self._position(aim.exposure))
         variants: list[RunSettings] = []
         for factor in _FACTORS:
             init = -float(f"{max(-first * factor, 1.01 * self.pruning_level):.6g}")
-            decay = self.clock.decay_for(exposure, self.delay(init))
-            variants.append(self._run(target, init, decay, belief, state))
+            decay = self.clock.decay_for(aim.exposure, self.delay(init))
+            variants.append(self._run(aim, init, decay, state))
         return variants
 
     def reach(self, run: Run, quantity: Quantity) -> tuple[float, float]:
@@ -191,12 +211,26 @@ class LawSpace(Space):
     def _level(self, target: Target) -> float:
         return logit(target.pruned(self._problem.dense_macs))
 
-    def _belief(self, target: Target, state: SearchState) -> Belief:
-        ends = [(self.exposure(run), logit(run.pruned(target.quantity))) for run in state.finished]
-        return self.law.believe(self.expected, ends, self._level(target))
+    def _aim(self, target: Target, state: SearchState) -> _Aim:
+        level, known = self._level(target), [*state.finished, *state.stopped]
+        ends = [self._end(run, target.quantity) for run in known]
+        exposures = [self.exposure(run) for run in known]
+        belief = self.law.believe(self.expected, list(zip(exposures, ends, strict=True)), level)
+        # The first miss corrects the law. What a led run misses after that is an error of its
+        # control, and would come again: the next one aims beyond the target by as much.
+        tries = [end for run, end in zip(known, ends, strict=True) if run.target == target]
+        beyond = sum(level - end for end in tries[1:]) if self._search.led else 0.0
+        return _Aim(
+            quantity=target.quantity,
+            level=level + min(max(beyond, -_FARTHEST), _FARTHEST),
+            belief=belief,
+            law=self.law,
+        )
 
-    def _exposure_for(self, target: Target, belief: Belief) -> float:
-        return belief.exposure_at_90 * self.law.relative_exposure(self._level(target)) + belief.late
+    def _end(self, run: Run, quantity: Quantity) -> float:
+        """Return the logit that a run of this exposure ends with; a stopped one is ahead of it."""
+        left = self.clock.remaining(run.epoch) if run.status is Status.STOPPED else 0.0
+        return logit(run.pruned(quantity)) - law.FITTED.early_bias * math.sqrt(left)
 
     def _position(self, exposure: float) -> float:
         """Return where on the diagonal of the ranges, in [0, 1], a run has ``exposure``.
@@ -221,27 +255,26 @@ class LawSpace(Space):
         first = -_between(-low, -high, position)
         return first, position if self.knob is None else _between(*self.knob, position)
 
-    def _run(
-        self, target: Target, first: float, decay: float, belief: Belief, state: SearchState
-    ) -> RunSettings:
-        search, decay = self._search, float(f"{max(decay, 1e-12):.6g}")
+    def _run(self, aim: _Aim, first: float, decay: float, state: SearchState) -> RunSettings:
+        search = self._search
+        if self.knob != (decay, decay):  # a number of the file is taken as it stands
+            decay = float(f"{max(decay, 1e-12):.6g}")
         weights = decay if search.decay == "shared" else search.weight_decay
         assert isinstance(weights, float | int)
         lead = Lead(
-            quantity=target.quantity,
-            pruned=target.pruned(self._problem.dense_macs),
-            exposure_at_90=belief.exposure_at_90,
-            delay=self.delay(first) + belief.late,
+            quantity=aim.quantity,
+            pruned=expit(aim.level),
+            exposure_at_90=aim.belief.exposure_at_90,
+            delay=self.delay(first) + aim.belief.late,
         )
-        dense = state.dense
-        prefix = None if dense is None else dense.prefix
+        prefix = state.prefix if self.onset else None
         return RunSettings(
             threshold_init=first,
             weight_decay=weights,
             threshold_decay=None if search.decay == "shared" else decay,
             onset=self.onset,
             lead=lead if search.led else None,
-            fork=Fork(folder=prefix, epoch=self.onset) if prefix and self.onset else None,
+            fork=Fork(folder=prefix, epoch=self.onset) if prefix else None,
         )
 
 
@@ -257,7 +290,7 @@ def onset_of(experiment: Experiment) -> int:
     epochs = experiment.training.epochs
     if not experiment.shares_prefix:
         return 0
-    return min(round(FITTED.onset * epochs), epochs - 1)
+    return min(round(law.FITTED.onset * epochs), epochs - 1)
 
 
 def as_range(value: object) -> Range:

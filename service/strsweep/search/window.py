@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from strsweep.training.law import FITTED
+from strsweep.training import law
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Window:
             tolerance: Largest distance, as a fraction; None: as far as landing is harmless.
         """
         kept = 1 - pruned
-        low, high = 1 - kept / (1 - FITTED.largest_cut), 1 - kept * FITTED.least_kept
+        low = max(1 - kept / (1 - law.FITTED.largest_cut), 0.0)
+        high = 1 - kept * law.FITTED.least_kept
         if tolerance is None:
             return cls(low=low, high=high)
         return cls(low=max(pruned - tolerance, low), high=min(pruned + tolerance, high))

@@ -1,8 +1,7 @@
 """The only place that touches a sweep's files, in a folder or in an object store."""
 
-from strsweep.storage.location import is_object_store
+from strsweep.storage.location import is_object_store, other_sweeps, storage_of, store_at
 from strsweep.storage.store import Store
-from strsweep.storage.sweep import other_sweeps, storage_of, store_at
 from strsweep.storage.writable import check_storage, check_writable
 
 __all__ = [

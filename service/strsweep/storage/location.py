@@ -1,10 +1,15 @@
-"""Where a store is: a folder of this machine, or a bucket and a prefix."""
+"""Where files are: a folder, or a bucket and a prefix; a sweep's in ``PATH/sweeps/SWEEP_ID``."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
-_SCHEME = "s3://"
+from strsweep.config import Experiment, StorageConfig
+from strsweep.storage.folder import FolderStore
+from strsweep.storage.store import Store
+
+_SCHEME, _SWEEPS = "s3://", "sweeps"
 
 
 class Bucket(NamedTuple):
@@ -30,3 +35,30 @@ def bucket_of(location: str) -> Bucket:
 def below(location: str, name: str) -> str:
     """Return the location of ``name`` below ``location``."""
     return f"{location.rstrip('/')}/{name}"
+
+
+def storage_of(experiment: Experiment) -> Store:
+    """Return the store of the sweep that ``experiment`` belongs to, and of nothing else."""
+    sweeps = below(experiment.storage.path, _SWEEPS)
+    return store_at(below(sweeps, experiment.sweep_id), experiment.storage)
+
+
+def other_sweeps(experiment: Experiment) -> dict[str, Store]:
+    """Return id -> store of all sweeps beside the one of ``experiment``."""
+    sweeps = store_at(experiment.storage.path, experiment.storage)
+    others = (name for name in sweeps.folders(_SWEEPS) if name != experiment.sweep_id)
+    return {name: store_at(sweeps.uri(f"{_SWEEPS}/{name}"), experiment.storage) for name in others}
+
+
+def store_at(location: str, config: StorageConfig | None = None) -> Store:
+    """Return the store of a folder or of ``s3://BUCKET/PREFIX``.
+
+    Args:
+        location: Its last part is the sweep's id, if it is that of a sweep.
+        config: Endpoint and region of an object store; by default the environment's.
+    """
+    if not is_object_store(location):
+        return FolderStore(Path(location))
+    from strsweep.storage.object_store import ObjectStore  # boto3 takes a second to import
+
+    return ObjectStore(location, config or StorageConfig())

@@ -13,17 +13,21 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from boto3.session import Session
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from strsweep.config import StorageConfig
 from strsweep.storage.location import below, bucket_of
 from strsweep.storage.outage import Outage
-from strsweep.storage.s3_client import s3_client
 
 _SEGMENT_BYTES = 256 * 1024
 """A log object is put anew with every line, so it is not allowed to grow much."""
 _DELETED_AT_ONCE = 1000
 """S3's limit for one call."""
+_ATTEMPTS = 3
+"""Of one call; what takes longer is an outage, which is ridden out by the store."""
+_TIMEOUT_S = 20
 
 
 class ObjectStore:
@@ -41,7 +45,7 @@ class ObjectStore:
         self._bucket, self._prefix = bucket_of(location)
         self._location = location.rstrip("/")
         self._config = config
-        self._client = s3_client(config)
+        self._client = _client(config)
         self._outage = Outage(self._location, self._bucket, patience_s=config.patience * 60)
         self._logs: dict[str, tuple[str, bytes]] = {}
         """Log name -> the object that this instance writes, and what is in it."""
@@ -186,6 +190,27 @@ class ObjectStore:
     def _pages(self, operation: str, field: str, **arguments: str) -> Iterator[dict[str, Any]]:
         pages = self._client.get_paginator(operation).paginate(Bucket=self._bucket, **arguments)
         return (entry for page in pages for entry in page.get(field, ()))
+
+
+def _client(config: StorageConfig) -> Any:
+    """Return a boto3 client; it asks the service nothing yet.
+
+    Args:
+        config: Endpoint, region and addressing style; what is left out follows from the AWS
+            environment, as credentials always do.
+    """
+    style = {None: "auto", True: "path", False: "virtual"}[config.path_style]
+    options = Config(
+        retries={"mode": "standard", "max_attempts": _ATTEMPTS},
+        connect_timeout=_TIMEOUT_S,
+        read_timeout=_TIMEOUT_S,
+        s3={"addressing_style": style},
+    )
+    # A session of its own: boto3's shared one must not be used by several threads.
+    session: Any = Session()
+    return session.client(
+        "s3", endpoint_url=config.endpoint, region_name=config.region, config=options
+    )
 
 
 def _segment(name: str) -> str:

@@ -40,10 +40,10 @@ class Fitted:
     networks get 4.8 and 10.9, where its runs show 5.5 (ResNet50) and 12 (MobileNetV1)."""
     prior: float = 0.01
     """Weight of these guesses beside that of a finished run."""
-    early_bias: float = 0.3
+    early_bias: float = 0.15
     """A run under way is ahead of a finished one of the same exposure, in logit, by this much times
     the root of the share of decay that is left."""
-    caution: float = 8.0
+    caution: float = 5.0
     """A run believes its own ``exposure_at_90`` by ``(1 - share of decay left)`` to this power;
     with 1 it is driven to catch up early and overshoots, which nothing undoes."""
     highest: float = 3.0
@@ -128,6 +128,8 @@ class Law:
             relative, share = self.relative_exposure(end), exposure / expected
             # Runs scatter in proportion to their exposure, and the law is a better one near by.
             weight = (max(relative, 0.5) * (1 + abs(end - level))) ** -2
+            if relative < 0:  # a run that pruned next to nothing says how late thresholds are, only
+                relative, share = 0.0, share - relative
             aa, ab, bb = aa + weight * relative**2, ab + weight * relative, bb + weight
             ay, by = ay + weight * relative * share, by + weight * share
         determinant = aa * bb - ab * ab
@@ -149,27 +151,27 @@ class ThresholdClock:
     """Accumulated learning rate of one recipe, from the epoch on that thresholds act in."""
 
     epochs: tuple[float, ...]
-    """After every epoch, per unit of decay; see ``decay_clock``."""
+    """After every epoch, per unit of decay; 0 before thresholds act. See ``decay_clock``."""
     onset: int
     """Epochs before thresholds act."""
 
     @classmethod
     def of(cls, experiment: Experiment, steps_per_epoch: int, onset: int) -> ThresholdClock:
         """Return the clock of a run whose thresholds act after ``onset`` epochs."""
-        return cls(epochs=decay_clock(experiment.training, steps_per_epoch), onset=onset)
+        return cls(epochs=decay_clock(experiment.training, steps_per_epoch, onset), onset=onset)
 
     @property
     def total(self) -> float:
         """All that passes while thresholds act."""
-        return self.epochs[-1] - self._before(self.onset + 1)
+        return self.epochs[-1]
 
     def of_epoch(self, epoch: int) -> float:
         """Return what passes in ``epoch``, from 1; 0 before thresholds act."""
-        return 0.0 if epoch <= self.onset else self.epochs[epoch - 1] - self._before(epoch)
+        return self.epochs[epoch - 1] - (self.epochs[epoch - 2] if epoch > 1 else 0.0)
 
     def remaining(self, epoch: int) -> float:
         """Return the share of ``total`` that is still to come after ``epoch`` epochs."""
-        return (self.epochs[-1] - self._before(max(epoch, self.onset) + 1)) / self.total
+        return 1 - (self.epochs[epoch - 1] if epoch else 0.0) / self.total
 
     def exposure(self, decays: Sequence[float], delay: float) -> float:
         """Return the exposure after epochs with these decays of the thresholds, from epoch 1 on."""
@@ -178,9 +180,6 @@ class ThresholdClock:
     def decay_for(self, exposure: float, delay: float) -> float:
         """Return the one decay that leads to ``exposure``; not above 0: there is none."""
         return (exposure + delay) / self.total
-
-    def _before(self, epoch: int) -> float:
-        return self.epochs[epoch - 2] if epoch > 1 else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

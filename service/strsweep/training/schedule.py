@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from itertools import accumulate
 
 from strsweep.config import TrainingConfig
 
@@ -32,16 +31,23 @@ def learning_rate(config: TrainingConfig, epoch: int, step: int, steps_per_epoch
 
 
 @lru_cache(maxsize=16)
-def decay_clock(config: TrainingConfig, steps_per_epoch: int) -> tuple[float, ...]:
-    """Return by how much weight decay has shrunk a parameter after every epoch, per unit of it.
+def decay_clock(config: TrainingConfig, steps_per_epoch: int, onset: int = 0) -> tuple[float, ...]:
+    """Return by how much decay has shrunk a parameter after every epoch, per unit of decay.
 
-    A parameter that only decays is then at ``exp(-weight_decay * clock)`` of its first value, with
-    ``clock = sum of the learning rates of all steps so far / (1 - momentum)``. Thresholds start
-    this way.
+    A parameter that only decays is then at ``exp(-decay * clock)`` of its first value. Every step
+    adds its learning rate times ``1 + m + m^2 + ...``, with as many terms as there were steps since
+    the parameter began to move: SGD's momentum m needs ``1 / (1 - m)`` steps to build up. Thresholds
+    move this way until they prune.
+
+    Args:
+        config: Says schedule and momentum.
+        steps_per_epoch: Steps in an epoch.
+        onset: Epochs before the parameter moves; 0 for these.
     """
-    steps = range(steps_per_epoch)
-    epochs = (
-        math.fsum(learning_rate(config, epoch, step, steps_per_epoch) for step in steps)
-        for epoch in range(config.epochs)
-    )
-    return tuple(total / (1 - config.momentum) for total in accumulate(epochs))
+    clock, built, epochs = 0.0, 0.0, [0.0] * onset
+    for epoch in range(onset, config.epochs):
+        for step in range(steps_per_epoch):
+            built = config.momentum * built + 1
+            clock += learning_rate(config, epoch, step, steps_per_epoch) * built
+        epochs.append(clock)
+    return tuple(epochs)

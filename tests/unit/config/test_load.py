@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,8 @@ from strsweep.errors import InvalidExperimentError, SettingError
 
 CONFIGS = Path(__file__).parents[3] / "jobs" / "configs"
 DIGITS = CONFIGS / "digits.yaml"
+SHARED = "search={decay: shared"
+"""The beginning of a search section."""
 
 
 def load(*overrides: str) -> Experiment:
@@ -44,8 +43,9 @@ def test_every_config_of_the_jobs_loads(path: Path) -> None:
 def test_the_file_says_what_the_experiment_holds() -> None:
     experiment = load()
     assert [target.sparsity for target in experiment.search.targets] == [0.80, 0.90, 0.95, 0.98]
-    assert experiment.search.weight_decay == (0.004, 0.024)
-    assert experiment.search.threshold_init == -10.0
+    search = experiment.search
+    assert (search.decay, search.weight_decay, search.led) == ("own", 5e-4, True)
+    assert (search.threshold_decay, search.threshold_init, search.tolerance) == ("auto",) * 3
     assert experiment.training.warmup_epochs == 0
     assert experiment.workers.count == 1
 
@@ -56,10 +56,11 @@ def test_the_file_says_what_the_experiment_holds() -> None:
         ("search.targets=[0.5, 0.6]", (Target(sparsity=0.5), Target(sparsity=0.6))),
         ("search.targets=[]", ()),
         ("search.weight_decay=1e-3", 0.001),
-        ("search.weight_decay=[1e-5, 1E-3]", (1e-5, 1e-3)),
+        ("search.threshold_decay=[1e-5, 1E-3]", (1e-5, 1e-3)),
+        ("search.threshold_decay=auto", "auto"),
         ("search.weight_decay=0", 0.0),
         ("search.max_concurrent=null", None),
-        ("search.threshold_init=[-100, -5]", (-100.0, -5.0)),
+        ("search.threshold_init=-100", -100.0),
         ("training.channels_last=true", True),
         ("sparsity.skip=[fc, 'block*']", ("fc", "block*")),
         ("workers.gpus=0.5", 0.5),
@@ -131,10 +132,34 @@ def test_override_below_a_plain_value_is_refused() -> None:
         ("search.targets=[0.9, 0.90]", "search.targets", "[0.9, 0.9]", "each target once"),
         ("search.weight_decay=[1e-3, 1e-5]", "search.weight_decay", "[0.001, 1e-05]", "empty"),
         ("search.weight_decay=[0.1, 0.1]", "search.weight_decay", "[0.1, 0.1]", "empty"),
-        ("search.weight_decay=[0, 1e-3]", "search.weight_decay", "[0.0, 0.001]", "above 0"),
+        ("search.weight_decay=[1e-5, 1e-3]", "search.weight_decay", "[1e-05, 0.001]", "=shared to"),
+        ("search.weight_decay=auto", "search.weight_decay", "'auto'", "search.decay=shared to"),
         ("search.weight_decay=[1, 2, 3]", "search.weight_decay", "[1, 2, 3]", "or a range"),
         ("search.weight_decay=-1e-3", "search.weight_decay", "-0.001", "or a range"),
         ("search.weight_decay=much", "search.weight_decay", "'much'", "or a range"),
+        ("search.decay=both", "search.decay", "'both'", "'own' or 'shared'"),
+        (f"{SHARED}, threshold_decay: 0}}", "search.threshold_decay", "0.0", "leave it out"),
+        (f"{SHARED}, weight_decay: [0, 1]}}", "search.weight_decay", "[0.0, 1.0]", "above 0"),
+        (f"{SHARED}, weight_decay: [1, 1]}}", "search.weight_decay", "[1.0, 1.0]", "empty"),
+        (f"{SHARED}, weight_decay: auto, baseline: true}}", "search.baseline", "True", "decay=own"),
+        (
+            f"{SHARED}, weight_decay: [1, 2], baseline: true}}",
+            "search.baseline",
+            "True",
+            "has none",
+        ),
+        ("search.threshold_decay=[0, 1]", "search.threshold_decay", "[0.0, 1.0]", "above 0"),
+        ("search.threshold_decay=[1, 0.1]", "search.threshold_decay", "[1.0, 0.1]", "empty"),
+        ("search.threshold_decay=-1e-3", "search.threshold_decay", "-0.001", "a range to stay in"),
+        ("search.threshold_decay=much", "search.threshold_decay", "'much'", "a range to stay in"),
+        ("sparsity.threshold_decay=0", "sparsity.threshold_decay", "0", "There is no such setting"),
+        ("search.correct=true", "search.correct", "True", "There is no such setting"),
+        ("search.led=1", "search.led", "1", "valid boolean"),
+        ("search.tolerance=0", "search.tolerance", "0", "greater than 0"),
+        ("search.tolerance=0.5", "search.tolerance", "0.5", "less than 0.5"),
+        ("search.tolerance=wide", "search.tolerance", "'wide'", "as far as that is harmless"),
+        ("search.threshold_init=null", "search.threshold_init", "None", "a number, ``auto``, or a"),
+        ("search.threshold_init=[-9, -5]", "search.threshold_init", "[-9.0, -5.0]", "led=false"),
         ("search.threshold_init=[-5, -10]", "search.threshold_init", "[-5.0, -10.0]", "empty"),
         ("search.threshold_init=0", "search.threshold_init", "0.0", "must be negative"),
         ("search.threshold_init=5", "search.threshold_init", "5.0", "must be negative"),
@@ -168,10 +193,12 @@ def test_wrong_setting_is_named_with_value_and_remedy(
         ("search.threshold_init", "{}"),
         ("search.threshold_init", "[{}, -5]"),
         ("search.threshold_init", "[-5, {}]"),
+        ("search.threshold_decay", "{}"),
+        ("search.threshold_decay", "[1e-5, {}]"),
+        ("search.threshold_decay", "[{}, 1e-5]"),
         ("training.learning_rate", "{}"),
         ("training.momentum", "{}"),
         ("training.label_smoothing", "{}"),
-        ("sparsity.threshold_decay", "{}"),
         ("workers.cpus", "{}"),
         ("workers.gpus", "{}"),
     ],
@@ -331,95 +358,15 @@ def test_names_in_mlflow_default_to_the_experiment() -> None:
     assert (named.tracking_experiment, named.model_name) == ("e", "m")
 
 
-def test_sweep_id_is_stable_across_processes() -> None:
-    code = (
-        "import sys; from pathlib import Path; from strsweep.config import load_experiment;"
-        "print(load_experiment(Path(sys.argv[1]), sys.argv[2:]).sweep_id)"
-    )
-    options = ("model.options={width: 4, a: 1.5, b: x}",)
-    ids = {
-        subprocess.run(
-            [sys.executable, "-c", code, str(DIGITS), *options],
-            env={**os.environ, "PYTHONHASHSEED": seed, "STRSWEEP_RESULTS": f"/{seed}"},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        for seed in ("1", "2")
-    }
-    assert ids == {load(*options).sweep_id}
-
-
-def test_sweep_id_is_the_name_and_eight_hex_digits() -> None:
-    name, _, fingerprint = load("name=my-net").sweep_id.rpartition("-")
-    assert name == "my-net"
-    assert len(fingerprint) == 8
-    assert int(fingerprint, 16) >= 0
-
-
-def test_sweep_id_does_not_depend_on_the_order_of_keys() -> None:
-    one, two = load("model.options={a: 1, b: 2}"), load("model.options={b: 2, a: 1}")
-    assert one.sweep_id == two.sweep_id
-
-
-@pytest.mark.parametrize(
-    "override",
-    [
-        "search.targets=[0.5]",
-        "search.tolerance=0.01",
-        "search.max_runs=99",
-        "search.max_concurrent=1",
-        "storage.path=/elsewhere",
-        "tracking.uri=http://host:5000",
-        "tracking.model_name=other",
-        "workers.cpus=2",
-        "workers.gpus=1",
-        "training.learning_rate=0.10",
-        "search.threshold_init=-10.0",
-    ],
-)
-def test_what_is_asked_of_a_sweep_leaves_its_id(override: str) -> None:
-    assert load(override).sweep_id == load().sweep_id
-
-
-@pytest.mark.parametrize(
-    "override",
-    [
-        "name=other",
-        "model.name=torchvision:resnet18",
-        "model.options={width: 8}",
-        "data.name=cifar10",
-        "data.path=/elsewhere",
-        "data.image_size=32",
-        "training.epochs=31",
-        "training.batch_size=64",
-        "training.learning_rate=0.2",
-        "training.momentum=0.8",
-        "training.warmup_epochs=1",
-        "training.schedule_every=epoch",
-        "training.label_smoothing=0",
-        "training.precision=bfloat16",
-        "training.seed=1",
-        "sparsity.function=exp",
-        "sparsity.skip=[fc]",
-        "sparsity.threshold_decay=0",
-        "search.threshold_init=-11",
-        "search.threshold_init=[-20, -10]",
-        "search.weight_decay=[4e-3, 2.5e-2]",
-        "search.weight_decay=4e-3",
-        "workers.count=2",
-    ],
-)
-def test_what_a_sweep_is_changes_its_id(override: str) -> None:
-    assert load(override).sweep_id != load().sweep_id
-
-
 @pytest.mark.parametrize(
     "override",
     [
         "model.options={a: 1, b: 1.0, c: true, d: text}",
         "search.weight_decay=1e-4",
-        "search.threshold_init=[-12800, -25]",
+        "search.threshold_decay=[1e-3, 1e-1]",
+        f"{SHARED}, weight_decay: 1e-3}}",
+        f"{SHARED}, weight_decay: auto, threshold_init: -25}}",
+        f"{SHARED}, weight_decay: [1e-3, 2e-2], threshold_init: [-12800, -25], led: false}}",
         "sparsity.skip=[fc]",
         "data.path=/data",
         "search.targets=[]",

@@ -7,15 +7,26 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from strsweep.config import Experiment, RunSettings, SparsityConfig, load_experiment
+from strsweep.config import (
+    Experiment,
+    Fork,
+    Lead,
+    RunSettings,
+    SearchConfig,
+    SparsityConfig,
+    load_experiment,
+)
 from strsweep.errors import InvalidExperimentError, SettingError
 
 DIGITS = Path(__file__).parents[3] / "jobs" / "configs" / "digits.yaml"
-GMP = ("sparsity.mode=gmp", "sparsity.budget=uniform", "search.weight_decay=1e-4")
-STEERED = ("sparsity.mode=steered", "search.weight_decay=1e-4")
-SCHEDULED = ("sparsity.mode=scheduled", "search.weight_decay=1e-4")
+GMP = ("sparsity.mode=gmp", "sparsity.budget=uniform")
+STEERED = ("sparsity.mode=steered",)
+SCHEDULED = ("sparsity.mode=scheduled",)
 STRAIGHT = "sparsity.gradient=straight_through"
-DENSE = ("sparsity.mode=dense", "search.weight_decay=1e-4")
+DENSE = ("sparsity.mode=dense",)
+RANGE = ("search.decay=shared", "search.weight_decay=[4e-3, 2.4e-2]")
+AUTO = ("search.decay=shared", "search.weight_decay=auto")
+INITS = ("search.threshold_init=[-20, -10]", "search.led=false")
 
 
 def load(*overrides: str) -> Experiment:
@@ -30,17 +41,19 @@ def load(*overrides: str) -> Experiment:
         (["sparsity.budget=uniform"], "sparsity.budget", "'uniform'", "Only gmp and dnw"),
         (["sparsity.budget={fc: 0.5}"], "sparsity.budget", "{'fc': 0.5}", "Only gmp and dnw"),
         ([*DENSE, "sparsity.budget=erk"], "sparsity.budget", "'erk'", "Only gmp and dnw"),
-        ([*GMP[:2]], "search.weight_decay", "[0.004, 0.024]", "write one number"),
-        ([*DENSE[:1]], "search.weight_decay", "[0.004, 0.024]", "mode=dense nothing is searched"),
+        ([*GMP, *RANGE], "search.weight_decay", "[0.004, 0.024]", "write one number"),
+        ([*DENSE, *RANGE], "search.weight_decay", "[0.004, 0.024]", "mode=dense nothing is"),
+        ([*STEERED, *AUTO], "search.weight_decay", "'auto'", "mode=steered nothing is searched"),
+        ([*INITS], "search.threshold_init", "[-20.0, -10.0]", "With threshold_decay=auto write"),
+        ([*INITS, *AUTO], "search.threshold_init", "[-20.0, -10.0]", "With weight_decay=auto"),
         ([*GMP, "sparsity.ramp=[0.8, 0.2]"], "sparsity.ramp", "[0.8, 0.2]", "begin before it ends"),
         (["sparsity.ramp=[0.5, 0.5]"], "sparsity.ramp", "[0.5, 0.5]", "begin before it ends"),
         (["sparsity.ramp=[0.5, 1.5]"], "sparsity.ramp", "1.5", "less than or equal to 1"),
         (["sparsity.ramp=[-0.1, 0.5]"], "sparsity.ramp", "-0.1", "greater than or equal to 0"),
         (["sparsity.ramp=0.5"], "sparsity.ramp", "0.5", "start and end to raise sparsity"),
-        (["search.threshold_init=null"], "search.threshold_init", "None", "-25 to -12800"),
         ([*GMP, "training.compile=true"], "training.compile", "True", "compiles anew"),
         (["sparsity.mode=foo"], "sparsity.mode", "'foo'", "'gmp', 'dnw'"),
-        ([*SCHEDULED[:1]], "search.weight_decay", "[0.004, 0.024]", "mode=scheduled nothing is"),
+        ([*SCHEDULED, *RANGE], "search.weight_decay", "[0.004, 0.024]", "mode=scheduled nothing"),
         ([*SCHEDULED, "sparsity.budget=erk"], "sparsity.budget", "'erk'", "Only gmp and dnw"),
         ([STRAIGHT], "sparsity.gradient", "'straight_through'", "set sparsity.mode=steered"),
         ([*SCHEDULED, STRAIGHT], "sparsity.gradient", "'straight_through'", "scheduled has a"),
@@ -71,14 +84,17 @@ def test_what_does_not_go_together_is_refused(
     "overrides",
     [
         GMP,
-        (*GMP, "search.threshold_init=null"),
         (*GMP, "sparsity.budget={fc: 1, block1.conv: 0}"),
         (*GMP, "sparsity.ramp=[0, 1]"),
         ("sparsity.mode=dnw", "sparsity.budget=erk", "search.weight_decay=0"),
         (*STEERED, STRAIGHT),
-        (*SCHEDULED, "search.threshold_init=null", "sparsity.ramp=[0, 0.4]"),
+        (*SCHEDULED, "sparsity.ramp=[0, 0.4]"),
         DENSE,
-        (*DENSE, "search.threshold_init=null"),
+        (*DENSE, "search.baseline=true"),
+        (*INITS, *RANGE),
+        (*INITS, "search.threshold_decay=[1e-3, 1e-1]"),
+        (*INITS, "search.threshold_decay=1e-2", "search.baseline=true"),
+        ("search.decay=shared", "search.weight_decay=1e-2", "search.baseline=true"),
         ("sparsity.granularity=weight", "sparsity.scale=0.1"),
     ],
 )
@@ -96,7 +112,8 @@ def test_what_goes_together_is_accepted(overrides: tuple[str, ...]) -> None:
         ["sparsity={mode: str, function: sigmoid, granularity: layer, scale: 1, skip: []}"],
         ["sparsity.scale=1.0", "sparsity.ramp=null", "sparsity.budget=null"],
         ["sparsity.dense_first=false", "sparsity.dense_last=false", "sparsity.preset=null"],
-        ["sparsity.threshold_decay=null"],
+        ["search={targets: [0.5], weight_decay: 5e-4, threshold_decay: auto}"],
+        ["search.decay=own", "search.led=true", "search.share_prefix=true"],
         ["data.image_size=224", "data.loader_processes=0", "data.num_images=null"],
         ["model.options={}"],
         ["workers={count: 1, cpus: 1, gpus: 0}"],
@@ -148,29 +165,140 @@ def test_the_defaults_are_the_papers_method() -> None:
     )
 
 
+def test_unless_said_runs_lead_themselves_by_a_decay_of_the_thresholds_alone() -> None:
+    assert SearchConfig() == SearchConfig(
+        tolerance="auto",
+        decay="own",
+        weight_decay=1e-4,
+        threshold_decay="auto",
+        threshold_init="auto",
+        led=True,
+        share_prefix=True,
+        baseline=False,
+    )
+
+
+ONE_INIT = "search.threshold_init=-10"
+ONE_DECAY = "search.threshold_decay=1e-2"
+
+
 @pytest.mark.parametrize(
-    ("overrides", "is_told"),
+    ("overrides", "has_fixed_target", "is_searched", "shares_prefix", "method"),
     [
-        ((), False),
-        (STEERED, True),
-        (SCHEDULED, True),
-        (GMP, True),
-        ((*GMP, "sparsity.budget={fc: 0.5}"), False),
-        (DENSE, False),
+        ((), False, True, True, "str, own threshold decay, led to the target"),
+        (("search.led=false",), False, True, True, "str, own threshold decay, one decay a run"),
+        ((ONE_INIT,), False, True, True, "str, own threshold decay, led to the target"),
+        ((ONE_DECAY,), False, False, True, "str, own threshold decay"),
+        ((ONE_DECAY, ONE_INIT), False, False, True, "str, own threshold decay"),
+        ((ONE_DECAY, *INITS), False, True, True, "str, own threshold decay, one decay a run"),
+        (("search.share_prefix=false",), False, True, False, "str, own threshold decay, led to "),
+        (("model.checkpoint=/a.pth",), False, True, False, "str, own threshold decay, led to the"),
+        (AUTO, False, True, False, "str, shared weight decay, led to the target"),
+        ((*RANGE, "search.led=false"), False, True, False, "str, shared weight decay, one decay"),
+        (("search.decay=shared",), False, False, False, "str, shared weight decay"),
+        (STEERED, True, False, False, "steered"),
+        (SCHEDULED, True, False, False, "scheduled"),
+        (GMP, True, False, False, "gmp"),
+        ((*GMP, "sparsity.budget={fc: 0.5}"), False, False, False, "gmp"),
+        (DENSE, False, False, False, "dense"),
     ],
 )
-def test_who_is_told_a_target(overrides: tuple[str, ...], is_told: bool) -> None:
-    assert load(*overrides).sparsity.is_told == is_told
+def test_what_a_method_is(
+    overrides: tuple[str, ...],
+    has_fixed_target: bool,
+    is_searched: bool,
+    shares_prefix: bool,
+    method: str,
+) -> None:
+    experiment = load(*overrides)
+    assert experiment.has_fixed_target == has_fixed_target
+    assert experiment.is_searched == is_searched
+    assert experiment.is_single == (not has_fixed_target and not is_searched)
+    assert experiment.shares_prefix == shares_prefix
+    assert experiment.method.startswith(method)
+    assert (", " in experiment.method.removeprefix("str, ")) == is_searched
 
 
-def test_a_run_is_told_one_thing() -> None:
+@pytest.mark.parametrize("decay", ["own", "shared"])
+def test_the_knob_is_the_decay_that_thresholds_have(decay: str) -> None:
+    search = load(f"search.decay={decay}", "search.weight_decay=1e-3").search
+    expected = ("threshold_decay", "auto") if decay == "own" else ("weight_decay", 1e-3)
+    assert (search.knob, search.knob_value) == expected
+
+
+def test_a_run_has_one_target() -> None:
     assert RunSettings(weight_decay=0, sparsity=0.9).pruned_share == 0.9
     assert RunSettings(weight_decay=0, macs=0.25).pruned_share == 0.75
     assert RunSettings(weight_decay=0).pruned_share == 0
-    with pytest.raises(
-        SettingError, match=r"macs: got 0\.25\. The run is told its sparsity \(0\.9\)"
-    ):
+    with pytest.raises(SettingError, match=r"macs: got 0\.25\. The run has a sparsity \(0\.9\)"):
         RunSettings(weight_decay=0, sparsity=0.9, macs=0.25)
     for share in (0, 1.5):
         with pytest.raises(ValidationError, match="macs"):
             RunSettings(weight_decay=0, macs=share)
+
+
+LEAD = Lead(quantity="macs", pruned=0.9, exposure_at_90=0.7, delay=0.4)
+ALL = RunSettings(
+    threshold_init=-5,
+    weight_decay=5e-4,
+    threshold_decay=1e-2,
+    onset=10,
+    lead=LEAD,
+    fork=Fork(folder="runs/run-001/epoch_00010", epoch=10),
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "numbers", "first_decay", "shared_epoch"),
+    [
+        (RunSettings(weight_decay=1e-3), {"weight_decay": 1e-3}, 1e-3, None),
+        (
+            RunSettings(weight_decay=0, threshold_decay=0.0, threshold_init=-9),
+            {"weight_decay": 0, "threshold_decay": 0, "threshold_init": -9},
+            0.0,
+            None,
+        ),
+        (
+            ALL,
+            {"threshold_init": -5, "weight_decay": 5e-4, "threshold_decay": 1e-2, "onset": 10},
+            1e-2,
+            None,
+        ),
+        (
+            RunSettings(weight_decay=1e-3, onset=10, is_dense=True, last_epoch=10),
+            {"weight_decay": 1e-3, "onset": 10},
+            1e-3,
+            10,
+        ),
+        (RunSettings(weight_decay=1e-3, is_dense=True), {"weight_decay": 1e-3}, 1e-3, None),
+        (RunSettings(weight_decay=0, macs=0.1), {"weight_decay": 0, "macs": 0.1}, 0, None),
+    ],
+)
+def test_the_settings_of_a_run(
+    settings: RunSettings, numbers: dict[str, float], first_decay: float, shared_epoch: int | None
+) -> None:
+    assert settings.numbers == numbers
+    assert (settings.first_decay, settings.shared_epoch) == (first_decay, shared_epoch)
+    assert RunSettings.model_validate(settings.model_dump()) == settings
+    assert RunSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("threshold_init", 0),
+        ("threshold_init", float("-inf")),
+        ("weight_decay", -1),
+        ("threshold_decay", -1),
+        ("onset", -1),
+        ("last_epoch", 0),
+        ("corrections", ()),
+        ("lead", {**LEAD.model_dump(), "pruned": 1}),
+        ("lead", {**LEAD.model_dump(), "exposure_at_90": 0}),
+        ("lead", {**LEAD.model_dump(), "quantity": "rank"}),
+        ("fork", {"folder": "f", "epoch": 0}),
+    ],
+)
+def test_what_no_run_can_have_is_refused(key: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=key):
+        RunSettings.model_validate({"weight_decay": 0, key: value})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from strsweep.config import Experiment, load_experiment
-from strsweep.config.presets import PRESETS
+from strsweep.config.run_settings import PRESETS
 from strsweep.errors import SettingError
 
 CONFIGS = Path(__file__).parents[3] / "jobs" / "configs"
@@ -56,7 +56,7 @@ def test_there_is_a_preset_for_every_row_and_no_other() -> None:
 def test_a_preset_is_its_row(model: str, sparsity: str, decay: float, init: float) -> None:
     search = load(model, f"sparsity.preset={model}-{sparsity}").search
     assert search.weight_decay == pytest.approx(decay * 1e-5, rel=1e-12)
-    assert search.threshold_init == init
+    assert (search.threshold_init, search.decay) == (init, "shared")
 
 
 def test_everything_else_of_the_file_stays() -> None:
@@ -72,8 +72,10 @@ def test_a_preset_can_stand_in_the_file_without_a_search(tmp_path: Path) -> None
         "name: a\nmodel: {name: mobilenet_v1}\ndata: {name: imagenet, path: /data}\n"
         "sparsity: {preset: mobilenet_v1-79.07}\n"
     )
-    search = load_experiment(path).search
+    experiment = load_experiment(path)
+    search = experiment.search
     assert (search.threshold_init, search.weight_decay) == (-25, 1.551757813e-5)
+    assert (search.decay, experiment.is_single, experiment.shares_prefix) == ("shared", True, False)
 
 
 @pytest.mark.parametrize(
@@ -102,12 +104,19 @@ def test_a_preset_of_another_model_is_refused() -> None:
     [
         "search.weight_decay=1e-5",
         "search.threshold_init=-100",
+        "search.decay=own",
         "search={weight_decay: 1e-5, threshold_init: -100}",
     ],
 )
 def test_a_preset_and_its_settings_on_the_command_line_are_one_too_many(override: str) -> None:
     error = refused("sparsity.preset=resnet50-90.23", override)
     assert error.setting == "sparsity.preset"
-    assert "search.threshold_init and search.weight_decay: leave out one or the other" in (
-        error.remedy
+    assert error.remedy == (
+        "It sets search.threshold_init, search.weight_decay, search.decay: leave out one or the "
+        "other."
     )
+
+
+def test_a_preset_has_one_decay_for_thresholds_too() -> None:
+    error = refused("sparsity.preset=resnet50-90.23", "search.threshold_decay=1e-5")
+    assert (error.setting, error.value) == ("search.threshold_decay", "1e-05")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from strsweep.data.decoding import decode_rgb
+from strsweep.data.images import decode_rgb
 
 
 def corner(path: Path) -> tuple[int, ...]:

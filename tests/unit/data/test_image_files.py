@@ -23,7 +23,7 @@ from strsweep.data import (
     unreadable_label,
     validation_loader,
 )
-from strsweep.data.decoding import decode_rgb
+from strsweep.data.images import decode_rgb
 
 
 def encoded(image_format: str) -> bytes:

@@ -21,7 +21,7 @@ from strsweep.data import (
     training_loader,
     validation_loader,
 )
-from strsweep.data.random_state import seeded
+from strsweep.data.loader import seeded
 from strsweep.errors import SettingError
 
 RED_OF_LABEL = [0, 127, 255]

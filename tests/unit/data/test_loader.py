@@ -24,7 +24,7 @@ from strsweep.data import (
     training_loader,
     validation_loader,
 )
-from strsweep.data.random_state import image_seed, seeded
+from strsweep.data.loader import image_seed, seeded
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),

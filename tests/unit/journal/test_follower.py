@@ -9,17 +9,17 @@ from tempfile import TemporaryDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strsweep.config import RunSettings, Target
+from strsweep.config import Problem, RunSettings, Target
 from strsweep.journal import (
     EpochFinished,
     Event,
     Follower,
     ImagesUnreadable,
     Journal,
+    PrefixTrained,
     RunFailed,
     RunFinished,
     RunProposed,
-    RunResumed,
     RunStopped,
     SweepStarted,
     replay,
@@ -28,8 +28,9 @@ from strsweep.storage import store_at
 
 RUN_IDS = ("run-001", "run-002", "run-003")
 AIM = Target(sparsity=0.9)
-BY_THE_JOB = ("proposed", "stopped", "resumed", "failed", "started")
-BY_THE_WORKER = ("epoch", "unreadable", "finished")
+PROBLEM = Problem(steps_per_epoch=11, weights=100, dense_macs=200, weight_scale=0.1)
+BY_THE_JOB = ("proposed", "stopped", "failed", "started")
+BY_THE_WORKER = ("epoch", "unreadable", "prefix", "finished")
 written = st.tuples(
     st.sampled_from(RUN_IDS),
     st.sampled_from(BY_THE_JOB + BY_THE_WORKER),
@@ -42,7 +43,7 @@ written = st.tuples(
 def event_of(run_id: str, kind: str, number: int, time: float) -> Event:
     settings = RunSettings(threshold_init=-10, weight_decay=1e-4)
     events: dict[str, Event] = {
-        "started": SweepStarted(time=time, experiment={}, version=str(number)),
+        "started": SweepStarted(time=time, experiment={}, version=str(number), problem=PROBLEM),
         "proposed": RunProposed(
             time=time, run_id=run_id, settings=settings, target=AIM, reason=str(number)
         ),
@@ -50,7 +51,7 @@ def event_of(run_id: str, kind: str, number: int, time: float) -> Event:
         "unreadable": ImagesUnreadable(time=time, run_id=run_id, names=(f"{number}.jpg",)),
         "finished": RunFinished(time=time, run_id=run_id, metrics={}, layers=(), checkpoint="c"),
         "stopped": RunStopped(time=time, run_id=run_id, epoch=number, reason="would miss"),
-        "resumed": RunResumed(time=time, run_id=run_id, target=AIM, reason="may hit"),
+        "prefix": PrefixTrained(time=time, run_id=run_id, epoch=number, checkpoint="c"),
         "failed": RunFailed(time=time, run_id=run_id, reason="died"),
     }
     return events[kind]

@@ -11,7 +11,7 @@ from typing import get_args
 
 import pytest
 
-from strsweep.config import Correction, Problem, RunSettings, Target
+from strsweep.config import Fork, Lead, Problem, RunSettings, Target
 from strsweep.errors import JournalError
 from strsweep.journal import (
     EpochFinished,
@@ -21,11 +21,11 @@ from strsweep.journal import (
     LayerRow,
     ModelLanded,
     ModelPublished,
+    PrefixTrained,
     RunFailed,
     RunFinished,
     RunInterrupted,
     RunProposed,
-    RunResumed,
     RunStopped,
     SweepStarted,
     replay,
@@ -33,6 +33,15 @@ from strsweep.journal import (
 from strsweep.storage import Store, store_at
 
 SETTINGS = RunSettings(threshold_init=-10, weight_decay=1e-4 / 3)
+LED = RunSettings(
+    threshold_init=-5.21,
+    weight_decay=5e-4,
+    threshold_decay=0.1 / 3,
+    onset=10,
+    lead=Lead(quantity="macs", pruned=0.95, exposure_at_90=0.7 / 3, delay=-0.1),
+    fork=Fork(folder="../other-1/runs/run-001/epoch_00010", epoch=10),
+)
+DENSE = RunSettings(threshold_init=-5.21, weight_decay=5e-4, is_dense=True, last_epoch=10)
 LAYER = LayerRow(
     name="fc",
     parameter="fc.weight",
@@ -46,26 +55,18 @@ LAYER = LayerRow(
 PROBLEM = Problem(steps_per_epoch=11, weights=69904, dense_macs=452224, weight_scale=0.0245)
 NINETY, FEW_MACS = Target(sparsity=0.9), Target(macs=0.05)
 EVENTS: list[Event] = [
-    SweepStarted(time=1.0, experiment={"name": "a\nb", "search": {"targets": [0.9]}}, version="0"),
-    SweepStarted(time=1.5, experiment={}, version="0", problem=PROBLEM),
+    SweepStarted(time=1.0, experiment={"name": "a\nb"}, version="0", problem=PROBLEM),
     RunProposed(time=2.0, run_id="run-001", settings=SETTINGS, target=None, reason="\u00e4 look"),
-    RunProposed(time=2.5, run_id="run-002", settings=SETTINGS, target=NINETY, reason="between"),
+    RunProposed(time=2.5, run_id="run-002", settings=LED, target=NINETY, reason="between"),
     RunProposed(
         time=2.6, run_id="run-003", settings=SETTINGS, target=None, reason="", refines=FEW_MACS
     ),
     RunProposed(
-        time=2.7, run_id="run-004", settings=SETTINGS, target=None, reason="", adopted_from="a/b"
+        time=2.7, run_id="run-004", settings=DENSE, target=None, reason="", adopted_from="a/b"
     ),
     EpochFinished(time=3.0, run_id="run-001", metrics={"epoch": 1, "train_loss": 1 / 3}),
     RunStopped(time=3.5, run_id="run-001", epoch=1, reason="would end elsewhere"),
-    RunResumed(time=3.6, run_id="run-001", target=FEW_MACS, reason="may end there"),
-    RunResumed(
-        time=3.7,
-        run_id="run-001",
-        target=FEW_MACS,
-        reason="would miss",
-        correction=Correction(after_epoch=3, weight_decay=2e-4),
-    ),
+    PrefixTrained(time=3.6, run_id="run-004", epoch=10, checkpoint="runs/run-004/epoch_00010"),
     RunFinished(
         time=4.0, run_id="run-001", metrics={"sparsity": 0.1}, layers=(LAYER,), checkpoint="c/1"
     ),
@@ -115,29 +116,7 @@ def test_event_is_read_as_it_was_written(storage: Store, event: Event) -> None:
     assert storage.read("journal/sweep.jsonl").count(b"\n") == 1
 
 
-OLD_LINES = (
-    """{"time":1.0,"event":"sweep_started","experiment":{"name":"a"},"version":"0.1.0"}""",
-    """{"time":2.0,"event":"run_proposed","run_id":"run-001","settings":{"threshold_init":-10.0,"""
-    """"weight_decay":0.01,"sparsity":null},"target":0.9,"reason":"first look"}""",
-    """{"time":3.0,"event":"model_published","target":0.95,"run_id":"run-001","folder":"f","""
-    """"model_uri":"models:/m/1","version":"1"}""",
-    """{"time":4.0,"event":"model_published","target":null,"run_id":"run-001","folder":"f","""
-    """"model_uri":"models:/m/2","version":"2"}""",
-)
-"""As version 0.1 wrote them: targets were numbers, and nobody measured the problem."""
-
-
-def test_a_journal_of_version_0_1_is_read(storage: Store) -> None:
-    for line in OLD_LINES:
-        storage.append_line("journal/sweep.jsonl", line)
-    record = replay(Journal(storage).read())
-    assert record.problem is None
-    proposed = record.runs["run-001"].proposed
-    assert (proposed.target, proposed.refines, proposed.adopted_from) == (NINETY, None, None)
-    assert set(record.published) == {Target(sparsity=0.95), None}
-
-
-def test_a_sparsity_is_still_written_as_a_number(storage: Store) -> None:
+def test_a_sparsity_is_written_as_a_number(storage: Store) -> None:
     proposed = RunProposed(run_id="run-001", settings=SETTINGS, target=NINETY, reason="")
     assert '"target":0.9,' in proposed.model_dump_json()
     multiply_adds = proposed.model_copy(update={"target": FEW_MACS})
@@ -207,7 +186,9 @@ def test_torn_lines_in_the_middle_are_left_out(storage: Store) -> None:
         '{"event":"run_failed","time":1,"run_id":"run-001"}',
         '{"event":"run_failed","time":1,"run_id":"run-001","reason":"x","more":1}',
         '{"event":"unheard_of","time":1}',
-        '{"event":"run_resumed","time":1,"run_id":"run-001","target":{"zeros":1},"reason":""}',
+        '{"event":"sweep_started","time":1,"experiment":{},"version":"0.1.0"}',
+        '{"event":"run_resumed","time":1,"run_id":"run-001","target":0.9,"reason":""}',
+        '{"event":"prefix_trained","time":1,"run_id":"run-001","epoch":10}',
         '{"event":"run_stopped","time":1,"run_id":"run-001","epoch":"x","reason":""}',
         '{"event":"epoch_finished","time":1,"run_id":"run-001","metrics":{"epoch":"x"}}',
         "{}",

@@ -7,18 +7,18 @@ import dataclasses
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from strsweep.config import Correction, Problem, RunSettings, Target
+from strsweep.config import Problem, RunSettings, Target
 from strsweep.journal import (
     EpochFinished,
     Event,
     ImagesUnreadable,
     ModelLanded,
     ModelPublished,
+    PrefixTrained,
     RunFailed,
     RunFinished,
     RunInterrupted,
     RunProposed,
-    RunResumed,
     RunStopped,
     SweepRecord,
     SweepStarted,
@@ -32,7 +32,8 @@ SETTINGS = RunSettings(threshold_init=-10, weight_decay=1e-4)
 RUN_IDS = ("run-001", "run-002", "run-003")
 EIGHTY, NINETY = Target(sparsity=0.8), Target(sparsity=0.9)
 FEW_MACS = Target(macs=0.05)
-STARTED = SweepStarted(time=0.0, experiment={}, version="0")
+PROBLEM = Problem(steps_per_epoch=11, weights=100, dense_macs=200, weight_scale=0.1)
+STARTED = SweepStarted(time=0.0, experiment={}, version="0", problem=PROBLEM)
 
 
 def proposed(run_id: str, time: float = 1.0) -> RunProposed:
@@ -69,8 +70,8 @@ def interrupted(run_id: str, time: float = 2.2) -> RunInterrupted:
     return RunInterrupted(time=time, run_id=run_id, reason="worker 1: timed out")
 
 
-def resumed(run_id: str, target: Target | None = FEW_MACS, time: float = 2.7) -> RunResumed:
-    return RunResumed(time=time, run_id=run_id, target=target, reason="may hit")
+def prefix(run_id: str, epoch: int = 1, time: float = 2.7) -> PrefixTrained:
+    return PrefixTrained(time=time, run_id=run_id, epoch=epoch, checkpoint=f"epoch_{epoch}")
 
 
 def landed(target: Target, run_id: str, shift: float) -> ModelLanded:
@@ -102,7 +103,7 @@ any_event = st.one_of(
     ids.map(failed),
     ids.map(stopped),
     ids.map(interrupted),
-    st.builds(resumed, ids, st.sampled_from([None, NINETY, FEW_MACS])),
+    st.builds(prefix, ids, st.integers(1, 2)),
     st.builds(landed, st.sampled_from([NINETY, FEW_MACS]), ids, st.sampled_from([0.5, 1.0])),
     st.builds(unreadable, ids, st.lists(st.sampled_from("abc"), max_size=2).map(tuple)),
     st.builds(published, st.sampled_from([None, NINETY, FEW_MACS]), ids, st.sampled_from("12")),
@@ -211,32 +212,33 @@ def test_an_interrupted_run_is_open_and_every_interruption_is_known() -> None:
     assert run.interruptions == told
 
 
-def test_a_stopped_run_rests_until_it_is_resumed() -> None:
+def test_a_stopped_run_has_ended_for_good() -> None:
     events: list[Event] = [proposed("run-001"), epoch("run-001", 1), stopped("run-001")]
-    run = replay(events).runs["run-001"]
+    record = replay([*events, epoch("run-001", 2), interrupted("run-001")])
+    run = record.runs["run-001"]
     assert not run.is_open
     assert (run.stopped, run.target) == (events[2], NINETY)
-    assert replay(events).finished_runs == []
-
-    goes_on = [*events, resumed("run-001")]
-    run = replay(goes_on).runs["run-001"]
-    assert run.is_open
-    assert (run.stopped, run.resumed, run.target) == (None, goes_on[3], FEW_MACS)
-
-    again = [*goes_on, epoch("run-001", 2), stopped("run-001", 2)]
-    run = replay(again).runs["run-001"]
-    assert not run.is_open
-    assert run.stopped is not None
-    assert (run.stopped.epoch, run.target) == (2, FEW_MACS)
-
-    ended = replay([*goes_on, finished("run-001")])
-    assert [run.run_id for run in ended.finished_runs] == ["run-001"]
-    assert not ended.runs["run-001"].is_open
+    assert sorted(run.epochs) == [1, 2], "a worker may still write what it had trained"
+    assert record.finished_runs == []
 
 
-def test_a_run_resumed_for_no_target_aims_at_none() -> None:
-    events = [proposed("run-001"), stopped("run-001"), resumed("run-001", None)]
-    assert replay(events).runs["run-001"].target is None
+def test_the_start_that_others_share_is_known_from_when_it_is_stored() -> None:
+    events = [proposed("run-001"), epoch("run-001", 1)]
+    assert replay(events).runs["run-001"].prefix is None
+    run = replay([*events, prefix("run-001")]).runs["run-001"]
+    assert run.is_open, "the dense network may train on"
+    assert (run.prefix, run.num_epochs_trained) == (prefix("run-001"), 1)
+    again = prefix("run-001", time=9.0)  # of a worker that was killed before its next checkpoint
+    record = replay([*events, prefix("run-001"), again, finished("run-001")])
+    assert record.runs["run-001"].prefix == again
+    assert not record.runs["run-001"].is_open
+
+
+def test_a_forked_run_pays_for_its_own_epochs_only() -> None:
+    events = [proposed("run-001"), *(epoch("run-001", n) for n in (1, 2)), proposed("run-002")]
+    record = replay([*events, epoch("run-002", 3), epoch("run-002", 4)])
+    assert sorted(record.runs["run-002"].epochs) == [3, 4]
+    assert record.epochs_trained == 4
 
 
 def test_adopted_epochs_cost_nothing() -> None:
@@ -260,43 +262,8 @@ def test_a_model_is_landed_per_target_and_run_and_the_newest_counts() -> None:
 
 
 def test_the_problem_is_that_of_the_newest_start() -> None:
-    assert replay([]).problem is replay([STARTED]).problem is None
-    problem = Problem(steps_per_epoch=11, weights=100, dense_macs=200, weight_scale=0.1)
-    newer = STARTED.model_copy(update={"time": 9.0, "problem": problem})
-    assert replay([STARTED, newer]).problem == problem
-
-
-def test_a_correction_takes_back_what_was_trained_after_it() -> None:
-    """Rows may come in any order: clocks of nodes differ, and a worker may run on for a while."""
-
-    def row(number: int, decay: float) -> EpochFinished:
-        metrics = {"epoch": number, "weight_decay": decay, "sparsity": decay}
-        return EpochFinished(time=2.0, run_id="run-001", metrics=metrics)
-
-    def end(decay: float) -> RunFinished:
-        metrics = {"epoch": 4, "weight_decay": decay}
-        return RunFinished(time=3, run_id="run-001", metrics=metrics, layers=(), checkpoint="c")
-
-    old = [row(number, 1e-4) for number in (1, 2, 3, 4)]
-    new = [row(number, 3e-4) for number in (3, 4)]
-    correction = Correction(after_epoch=2, weight_decay=3e-4)
-    change = resumed("run-001").model_copy(update={"correction": correction})
-    begun = [STARTED, proposed("run-001"), *old[:3], stopped("run-001", 2)]
-    run = replay([*begun, change]).runs["run-001"]
-    assert sorted(run.epochs) == [1, 2]
-    assert run.settings.weight_decay_in(2) == 1e-4
-    assert run.settings.weight_decay_in(3) == 3e-4
-    for late in ([old[3], end(1e-4)], [end(1e-4), old[3], new[0]]):
-        run = replay([*begun, change, *late]).runs["run-001"]
-        assert run.finished is None, "that was the end of what was taken back"
-    for events in ([*begun, change, *new, end(3e-4)], [*begun, *new, end(3e-4), change]):
-        run = replay(events).runs["run-001"]
-        assert run.finished == end(3e-4)
-        assert [run.epochs[n].metrics["weight_decay"] for n in (1, 2, 3, 4)] == [
-            1e-4,
-            1e-4,
-            3e-4,
-            3e-4,
-        ]
-    assert run.num_epochs_written == 5, "what was taken back was paid for"
-    assert run.settings.changes == "0.0003 after epoch 2"
+    assert replay([]).problem is None
+    assert replay([STARTED]).problem == PROBLEM
+    other = PROBLEM.model_copy(update={"steps_per_epoch": 12})
+    newer = STARTED.model_copy(update={"time": 9.0, "problem": other})
+    assert replay([STARTED, newer]).problem == other

@@ -15,8 +15,8 @@ from strsweep.sparsity import measure
 from strsweep.storage import Store, storage_of
 from strsweep.sweep.landing import land_one
 from strsweep.training.checkpoint import save_checkpoint
-from strsweep.training.layer_rows import layer_rows
 from strsweep.training.network import sparse_model
+from strsweep.training.writer import layer_rows
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 SETTINGS = RunSettings(threshold_init=-4.0, weight_decay=0.01)

@@ -7,19 +7,30 @@ from typing import Any
 
 import pytest
 
-from strsweep.config import Experiment, RunSettings, Target, load_experiment
+from strsweep.config import (
+    Experiment,
+    Fork,
+    Lead,
+    Problem,
+    RunSettings,
+    Target,
+    load_experiment,
+)
 from strsweep.journal import EpochFinished, RunProposed, SweepRecord, SweepStarted, replay
 from strsweep.registry.card import model_card
 from strsweep.registry.receipt import LandedFrom, Receipt
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
-SETTINGS = RunSettings(threshold_init=-10.0, weight_decay=0.0123)
+METHOD = "str, own threshold decay, led to the target"
+SETTINGS = RunSettings(threshold_init=-10.0, weight_decay=5e-4, threshold_decay=0.0123)
+LEAD = Lead(quantity="sparsity", pruned=0.95, exposure_at_90=0.7, delay=0.4)
+PROBLEM = Problem(steps_per_epoch=11, weights=10_000, dense_macs=500_000, weight_scale=0.02)
 TARGET = Target(sparsity=0.95)
 
 
 def record(adopted_from: str | None = None) -> SweepRecord:
-    """Two runs of two epochs; an epoch takes half an hour, and one was trained twice."""
-    events: list[Any] = [SweepStarted(experiment={}, version="0.1.7")]
+    """Two runs of three epochs; an epoch takes half an hour, and one was trained twice."""
+    events: list[Any] = [SweepStarted(experiment={}, version="0.2.7", problem=PROBLEM)]
     for run_id in ("run-001", "run-002"):
         events.append(
             RunProposed(
@@ -31,8 +42,11 @@ def record(adopted_from: str | None = None) -> SweepRecord:
             )
         )
         events += [
-            EpochFinished(run_id=run_id, metrics={"epoch": epoch, "seconds": 1800.0})
-            for epoch in (1, 2, 2)
+            EpochFinished(
+                run_id=run_id,
+                metrics={"epoch": epoch, "seconds": 1800.0, "threshold_decay": decay},
+            )
+            for epoch, decay in ((1, 0.0), (2, 0.01), (2, 0.01), (3, 0.02))
         ]
     return replay(events)
 
@@ -50,6 +64,7 @@ def receipt(target: Target | None = TARGET, *, mode: str = "str") -> Receipt:
             shift=-0.02, sparsity_before=0.9531, macs_before=26_000, accuracy_before=0.983
         ),
         mode=mode,
+        method=METHOD if mode == "str" else mode,
         settings=SETTINGS,
         sweep_id="digits-1",
         run_id="run-001",
@@ -70,15 +85,16 @@ def test_it_says_what_was_asked_and_what_the_file_holds() -> None:
     assert "| zeros | 9,500 of 10,000 convolution and linear weights |" in text
     assert "| multiply-adds of one input | 25,000 of 500,000 |" in text
     assert "ab" * 32 in text
-    assert "weight_decay 0.0123" in text
-    assert "strsweep 0.1.7" in text
+    assert "threshold_init -10.0, weight_decay 0.0005, threshold_decay 0.0123" in text
+    assert f"(Kusupati et al., ICML 2020); {METHOD}." in text
+    assert "strsweep 0.2.7" in text
     assert "**Asked for:** 5 % MACs left." in card(receipt(Target(macs=0.05)))
 
 
 def test_it_says_what_it_cost() -> None:
-    # Three epochs of half an hour each; two such runs.
-    assert "This run: 3 epochs, 1.5 h." in card()
-    assert "2 runs, 6 epochs, 3.0 h of training" in card()
+    # Four epochs of half an hour each; two such runs.
+    assert "This run: 4 epochs, 2.0 h." in card()
+    assert "2 runs, 8 epochs, 4.0 h of training" in card()
     adopted = card(adopted_from="other-1/run-004")
     assert "trained by another sweep, at no cost here" in adopted
     assert "Trained as other-1/run-004" in adopted
@@ -93,11 +109,34 @@ def test_it_says_how_it_was_landed_and_what_that_took() -> None:
 
 
 @pytest.mark.parametrize(
+    ("dense", "words"),
+    [
+        (None, "accuracy 98.12 %."),
+        (0.9837, "accuracy 98.12 %, 0.25 points below dense."),
+        (0.9762, "accuracy 98.12 %, 0.50 points above dense."),
+    ],
+)
+def test_it_says_how_far_it_is_from_the_dense_network(dense: float | None, words: str) -> None:
+    assert words in card(receipt().model_copy(update={"dense_accuracy": dense}))
+
+
+def test_it_says_how_the_run_led_itself_and_what_it_shared() -> None:
+    changes = {"lead": LEAD, "onset": 1, "fork": Fork(folder="runs/run-001/x", epoch=1)}
+    text = card(receipt().model_copy(update={"settings": SETTINGS.model_copy(update=changes)}))
+    assert "epoch by epoch to end at the target: between 0.01 and 0.02." in text
+    assert "Its first 1 epochs are shared with other runs." in text
+    for word in ("epoch by epoch", "shared with"):
+        assert word not in card()
+
+
+@pytest.mark.parametrize(
     ("mode", "label"),
     [("str", "STR: thresholds learned"), ("steered", "not plain STR"), ("gmp", "not STR")],
 )
 def test_nothing_is_called_str_that_is_not(mode: str, label: str) -> None:
-    assert label in card(receipt(mode=mode))
+    text = card(receipt(mode=mode))
+    assert label in text
+    assert "threshold decay, led" not in text or mode == "str"
 
 
 def test_it_says_how_to_load_it() -> None:

@@ -7,14 +7,23 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from strsweep.config import Target
+from strsweep.config import RunSettings, Target
 from strsweep.registry.front import front_png
-from strsweep.sweep.state import FinishedRun
+from strsweep.search.runs import Run, Status
 
-RUNS = [
-    FinishedRun(run_id=f"run-{number:03d}", position=0.5, sparsity=sparsity, accuracy=0.98)
-    for number, sparsity in enumerate((0.0, 0.52, 0.9531, 0.99), start=1)
-]
+
+def run(sparsity: float, accuracy: float = 0.98) -> Run:
+    return Run(
+        run_id=f"run-{sparsity}",
+        settings=RunSettings(weight_decay=0),
+        target=None,
+        status=Status.FINISHED,
+        sparsity=sparsity,
+        accuracy=accuracy,
+    )
+
+
+RUNS = [run(sparsity) for sparsity in (0.0, 0.52, 0.9531, 0.99)]
 TARGETS = [Target(sparsity=0.9), Target(sparsity=0.95), Target(macs=0.05)]
 
 
@@ -25,7 +34,7 @@ def axes(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(
         Figure, "savefig", lambda figure, to: (figures.append(figure), saved(figure, to))
     )
-    assert front_png(RUNS, [], TARGETS).startswith(b"\x89PNG")
+    assert front_png(RUNS, [], TARGETS, dense_accuracy=0.9874).startswith(b"\x89PNG")
     return figures[0].axes[0]
 
 
@@ -37,13 +46,19 @@ def test_every_run_is_inside(axes: Any) -> None:
 
 
 def test_a_network_without_weights_is_drawn() -> None:
-    nothing_left = FinishedRun(run_id="run-009", position=1.0, sparsity=1.0, accuracy=0.1)
-    assert front_png([nothing_left], [], TARGETS).startswith(b"\x89PNG")
+    assert front_png([run(1.0, accuracy=0.1)], [], TARGETS).startswith(b"\x89PNG")
 
 
 def test_targets_have_lines_and_labels(axes: Any) -> None:
-    assert [round(1 - line.get_xdata()[0], 6) for line in axes.lines] == [0.9, 0.95]
+    dotted = [line for line in axes.lines if line.get_linestyle() == ":"]
+    assert [round(1 - line.get_xdata()[0], 6) for line in dotted] == [0.9, 0.95]
     assert {"90 %", "95 %"} <= {label.get_text() for label in axes.get_xticklabels()}
+
+
+def test_the_dense_network_is_a_dashed_line(axes: Any) -> None:
+    (dashed,) = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert [*dashed.get_ydata()] == [0.9874, 0.9874]
+    assert dashed.get_label() == "dense"
 
 
 def test_nothing_to_draw_is_a_picture_too() -> None:

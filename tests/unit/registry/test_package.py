@@ -14,19 +14,23 @@ from strsweep.config import Target
 from strsweep.data import Images, load_images
 from strsweep.errors import StrsweepError
 from strsweep.journal import ModelLanded
-from strsweep.registry.package import Package, package
+from strsweep.registry.package import Package, Purpose, package
 from strsweep.registry.receipt import read_receipt
 from strsweep.training.checkpoint import load_checkpoint
 
 
-def packaged(sweep: Any, target: Target | None, landed: ModelLanded | None = None) -> Package:
+def packaged(
+    sweep: Any,
+    target: Target | None,
+    landed: ModelLanded | None = None,
+    dense_accuracy: float | None = None,
+) -> Package:
     return package(
         sweep.experiment,
         sweep.storage,
         lambda: load_images(sweep.experiment.data),
         sweep.run,
-        target=target,
-        landed=landed,
+        Purpose(target=target, landed=landed, dense_accuracy=dense_accuracy),
     )
 
 
@@ -38,6 +42,8 @@ def test_the_landed_model_is_packaged(sweep: Any) -> None:
     assert receipt == made.receipt
     assert receipt.zeros == round(0.2 * receipt.weights)
     assert receipt.accuracy == landed.metrics["accuracy"]
+    assert receipt.method == "str, own threshold decay, led to the target"
+    assert receipt.dense_accuracy is None
     assert receipt.macs == landed.metrics["macs"]
     assert receipt.landed is not None
     assert receipt.landed.shift == landed.shift
@@ -66,13 +72,15 @@ def test_targets_in_multiply_adds(sweep: Any) -> None:
     assert receipt.dense_macs / 2 - 64 < receipt.macs <= receipt.dense_macs / 2
 
 
-def test_a_receipt_of_version_0_1_is_read(sweep: Any) -> None:
+def test_a_dense_network_that_was_trained_later_is_added_to_the_receipt(sweep: Any) -> None:
     made = packaged(sweep, Target(sparsity=0.2))
-    path = Path(sweep.storage.uri(made.folder)) / "receipt.json"
-    content = json.loads(path.read_text())
-    del content["landed"]
-    path.write_text(json.dumps(content | {"target": 0.2}))
-    assert read_receipt(path.parent) == made.receipt
+    folder = Path(sweep.storage.uri(made.folder))
+    weights = (folder / "weights.safetensors").stat().st_mtime_ns
+    later = packaged(sweep, Target(sparsity=0.2), dense_accuracy=0.25)
+    assert read_receipt(folder) == later.receipt
+    assert later.receipt == made.receipt.model_copy(update={"dense_accuracy": 0.25})
+    assert later.receipt.against_dense == "12.50 points below dense"
+    assert (folder / "weights.safetensors").stat().st_mtime_ns == weights
 
 
 @pytest.mark.parametrize("is_landed", [True, False])
@@ -83,7 +91,7 @@ def test_a_changed_checkpoint_is_told(sweep: Any, is_landed: bool) -> None:
     changed = source.model_copy(update={"layers": layers})
     assert load_checkpoint(sweep.storage, source.checkpoint)
     if not is_landed:
-        sweep.run.ends = dict.fromkeys(sweep.run.ends, changed)
+        sweep.run.finished = changed
     with pytest.raises(StrsweepError, match=f"the checkpoint {source.checkpoint} was changed"):
         packaged(sweep, Target(sparsity=0.2), changed if is_landed else None)
 
@@ -97,9 +105,8 @@ def test_a_package_is_used_again_without_data_and_checkpoint(sweep: Any) -> None
     made = packaged(sweep, landed.target, landed)
     sweep.storage.delete("runs")
     sweep.storage.delete("landed")
-    again = package(
-        sweep.experiment, sweep.storage, no_data, sweep.run, target=landed.target, landed=landed
-    )
+    purpose = Purpose(target=landed.target, landed=landed)
+    again = package(sweep.experiment, sweep.storage, no_data, sweep.run, purpose)
     assert again.receipt == made.receipt
     assert torch.equal(again.example, made.example)
     assert torch.equal(again.model(again.example), again.logits)

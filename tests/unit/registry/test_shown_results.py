@@ -11,14 +11,22 @@ import pytest
 from strsweep.config import RunSettings, Target, load_experiment
 from strsweep.registry.delivery import Delivered, Delivery
 from strsweep.registry.front import front_png
-from strsweep.registry.receipt import LandedFrom, Receipt
+from strsweep.registry.receipt import LandedFrom, Receipt, against
 from strsweep.registry.receipt_table import print_delivery
 from strsweep.registry.registered_model import Alias
-from strsweep.sweep.outcome import TargetOutcome
-from strsweep.sweep.state import FinishedRun
+from strsweep.search.outcome import TargetOutcome
+from strsweep.search.runs import Run, Status
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
-RUN = FinishedRun(run_id="run-001", position=0.5, sparsity=0.9531, accuracy=0.98)
+SETTINGS = RunSettings(threshold_init=-10.0, weight_decay=5e-4, threshold_decay=0.01)
+RUN = Run(
+    run_id="run-001",
+    settings=SETTINGS,
+    target=Target(sparsity=0.95),
+    status=Status.FINISHED,
+    sparsity=0.9531,
+    accuracy=0.98,
+)
 
 
 def receipt(target: Target | None, *, landed: bool) -> Receipt:
@@ -35,7 +43,8 @@ def receipt(target: Target | None, *, landed: bool) -> Receipt:
         accuracy=0.9812,
         landed=before if landed else None,
         mode="str",
-        settings=RunSettings(threshold_init=-10.0, weight_decay=0.01),
+        method="str, own threshold decay, led to the target",
+        settings=SETTINGS,
         sweep_id="digits-1",
         run_id="run-001",
         weights_sha256="0",
@@ -49,28 +58,107 @@ def model(target: Target | None, *, landed: bool) -> Delivered:
     return Delivered(outcome=state, receipt=receipt(target, landed=landed), version="3")
 
 
-def printed(capsys: pytest.CaptureFixture[str], *models: Delivered) -> list[list[str]]:
-    print_delivery(load_experiment(DIGITS), Delivery(models=models, is_behind=False))
-    lines = capsys.readouterr().out.splitlines()
-    table = lines[: next(i for i, line in enumerate(lines) if line.startswith("models,"))]
+def printed(
+    capsys: pytest.CaptureFixture[str],
+    *models: Delivered,
+    dense: float | None = None,
+    config: Path = DIGITS,
+) -> tuple[list[str], list[str]]:
+    """Return the lines of the table, which must not wrap, and those below it."""
+    delivery = Delivery(models=models, is_behind=False, dense_accuracy=dense)
+    print_delivery(load_experiment(config), delivery)
+    title, head, _, *lines = capsys.readouterr().out.splitlines()
+    assert title.startswith("delivered (str, ")
+    table = [head, *lines[: len(models)]]
     assert max(map(len, table)) <= 110
-    return [" ".join(line.split()).split(" ") for line in table]
+    shown = [" ".join(line.split()) for line in table]
+    assert all(
+        f" {each.receipt.run_id} " in row
+        for each, row in zip(models, shown[1:], strict=True)
+        if each.receipt
+    ), "no row is wrapped"
+    assert lines[len(models)] == ""
+    return shown, lines[len(models) + 1 :]
 
 
 def test_the_table_says_asked_trained_and_delivered(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = printed(
+    shown, below = printed(
         capsys,
         model(Target(sparsity=0.95), landed=True),
         model(Target(macs=0.05), landed=True),
         model(Target(sparsity=0.951), landed=False),
         model(None, landed=False),
     )
-    shown = [" ".join(row) for row in rows]
+    assert "vs dense" not in shown[0]
+    assert below[0].startswith("Every model has exactly what its target asks for")
     same = "95.00 % 98.12 % 25,000 5.0 % run-001 digits v3"
     assert f"95 % 95.31 % {same} @sparsity-95" in shown
     assert f"5 % MACs 5.20 % MACs {same} @macs-5" in shown
     assert f"95.1 % {same} @sparsity-95-1" in shown
     assert f"- {same}" in shown
+
+
+@pytest.mark.parametrize(
+    ("dense", "points", "words"),
+    [
+        (0.9762, "+0.50", "0.50 points above dense"),
+        (0.9837, "-0.25", "0.25 points below dense"),
+        (0.98120001, "+0.00", "as accurate as dense"),
+    ],
+)
+def test_the_accuracy_beside_that_of_the_dense_network(
+    dense: float, points: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    delivered = model(Target(sparsity=0.95), landed=True)
+    (head, row), below = printed(capsys, delivered, dense=dense)
+    assert "accuracy vs dense MACs" in head
+    assert f"98.12 % {points} 25,000" in row
+    assert f"dense network, same recipe: accuracy {100 * dense:.2f} %" in below
+    assert not any("longer training" in line for line in below)
+    assert against(0.9812, dense) == words
+
+
+def test_what_is_far_below_dense_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    far, near = model(Target(sparsity=0.99), landed=True), model(Target(sparsity=0.9), landed=True)
+    near = replace(
+        near, receipt=near.receipt and near.receipt.model_copy(update={"accuracy": 0.99})
+    )
+    _, below = printed(capsys, far, near, dense=1.0)
+    assert "99 % is 1.88 points below dense" not in "\n".join(below), (
+        "less than three points are common"
+    )
+    _, below = printed(capsys, far, near, dense=1.0122)
+    assert (
+        "99 % is 3.10 points below dense: try sparsity.mode=steered, or longer training "
+        "(training.epochs)"
+    ) in below
+
+
+SWEEPS = [path for path in DIGITS.parent.glob("*.yaml") if not path.stem.endswith("_dense")]
+
+
+@pytest.mark.parametrize("path", sorted(SWEEPS), ids=lambda path: path.stem)
+def test_the_rows_of_every_shipped_sweep_fit_a_line(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = load_experiment(path)
+    large = {"dense_macs": 4_089_184_256, "macs": 817_836_851, "run_id": "run-123"}
+    models = [
+        replace(delivered, receipt=delivered.receipt and delivered.receipt.model_copy(update=large))
+        for delivered in (model(target, landed=True) for target in experiment.search.targets)
+    ]
+    has_dense = experiment.search.decay == "own"
+    shown, _ = printed(capsys, *models, dense=0.77 if has_dense else None, config=path)
+    name = experiment.model_name
+    for row, target in zip(shown[1:], experiment.search.targets, strict=True):
+        assert row.endswith(f"817.8 M 20.0 % run-123 {name} v3 @{target.label}")
+
+
+def test_nothing_is_said_of_shifts_where_nothing_was_shifted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, below = printed(capsys, model(None, landed=False))
+    assert not any("thresholds are shifted" in line for line in below)
 
 
 def test_a_missed_target_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +198,7 @@ def test_the_picture_has_a_line_per_sparsity(
     front_png([RUN], delivered, targets)
     axes: Axes = figures[0].axes[0]
     in_sparsity = [target for target in targets if target.sparsity is not None]
-    assert len(axes.lines) == len(in_sparsity)
+    assert len(axes.lines) == len(in_sparsity)  # no dense network was trained
     legend = axes.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["delivered", "delivered, landed"]

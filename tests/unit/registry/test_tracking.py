@@ -16,7 +16,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.store.entities import PagedList
 
-from strsweep.config import Correction, Experiment, RunSettings, Target, load_experiment
+from strsweep.config import Experiment, Fork, Problem, RunSettings, Target, load_experiment
 from strsweep.errors import SettingError
 from strsweep.journal import (
     EpochFinished,
@@ -26,17 +26,19 @@ from strsweep.journal import (
     RunFailed,
     RunFinished,
     RunProposed,
-    RunResumed,
     RunStopped,
     SweepStarted,
+    replay,
 )
 from strsweep.registry import tracking as module
-from strsweep.registry.shown import recipe
+from strsweep.registry.shown import METRICS, note, recipe
 from strsweep.registry.tracking import Tracking
 from strsweep.storage import storage_of
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 TARGET = Target(sparsity=0.95)
+SETTINGS = RunSettings(threshold_init=-10.0, weight_decay=5e-4, threshold_decay=0.0123, onset=10)
+PROBLEM = Problem(steps_per_epoch=11, weights=10_000, dense_macs=500_000, weight_scale=0.02)
 
 
 class FakeMlflow:
@@ -134,19 +136,18 @@ def experiment(tmp_path: Path) -> Experiment:
 @pytest.fixture
 def journal(experiment: Experiment) -> Journal:
     journal = Journal(storage_of(experiment))
-    journal.append(SweepStarted(experiment={}, version="0"))
+    journal.append(SweepStarted(experiment={}, version="0", problem=PROBLEM))
     journal.append(proposed("run-001"))
     return journal
 
 
-def proposed(run_id: str) -> RunProposed:
-    settings = RunSettings(threshold_init=-10.0, weight_decay=0.0123)
-    return RunProposed(run_id=run_id, settings=settings, target=TARGET, reason="a test")
+def proposed(run_id: str, target: Target | None = TARGET, **changes: Any) -> RunProposed:
+    settings = SETTINGS.model_copy(update=changes)
+    return RunProposed(run_id=run_id, settings=settings, target=target, reason="a test")
 
 
 def epoch(run_id: str, number: int) -> EpochFinished:
-    keys = ("sparsity", "accuracy", "train_loss", "val_loss", "learning_rate", "macs")
-    return EpochFinished(run_id=run_id, metrics={"epoch": number, **dict.fromkeys(keys, number)})
+    return EpochFinished(run_id=run_id, metrics=dict.fromkeys(METRICS, number))
 
 
 def landed(run_id: str, target: Target = TARGET) -> ModelLanded:
@@ -170,8 +171,13 @@ def told(experiment: Experiment, journal: Journal, *events: Event) -> Tracking:
 
 def test_names_and_totals(experiment: Experiment, journal: Journal, mlflow: FakeMlflow) -> None:
     told(experiment, journal, epoch("run-001", 1), epoch("run-001", 2), epoch("run-001", 2))
-    assert mlflow.of("run-001").info.name == "target 95 % · run-001 · decay 1.23e-02"
-    assert mlflow.of("run-001").data.params == {"threshold_init": "-10", "weight_decay": "0.0123"}
+    assert mlflow.of("run-001").info.name == "target 95 % · run-001"
+    assert mlflow.of("run-001").data.params == {
+        "threshold_init": "-10",
+        "weight_decay": "0.0005",
+        "threshold_decay": "0.0123",
+        "onset": "10",
+    }
     totals = mlflow.of("").data
     assert (totals.metrics["runs"], totals.metrics["epochs_trained"]) == (1, 3)
     assert totals.tags["strsweep.targets"] == "95 %, 5 % MACs"
@@ -183,50 +189,93 @@ def test_names_and_totals(experiment: Experiment, journal: Journal, mlflow: Fake
     ]
 
 
+def test_both_decays_are_metrics_of_every_epoch(
+    experiment: Experiment, journal: Journal, mlflow: FakeMlflow
+) -> None:
+    decays = [(5e-4, 0.0), (5e-4, 0.0123), (5e-4, 0.02)]
+    for number, (weights, thresholds) in enumerate(decays, start=1):
+        row = epoch("run-001", number)
+        own = {"weight_decay": weights, "threshold_decay": thresholds}
+        journal.append(row.model_copy(update={"metrics": row.metrics | own}))
+    told(experiment, journal)
+    run = mlflow.of("run-001").info.run_id
+    for index, key in enumerate(("weight_decay", "threshold_decay")):
+        history = mlflow.get_metric_history(run, key)
+        assert [(metric.step, metric.value) for metric in history] == [
+            (step, values[index]) for step, values in enumerate(decays, start=1)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"is_dense": True}, "dense · run-002"),
+        ({"is_dense": True, "last_epoch": 10}, "shared start · run-002"),
+        ({}, "run-002"),
+    ],
+)
+def test_runs_without_a_target_are_named_by_what_they_are(
+    changes: dict[str, Any],
+    name: str,
+    experiment: Experiment,
+    journal: Journal,
+    mlflow: FakeMlflow,
+) -> None:
+    told(experiment, journal, proposed("run-002", None, **changes))
+    assert mlflow.of("run-002").info.name == name
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "Aims at 95 %, by the law alone."),
+        ({"target": None, "refines": TARGET}, "Trained for by the law alone."),
+        ({"target": None, "adopted_from": "a/run-001", "reason": "trained as x"}, "Trained as x."),
+        (
+            {"settings": SETTINGS.model_copy(update={"fork": Fork(folder="x", epoch=10)})},
+            "Aims at 95 %, by the law alone. Its first 10 epochs are those of another run.",
+        ),
+        (
+            {
+                "target": None,
+                "reason": "the dense network",
+                "settings": SETTINGS.model_copy(update={"is_dense": True}),
+            },
+            "Trained for the dense network.",
+        ),
+    ],
+)
+def test_the_note_of_a_run_says_why_it_was_tried(changes: dict[str, Any], text: str) -> None:
+    event = proposed("run-001").model_copy(update={"reason": "by the law alone", **changes})
+    assert note(replay([event]).runs["run-001"]) == text
+
+
 @pytest.mark.parametrize("is_new_job", [False, True])
-def test_what_a_correction_took_back_is_sent_again(
+def test_a_stopped_run_is_killed_for_good(
     experiment: Experiment, journal: Journal, mlflow: FakeMlflow, is_new_job: bool
 ) -> None:
-    def row(number: int, decay: float) -> EpochFinished:
-        metrics = epoch("run-001", number).metrics | {"weight_decay": decay}
-        return EpochFinished(run_id="run-001", metrics=metrics)
-
-    stopped = RunStopped(run_id="run-001", epoch=1, reason="would miss")
-    tracking = told(experiment, journal, row(1, 0.0123), row(2, 0.0123), stopped)
-    correction = Correction(after_epoch=1, weight_decay=0.02)
-    journal.append(
-        RunResumed(run_id="run-001", target=TARGET, reason="may hit", correction=correction)
-    )
-    journal.append(row(2, 0.02))
-    tracking = Tracking(experiment) if is_new_job else tracking
-    tracking.deliver()
-    tracking.deliver()
-    run = mlflow.of("run-001")
-    assert run.data.tags["strsweep.corrections"] == "weight decay 0.02 after epoch 1"
-    assert "Its weight decay became 0.02 after epoch 1." in run.data.tags["mlflow.note.content"]
-    assert run.data.params == {"threshold_init": "-10", "weight_decay": "0.0123"}
-    sent = mlflow.get_metric_history(run.info.run_id, "weight_decay")
-    assert [(metric.step, metric.value) for metric in sent] == [
-        (1, 0.0123),
-        (2, 0.0123),
-        (2, 0.02),
-    ]
-
-
-@pytest.mark.parametrize("is_new_job", [False, True])
-def test_a_stopped_run_is_killed_and_comes_back(
-    experiment: Experiment, journal: Journal, mlflow: FakeMlflow, is_new_job: bool
-) -> None:
+    row = epoch("run-001", 1)
     stopped = RunStopped(run_id="run-001", epoch=1, reason="it ends at 12 %")
-    tracking = told(experiment, journal, epoch("run-001", 1), stopped)
+    tracking = told(experiment, journal, row, stopped)
     run = mlflow.of("run-001")
     assert (run.info.status, run.data.tags["strsweep.stopped"]) == ("KILLED", "it ends at 12 %")
-    journal.append(RunResumed(run_id="run-001", target=TARGET, reason="close after all"))
-    journal.append(epoch("run-001", 2))
+    assert "It was stopped after epoch 1: it ends at 12 %." in run.data.tags["mlflow.note.content"]
+    assert run.info.end_time == int(stopped.time * 1000)
     tracking = Tracking(experiment) if is_new_job else tracking
     tracking.deliver()
-    assert (run.info.status, run.data.tags["strsweep.stopped"]) == ("RUNNING", "")
+    assert (run.info.status, "layers.csv" in run.files) == ("KILLED", False)
+
+
+@pytest.mark.parametrize("is_new_job", [False, True])
+def test_a_paused_run_goes_on(
+    experiment: Experiment, journal: Journal, mlflow: FakeMlflow, is_new_job: bool
+) -> None:
+    tracking = told(experiment, journal, epoch("run-001", 1))
+    run = mlflow.of("run-001")
+    assert run.info.status == "RUNNING"
+    journal.append(epoch("run-001", 2))
     journal.append(finished("run-001"))
+    tracking = Tracking(experiment) if is_new_job else tracking
     tracking.deliver()
     assert (run.info.status, "layers.csv" in run.files) == ("FINISHED", True)
     assert [m.step for m in mlflow.get_metric_history(run.info.run_id, "sparsity")] == [1, 2]
@@ -267,9 +316,34 @@ def test_landings_are_metrics_and_tags_of_the_run(
 
 
 def test_what_was_chosen_for_auto_is_no_parameter(experiment: Experiment) -> None:
-    search = experiment.search.model_copy(update={"resolved": ("weight_decay",)})
+    search = experiment.search.model_copy(
+        update={"resolved": ("threshold_init",), "threshold_init": -7.3}
+    )
     shown = recipe(experiment.model_copy(update={"search": search}))
-    assert (shown["search.weight_decay"], shown["search.threshold_init"]) == ("auto", "-10.0")
+    assert shown["search.threshold_init"] == shown["search.threshold_decay"] == "auto"
+    assert shown["search.weight_decay"] == "0.0005"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "searched"),
+    [
+        (
+            ["search.decay=shared", "search.led=false", "search.weight_decay=[0.01, 0.02]"],
+            {
+                "search.threshold_init": "auto",
+                "search.weight_decay": "(0.01, 0.02)",
+                "search.decay": "shared",
+                "search.led": "False",
+            },
+        ),
+        (["sparsity.mode=steered"], {"search.weight_decay": "0.0005"}),
+    ],
+)
+def test_parameters_say_only_what_the_method_has(
+    overrides: list[str], searched: dict[str, str]
+) -> None:
+    shown = recipe(load_experiment(DIGITS, overrides))
+    assert {key: text for key, text in shown.items() if key.startswith("search.")} == searched
 
 
 def test_parameters_are_few_and_can_be_sent_again(experiment: Experiment) -> None:
@@ -287,6 +361,9 @@ def test_parameters_are_few_and_can_be_sent_again(experiment: Experiment) -> Non
         "sparsity.mode",
         "search.threshold_init",
         "search.weight_decay",
+        "search.threshold_decay",
+        "search.decay",
+        "search.led",
         "workers.count",
     }
     changed = {"training": experiment.training.model_copy(update={"checkpoint_every": 7})}

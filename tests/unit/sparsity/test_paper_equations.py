@@ -11,9 +11,11 @@ import torch
 from torch import nn
 
 from strsweep.sparsity import measure, sparsify, threshold_parameters
-from strsweep.training.optimizer import sgd
+from strsweep.training.optimizer import set_decays, sgd
 
 STEPS, MOMENTUM, DECAY, RATE = 300, 0.9, 2e-2, 0.05
+WEIGHT_DECAY = 3e-3
+"""Where thresholds have a decay of their own."""
 S_INIT = {"sigmoid": -8.0, "exp": -7.0}
 LAYERS, EXAMPLES = (6, 8, 7, 4), 24
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -26,6 +28,8 @@ G = {
 
 class PaperNet:
     """Three linear layers with tanh between, trained by the equations of section 3, in numpy."""
+
+    weight_decay = DECAY
 
     def __init__(self, weights: list[Array], s_init: float, function: str, granularity: str):
         self.weights = [weight.copy() for weight in weights]
@@ -79,7 +83,7 @@ class PaperNet:
         alive = sparse != 0
         inner = summed_to(grad_sparse * np.sign(w) * alive, s.shape)
         grad_s[index] = grad_s[index] - self.g_prime(s) * inner  # eq. 5
-        grad_w = grad_sparse * alive + DECAY * w  # eq. 4: decay alone where pruned
+        grad_w = grad_sparse * alive + self.weight_decay * w  # eq. 4: decay alone where pruned
         self.weight_velocity[layer] = MOMENTUM * self.weight_velocity[layer] + grad_w
         self.weights[layer] = w - RATE * self.weight_velocity[layer]
 
@@ -108,9 +112,14 @@ class Pair:
             function=function,
             granularity=granularity,
         )
-        self.optimizer = sgd(self.model, momentum=MOMENTUM, weight_decay=DECAY)
+        self.optimizer = sgd(self.model, momentum=MOMENTUM)
+        self.decay_weights_by(DECAY)
         for group in self.optimizer.param_groups:
             group["lr"] = RATE
+
+    def decay_weights_by(self, decay: float) -> None:
+        self.paper.weight_decay = decay
+        set_decays(self.optimizer, weights=decay, thresholds=DECAY, norms=0.0)
 
     def step(self, network: Any) -> tuple[float, float]:
         """Take one step on both sides and return both losses."""
@@ -137,8 +146,10 @@ class Pair:
 
 @pytest.mark.parametrize("function", ["sigmoid", "exp"])
 @pytest.mark.parametrize("granularity", ["layer", "global", "filter", "weight"])
-def test_300_steps_equal_the_equations(function: str, granularity: str) -> None:
+@pytest.mark.parametrize("decay", [DECAY, WEIGHT_DECAY], ids=["shared_decay", "own_decay"])
+def test_300_steps_equal_the_equations(function: str, granularity: str, decay: float) -> None:
     pair = Pair(function, granularity, torch.float64)
+    pair.decay_weights_by(decay)
     zeros_seen = set()
     for _ in range(STEPS):
         ours, theirs = pair.step(pair.model)

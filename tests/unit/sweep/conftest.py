@@ -1,6 +1,6 @@
-"""Simulated sweeps, by import."""
+"""Sweeps whose runs obey a planted law, by import."""
 
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))  # tests of one folder share search_simulation.py
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "search")]

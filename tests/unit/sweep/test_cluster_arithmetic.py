@@ -92,30 +92,30 @@ def test_nodes_that_are_to_come_are_asked_for_once_and_awaited(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = growing(monkeypatch, [[], [], [NODE, NODE]])
-    assert cluster.slots(workers()) == 2
+    assert cluster.wait_for_slots(workers()) == 2
     assert asked == [[{"CPU": 2.0}, {"CPU": 2.0}]]
     assert capsys.readouterr().out.count("waiting up to 5 minutes for nodes") == 1
 
 
 def test_a_cluster_grows_to_the_runs_that_may_go_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = growing(monkeypatch, [[], [NODE]])
-    assert cluster.slots(workers("search.max_concurrent=3")) == 3
+    assert cluster.wait_for_slots(workers("search.max_concurrent=3")) == 3
     assert len(asked[0]) == 6
 
 
 def test_without_patience_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = growing(monkeypatch, [[]])
     with pytest.raises(SettingError, match=r"set workers\.wait_minutes"):
-        cluster.slots(workers("workers.wait_minutes=0"))
+        cluster.wait_for_slots(workers("workers.wait_minutes=0"))
     assert asked == []
 
 
 @pytest.mark.parametrize(
-    ("count", "min_count", "places"),
+    ("count", "min_count", "slots"),
     [(2, None, 1), (3, 1, 1), (4, 2, 1), (2, 1, 1), (1, 1, 2)],
 )
 def test_a_run_with_fewer_workers_than_it_wants_is_one_run(
-    monkeypatch: pytest.MonkeyPatch, count: int, min_count: int | None, places: int
+    monkeypatch: pytest.MonkeyPatch, count: int, min_count: int | None, slots: int
 ) -> None:
     growing(monkeypatch, [[NODE]])  # it holds two workers of two CPUs
     least = "" if min_count is None else f", min_count: {min_count}"
@@ -126,10 +126,12 @@ def test_a_run_with_fewer_workers_than_it_wants_is_one_run(
             f"workers={{count: {count}, cpus: 2{least}}}",
         ],
     )
-    assert cluster.slots(experiment) == cluster.places(experiment) == places
+    assert cluster.wait_for_slots(experiment) == cluster.free_slots(experiment) == slots
 
 
 def test_too_few_for_the_least_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
     growing(monkeypatch, [[NODE]])
     with pytest.raises(SettingError, match=r"workers\.min_count: got 3\. The cluster holds 2"):
-        cluster.slots(load_experiment(DIGITS, ["workers={count: 4, min_count: 3, cpus: 2}"]))
+        cluster.wait_for_slots(
+            load_experiment(DIGITS, ["workers={count: 4, min_count: 3, cpus: 2}"])
+        )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from equal_runs import assert_same_state
 from torch import nn
 
 from strsweep.config import RunSettings, load_experiment
@@ -14,7 +15,7 @@ from strsweep.errors import CheckpointError, SettingError
 from strsweep.sparsity import sparsify, threshold_parameters
 from strsweep.storage import store_at
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
-from strsweep.training.optimizer import sgd
+from strsweep.training.optimizer import set_decays, sgd
 from strsweep.training.run import TrainingRun
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
@@ -139,11 +140,6 @@ def test_the_scale_multiplies_the_thresholds() -> None:
     assert twice.threshold == pytest.approx(2 * once.threshold)
 
 
-def comparable(run: TrainingRun) -> dict[str, Any]:
-    state = run.state()
-    return {**state, "history": [{**row, "seconds": 0} for row in state["history"]]}
-
-
 GMP = ["sparsity.mode=gmp", "sparsity.budget=uniform"]
 RESUMED: dict[str, tuple[list[str], RunSettings]] = {
     "gmp": (GMP, RunSettings(weight_decay=1e-3, sparsity=0.9)),
@@ -172,7 +168,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(method: str, tmp_path: Path) -
     if method == "gmp":
         assert 0 < sum(zeros(resumed)) < sum(UNIFORM_90)
     assert len(list(resumed.epochs())) == 3
-    torch.testing.assert_close(comparable(resumed), comparable(whole), rtol=0, atol=0)
+    assert_same_state(resumed.state(), whole.state())
 
 
 @pytest.mark.parametrize("other", ["gmp", "dense", "str_global", "str_filter"])
@@ -189,12 +185,13 @@ def test_a_budget_of_another_model_is_named() -> None:
     assert caught.value.setting == "sparsity.budget"
 
 
-def decayed(*, batch_norm_decay: bool) -> list[float]:
+def decayed(*, weights: float, thresholds: float, norms: float) -> list[float]:
     """Return weight, scale and threshold, 1, 1 and -5 at first, after one step of decay alone."""
     model = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1))
     nn.init.ones_(model[0].weight)
     sparsify(model, threshold_init=-5.0)
-    optimizer = sgd(model, momentum=0.9, weight_decay=0.1, batch_norm_decay=batch_norm_decay)
+    optimizer = sgd(model, momentum=0.9)
+    set_decays(optimizer, weights=weights, thresholds=thresholds, norms=norms)
     for group in optimizer.param_groups:
         group["lr"] = 0.5
     for parameter in model.parameters():
@@ -204,9 +201,10 @@ def decayed(*, batch_norm_decay: bool) -> list[float]:
     return [value.item() for value in (weight, model[1].weight, threshold_parameters(model)[0])]
 
 
-def test_batch_norm_is_decayed_or_not() -> None:
-    assert decayed(batch_norm_decay=True) == pytest.approx([0.95, 0.95, -4.75])
-    assert decayed(batch_norm_decay=False) == pytest.approx([0.95, 1.0, -4.75])
+def test_every_kind_of_parameter_has_a_decay_of_its_own() -> None:
+    one_for_all = decayed(weights=0.1, thresholds=0.1, norms=0.1)
+    assert one_for_all == pytest.approx([0.95, 0.95, -4.75])
+    assert decayed(weights=0.1, thresholds=0.4, norms=0.0) == pytest.approx([0.95, 1.0, -4.0])
 
 
 def test_a_run_without_batch_norm_decay_keeps_its_scales() -> None:

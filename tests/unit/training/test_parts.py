@@ -17,7 +17,7 @@ from strsweep.errors import CheckpointError
 from strsweep.sparsity import sparsify
 from strsweep.storage import store_at
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
-from strsweep.training.optimizer import sgd
+from strsweep.training.optimizer import load_optimizer, set_decays, sgd
 from strsweep.training.schedule import learning_rate
 
 PAPER = TrainingConfig()
@@ -48,17 +48,31 @@ def test_per_step_the_rate_rises_then_falls_without_a_jump() -> None:
     assert rates[0] == pytest.approx(0.256 / 100)
 
 
-def test_thresholds_have_a_group_of_their_own() -> None:
-    model = sparsify(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), threshold_init=-5.0)
-    weights, thresholds = sgd(
-        model, momentum=0.9, weight_decay=1e-3, threshold_decay=2e-3
-    ).param_groups
-    assert [group["weight_decay"] for group in (weights, thresholds)] == [1e-3, 2e-3]
-    assert [len(group["params"]) for group in (weights, thresholds)] == [4, 2]
-    assert all(
-        group["weight_decay"] == 1e-3
-        for group in sgd(model, momentum=0.9, weight_decay=1e-3).param_groups
-    )
+def three_kinds() -> nn.Module:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
+    return sparsify(model, threshold_init=-5.0)
+
+
+def test_thresholds_and_batch_norm_have_groups_of_their_own() -> None:
+    optimizer = sgd(three_kinds(), momentum=0.9)
+    set_decays(optimizer, weights=1e-3, thresholds=2e-3, norms=3e-3)
+    groups = {group["role"]: group for group in optimizer.param_groups}
+    assert {role: len(group["params"]) for role, group in groups.items()} == {
+        "weights": 4,  # two weights, two biases
+        "thresholds": 2,
+        "norms": 2,
+    }
+    decays = [groups[role]["weight_decay"] for role in ("weights", "thresholds", "norms")]
+    assert decays == [1e-3, 2e-3, 3e-3]
+    loaded = sgd(three_kinds(), momentum=0.9)
+    load_optimizer(loaded, optimizer.state_dict())
+    set_decays(loaded, weights=4e-3, thresholds=5e-3, norms=6e-3)
+    assert [group["weight_decay"] for group in loaded.param_groups] == [4e-3, 5e-3, 6e-3]
+
+
+def test_a_network_without_thresholds_or_batch_norm_has_one_group() -> None:
+    (group,) = sgd(nn.Linear(2, 2), momentum=0.9).param_groups
+    assert (group["role"], len(group["params"])) == ("weights", 2)
 
 
 class Attack:

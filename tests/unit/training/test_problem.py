@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from strsweep.config import Experiment, Problem, load_experiment
+from strsweep.config import Experiment, Problem, RunSettings, load_experiment
 from strsweep.data import Images, load_images
-from strsweep.training.problem import measure_problem
+from strsweep.training import problem as problem_module
+from strsweep.training.problem import measure_problem, seconds_per_epoch
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 TINY = ("model.name=tiny_models:tiny", "model.options={channels: 1}")
@@ -88,3 +91,24 @@ def test_a_network_that_starts_at_zero_has_a_scale(
 def test_json_gives_the_same_problem_back(images: Images) -> None:
     problem = measure_problem(digits(), images)
     assert Problem.model_validate_json(problem.model_dump_json()) == problem
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "seconds"),
+    [
+        # A clock that counts how often somebody looks: the beginning of every step, the end, and
+        # before and after at most 8 batches of the 397 validation images.
+        (128, (10 - 2) / 8 * 11 + 1),  # 8 of 11 steps are timed, and all of 4 batches
+        (16, (10 - 2) / 8 * 88 + 1 / 8 * 25),
+        (700, (2 - 1) / 1 * 2 + 1),  # the first of two warms up
+        (1400, 1 + 1),
+    ],
+)
+def test_the_seconds_of_an_epoch_by_hand(
+    batch_size: int, seconds: float, monkeypatch: pytest.MonkeyPatch, tiny_models: None
+) -> None:
+    clock = count()
+    monkeypatch.setattr(problem_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    experiment = digits(*TINY, f"training.batch_size={batch_size}")
+    settings = RunSettings(threshold_init=-5, weight_decay=0)
+    assert seconds_per_epoch(experiment, settings) == pytest.approx(seconds)

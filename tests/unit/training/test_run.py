@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from equal_runs import assert_same_state
 
 from strsweep.config import Experiment, RunSettings, load_experiment
 from strsweep.errors import SettingError, TrainingDivergedError
@@ -53,28 +53,13 @@ def test_resumed_equals_uninterrupted_bit_for_bit(
     assert 0.01 < resumed.history[-1].sparsity < 1
 
 
-def assert_same_state(actual: Any, expected: Any) -> None:
-    if isinstance(expected, torch.Tensor):
-        assert torch.equal(actual, expected)
-    elif isinstance(expected, dict):
-        assert actual.keys() == expected.keys()
-        for key in expected.keys() - {"seconds"}:
-            assert_same_state(actual[key], expected[key])
-    elif isinstance(expected, list):
-        assert len(actual) == len(expected)
-        for one, other in zip(actual, expected, strict=True):
-            assert_same_state(one, other)
-    else:
-        assert actual == expected
-
-
 def test_the_seed_decides(uninterrupted: TrainingRun) -> None:
     other = trained(new_run("training.seed=1"))
     assert other.history[-1].train_loss != uninterrupted.history[-1].train_loss
 
 
 def test_threshold_decay_can_be_set_apart(uninterrupted: TrainingRun) -> None:
-    held = trained(new_run("sparsity.threshold_decay=0"))
+    held = trained(new_run(settings=SETTINGS.model_copy(update={"threshold_decay": 0.0})))
     assert held.history[-1].sparsity < uninterrupted.history[-1].sparsity
     assert held.report().layers[0].threshold == pytest.approx(1 / (1 + 2.718281828**6), rel=0.2)
 

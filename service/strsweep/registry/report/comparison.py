@@ -27,7 +27,7 @@ def comparison_files(sweeps: Sequence[SweepContents]) -> dict[str, bytes]:
     }
     page = render(
         "comparison.html.jinja",
-        figures,
+        {name: figure for name, figure in figures.items() if figure is not None},
         title="comparison of " + ", ".join(sweep.title for sweep in sweeps),
         sweeps=sweeps,
         rows=_rows(sweeps),

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from strsweep.config import Experiment, Problem, Quantity
-from strsweep.errors import JournalError
+from strsweep.config import Experiment, Quantity
 from strsweep.journal import SweepRecord
 from strsweep.registry.receipt import Receipt
 from strsweep.registry.report.cost import Cost, cost_of
@@ -72,15 +71,12 @@ def contents_of(
 
     Args:
         experiment: Of the sweep.
-        record: All that its journal knows.
+        record: All that its journal knows; the sweep was started.
         receipts: Of the delivered models, at most one per target.
         link: Maps a run id to the address of its page; None for no links.
-
-    Raises:
-        JournalError: The journal does not say what was measured of model and data.
     """
-    problem, search = _problem(record), experiment.search
-    dense_macs = problem.dense_macs
+    assert record.problem is not None
+    problem, search, dense_macs = record.problem, experiment.search, record.problem.dense_macs
     runs = run_rows(record.runs.values(), receipts, dense_macs=dense_macs, link=link)
     models = model_rows(experiment, record, receipts, dense_macs=dense_macs, link=link)
     return SweepContents(
@@ -104,12 +100,6 @@ def contents_of(
         epochs=_epochs(record),
         thresholds=threshold_rows(record, receipts),
     )
-
-
-def _problem(record: SweepRecord) -> Problem:
-    if record.problem is None:
-        raise JournalError("the journal does not say what was measured of model and data")
-    return record.problem
 
 
 def _targets(experiment: Experiment, dense_macs: int) -> tuple[AskedFor, ...]:

@@ -33,8 +33,11 @@ _LABEL_WIDTH = 0.13
 """Of an accuracy beside its mark, as a share of the axis."""
 
 
-def front(contents: SweepContents, quantity: Quantity) -> dict[str, Any]:
-    """Return accuracy over sparsity, or over multiply-adds, as a plotly figure."""
+def front(contents: SweepContents, quantity: Quantity) -> dict[str, Any] | None:
+    """Return accuracy over sparsity, or over multiply-adds, as a plotly figure.
+
+    The dense network is a line across. None if nothing was pruned yet.
+    """
     place = _places(quantity)
     runs = [run for run in contents.runs if place(run) is not None]
     traces = [
@@ -44,10 +47,11 @@ def front(contents: SweepContents, quantity: Quantity) -> dict[str, Any]:
         _model_trace("delivered as trained", contents.models, "as trained", place, BLUE),
         _model_trace("delivered, landed", contents.models, "landed", place, ORANGE),
     ]
-    return _figure(contents.targets, quantity, traces)
+    dense = [] if contents.dense_accuracy is None else [(contents.dense_accuracy, GREY)]
+    return _figure(contents.targets, quantity, traces, dense)
 
 
-def fronts_overlaid(sweeps: Sequence[SweepContents], quantity: Quantity) -> dict[str, Any]:
+def fronts_overlaid(sweeps: Sequence[SweepContents], quantity: Quantity) -> dict[str, Any] | None:
     """Return the fronts of several sweeps in one figure: a line through each one's models."""
     place = _places(quantity)
     traces: list[dict[str, Any]] = []
@@ -74,12 +78,19 @@ def fronts_overlaid(sweeps: Sequence[SweepContents], quantity: Quantity) -> dict
         )
         traces.append(line | {"mode": "lines+markers", "line": {"width": 1.5, "color": shade}})
     targets = {target.name: target for sweep in sweeps for target in sweep.targets}
-    return _figure(list(targets.values()), quantity, traces)
+    dense = [
+        (sweep.dense_accuracy, color(index))
+        for index, sweep in enumerate(sweeps)
+        if sweep.dense_accuracy is not None
+    ]
+    return _figure(list(targets.values()), quantity, traces, dense)
 
 
 def _places(quantity: Quantity) -> _Place:
     def place(row: RunRow | ModelRow) -> float | None:
         if row.accuracy is None or row.sparsity is None or row.macs_share is None:
+            return None
+        if isinstance(row, RunRow) and row.role:
             return None
         return left_of(row.sparsity if quantity == "sparsity" else 1 - row.macs_share)
 
@@ -135,10 +146,15 @@ def _model_hover(model: ModelRow) -> str:
 
 
 def _figure(
-    targets: Sequence[AskedFor], quantity: Quantity, traces: list[dict[str, Any]]
-) -> dict[str, Any]:
+    targets: Sequence[AskedFor],
+    quantity: Quantity,
+    traces: list[dict[str, Any]],
+    dense: Sequence[tuple[float, str]],
+) -> dict[str, Any] | None:
     lines = [left_of(target.pruned) for target in targets if target.quantity == quantity]
     traces = [trace for trace in traces if trace["x"]]
+    if not traces:
+        return None
     axis = share_axis([share for trace in traces for share in trace["x"]], lines)
     title = _TITLES[quantity] + (" (dotted: targets)" if lines else "")
     for trace in traces:
@@ -148,8 +164,11 @@ def _figure(
         "data": traces,
         "layout": chart_layout(
             xaxis=axis.layout(title, is_pruned_shown=quantity == "sparsity"),
-            yaxis=accuracy_axis() | _frame(traces),
-            shapes=[target_line("x", line) for line in lines],
+            yaxis=accuracy_axis() | _frame(traces, [accuracy for accuracy, _ in dense]),
+            shapes=[
+                *(target_line("x", line) for line in lines),
+                *(_dense_line(accuracy, shade) for accuracy, shade in dense),
+            ],
         ),
     }
 
@@ -166,17 +185,36 @@ def _labels(trace: dict[str, Any], axis: ShareAxis) -> list[str]:
     return texts
 
 
-def _frame(traces: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the accuracies that are shown: of finished runs and models, or else of all.
+def _frame(traces: Sequence[dict[str, Any]], dense: Sequence[float]) -> dict[str, Any]:
+    """Return the accuracies that are shown: dense ones and of finished runs and models, or all.
 
     A run that was stopped early would press the rest together.
     """
     ended = [trace for trace in traces if trace["name"] not in {_STOPPED, _UNDER_WAY}]
     shown = [accuracy for trace in ended or traces for accuracy in trace["y"]]
-    if not shown:
-        return {}
+    shown += [accuracy * 100 for accuracy in dense]
     height = max(max(shown) - min(shown), 0.2)
     return {"range": [min(shown) - 0.14 * height, max(shown) + 0.08 * height]}
+
+
+def _dense_line(accuracy: float, shade: str) -> dict[str, Any]:
+    """Return a dashed line at the accuracy of the dense network."""
+    return {
+        "type": "line",
+        "xref": "paper",
+        "x0": 0,
+        "x1": 1,
+        "y0": accuracy * 100,
+        "y1": accuracy * 100,
+        "line": {"color": shade, "width": 1.5, "dash": "dash"},
+        "label": {
+            "text": f"dense {percent(accuracy, 2)}",
+            "textposition": "start",
+            "yanchor": "bottom",
+            "font": {"color": shade, "size": 11},
+        },
+        "layer": "below",
+    }
 
 
 def target_line(across: str, at: float) -> dict[str, Any]:

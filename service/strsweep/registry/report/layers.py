@@ -1,4 +1,4 @@
-"""The layers of every delivered model, or of every finished run where nothing was delivered."""
+"""The layers of every delivered model, or of every pruned run where nothing was delivered."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def model_layers(record: SweepRecord, receipts: Sequence[Receipt]) -> tuple[Mode
         models = [
             (run.run_id, run.run_id, run.finished.layers)
             for run in record.finished_runs
-            if run.finished is not None
+            if run.finished is not None and not run.settings.is_dense
         ]
     return tuple(layer for name, run_id, rows in models for layer in _layers(name, run_id, rows))
 

@@ -13,6 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from strsweep import __version__
 from strsweep.config import percent
+from strsweep.registry.receipt import against
 from strsweep.registry.report.style import duration, settings_text
 
 
@@ -38,12 +39,14 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {
+    filters: dict[str, Any] = {
         "percent": percent,
         "duration": duration,
         "settings": settings_text,
+        "against": against,
         "thousands": lambda number: f"{number:,}",
     }
+    templates.filters.update(filters)
     return templates
 
 

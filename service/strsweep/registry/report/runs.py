@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ from strsweep.registry.receipt import Receipt
 Link = Callable[[str], str]
 """Maps a run id to the address of its page."""
 State = Literal["finished", "stopped", "failed", "under way"]
+Role = Literal["", "dense", "shared start"]
+"""What a run without thresholds is for: the dense network, or the epochs that runs share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,7 @@ class RunRow:
 
     run_id: str
     state: State
+    role: Role
     aim: str
     """Target as a person reads it; empty if it aimed at none."""
     quantity: Quantity
@@ -33,7 +36,8 @@ class RunRow:
     """Share that its last epoch had pruned."""
     weight_decay: float
     threshold_decay: float | None
-    """The mean over the epochs that thresholds act in; None without thresholds."""
+    """The mean over the epochs that thresholds acted in, by learning rate: by this much they were
+    moved. None if they never acted."""
     shared_epochs: int
     """Trained by another run; this one began after them."""
     threshold_init: float | None
@@ -55,6 +59,11 @@ class RunRow:
     delivered_for: str
     """Targets that its model was delivered for."""
     link: str
+
+    @property
+    def purpose(self) -> str:
+        """What it was trained for, in a word or two; empty for a single run."""
+        return self.role or self.aim
 
 
 def run_rows(
@@ -90,6 +99,13 @@ def state_of(run: RunRecord) -> State:
     return "under way" if run.stopped is None else "stopped"
 
 
+def role_of(run: RunRecord) -> Role:
+    """Return what a run without thresholds is for; empty for any other."""
+    if not run.settings.is_dense:
+        return ""
+    return "dense" if run.settings.last_epoch is None else "shared start"
+
+
 def shown(target: Target | None) -> str:
     """Return a target as a person reads it; empty for none."""
     return "" if target is None else str(target)
@@ -115,12 +131,13 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
     return RunRow(
         run_id=run.run_id,
         state=state_of(run),
+        role=role_of(run),
         aim=shown(aim),
         quantity=quantity,
         aimed_at=None if aim is None else aim.pruned(dense_macs),
         pruned=pruned[quantity],
         weight_decay=run.settings.weight_decay,
-        threshold_decay=_mean_decay(epochs),
+        threshold_decay=_mean_decay(run),
         shared_epochs=run.settings.fork.epoch if run.settings.fork else 0,
         threshold_init=run.settings.threshold_init,
         sparsity=last.get("sparsity"),
@@ -139,10 +156,13 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
     )
 
 
-def _mean_decay(epochs: Mapping[int, EpochFinished]) -> float | None:
-    decays = [row.metrics["threshold_decay"] for row in epochs.values()]
-    acting = [decay for decay in decays if decay > 0]
-    return statistics.fmean(acting) if acting else None
+def _mean_decay(run: RunRecord) -> float | None:
+    settings = run.settings
+    rows = [row.metrics for epoch, row in run.epochs.items() if epoch > settings.onset]
+    if settings.threshold_init is None or settings.is_dense or not rows:
+        return None
+    moved = math.fsum(row["threshold_decay"] * row["learning_rate"] for row in rows)
+    return moved / math.fsum(row["learning_rate"] for row in rows)
 
 
 def _hours(run: RunRecord, epochs: Mapping[int, EpochFinished]) -> float:

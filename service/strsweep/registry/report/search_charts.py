@@ -24,9 +24,9 @@ from strsweep.registry.report.style import (
 _Point = tuple[float, float, str, str]
 
 
-def aim_and_outcome(contents: SweepContents) -> dict[str, Any]:
-    """Return run by run what it aimed at, and how it ended."""
-    numbered = list(enumerate(contents.runs, start=1))
+def aim_and_outcome(contents: SweepContents) -> dict[str, Any] | None:
+    """Return run by run what it aimed at, and how it ended; None if nothing was to be pruned."""
+    numbered = [each for each in enumerate(contents.runs, start=1) if not each[1].role]
     aims = [_at(number, run.aimed_at, run) for number, run in numbered if run.aimed_at is not None]
     traces = [
         markers("aim", aims, symbol="line-ew-open", size=18, color=ORANGE, line={"width": 3}),
@@ -36,20 +36,22 @@ def aim_and_outcome(contents: SweepContents) -> dict[str, Any]:
         _outcomes("under way", numbered, "under way", GREY),
     ]
     traces = [trace for trace in traces if trace["x"]]
+    if not traces:
+        return None
     drawn = [value for trace in traces for value in trace["y"]]
     axis = share_axis(drawn, [aim[1] for aim in aims], UP)
     return {
         "data": traces,
         "layout": chart_layout(
             xaxis=_run_axis(contents.runs),
-            yaxis=axis.layout(_pruned(contents.runs), is_pruned_shown=True),
+            yaxis=axis.layout(_pruned([run for _, run in numbered]), is_pruned_shown=True),
         ),
     }
 
 
 def settings_and_outcome(contents: SweepContents) -> dict[str, Any] | None:
     """Return final sparsity over the setting that was searched; None if nothing was."""
-    ended = [run for run in contents.runs if run.state == "finished" and run.sparsity is not None]
+    ended = [run for run in contents.runs if run.state == "finished" and not run.role]
     setting, values = _searched(ended)
     if len(set(values)) < 2:
         return None
@@ -74,7 +76,7 @@ def settings_and_outcome(contents: SweepContents) -> dict[str, Any] | None:
 def _searched(runs: list[RunRow]) -> tuple[str, list[float]]:
     decays = [run.threshold_decay or run.weight_decay for run in runs]
     if len(set(decays)) > 1:
-        return "decay of the thresholds (mean over epochs)", decays
+        return "decay of the thresholds (mean over the epochs)", decays
     return "-threshold init", [-(run.threshold_init or 0.0) for run in runs]
 
 

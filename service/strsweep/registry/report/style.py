@@ -75,7 +75,7 @@ def markers(
 
 def run_hover(run: RunRow) -> str:
     """Return what a run's point tells when it is hovered over."""
-    lines = [f"<b>{escape(run.run_id)}</b> · {run.state}"]
+    lines = [" · ".join(filter(None, (f"<b>{escape(run.run_id)}</b>", run.role, run.state)))]
     if run.sparsity is not None and run.accuracy is not None:
         lines.append(f"sparsity {percent(run.sparsity, 2)} · accuracy {percent(run.accuracy, 2)}")
     if run.macs is not None and run.macs_share is not None:
@@ -93,7 +93,8 @@ def run_hover(run: RunRow) -> str:
 
 def settings_text(run: RunRow) -> str:
     """Return the settings of a run."""
-    init = "" if run.threshold_init is None else f", threshold init {run.threshold_init:.4g}"
+    has_init = run.threshold_init is not None and not run.role
+    init = f", threshold init {run.threshold_init:.4g}" if has_init else ""
     own = "" if run.threshold_decay is None else f", threshold decay {run.threshold_decay:.3g}"
     return f"weight decay {run.weight_decay:.3g}{own}{init}"
 

@@ -42,9 +42,6 @@ def report_files(
         record: All that its journal knows; read it after publishing, so that it has the versions.
         receipts: Of the delivered models, at most one per target.
         link: Maps a run id to the absolute address of its page; None for no links.
-
-    Raises:
-        JournalError: The journal does not say what was measured of model and data.
     """
     contents = contents_of(experiment, record, receipts, link)
     figures = _figures(contents)

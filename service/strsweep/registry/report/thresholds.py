@@ -41,7 +41,6 @@ def _rows(model: str, run: RunRecord) -> list[ThresholdRow]:
     return [
         ThresholdRow(model=model, run_id=run.run_id, epoch=epoch, name=name, threshold=threshold)
         for epoch, row in sorted(run.epochs.items())
-        if row.thresholds  # older journals have none
         for name, threshold in zip(names, row.thresholds, strict=True)
         if threshold is not None
     ]

@@ -107,15 +107,19 @@ def _traces(contents: SweepContents, value: _Value, shown: str) -> list[dict[str
         epochs[str(epoch["run_id"])].append(epoch)
     step = -(-len(contents.epochs) // _POINTS)
     aims = [target.name for target in contents.targets]
-    aims += [run.aim for run in contents.runs if run.aim not in aims]
-    colors = {aim: color(index) if aim else GREY for index, aim in enumerate(aims)}
+    aims += [run.purpose for run in contents.runs if run.purpose not in aims]
+    aimless = {"", *(run.role for run in contents.runs)}
+    colors = {aim: GREY if aim in aimless else color(index) for index, aim in enumerate(aims)}
     drawn = [run for run in contents.runs if run.run_id in epochs]
     in_legend: dict[str, str] = {}
     for run in sorted(drawn, key=lambda run: run.state != "finished"):  # a solid line, if any
-        in_legend.setdefault(run.aim, run.run_id)
+        in_legend.setdefault(run.purpose, run.run_id)
     lines = [
-        _line(run, _thinned(epochs[run.run_id], step), value, colors[run.aim], shown)
-        | {"showlegend": in_legend[run.aim] == run.run_id, "legendrank": aims.index(run.aim)}
+        _line(run, _thinned(epochs[run.run_id], step), value, colors[run.purpose], shown)
+        | {
+            "showlegend": in_legend[run.purpose] == run.run_id,
+            "legendrank": aims.index(run.purpose),
+        }
         for run in drawn
     ]
     ends = [(run, epochs[run.run_id][-1]) for run in drawn]
@@ -131,8 +135,8 @@ def _line(run: RunRow, epochs: _Epochs, value: _Value, shade: str, shown: str) -
     return {
         "type": "scatter",
         "mode": "lines",
-        "name": f"aims at {escape(run.aim)}" if run.aim else "without an aim",
-        "legendgroup": run.aim,
+        "name": run.role or (f"aims at {escape(run.aim)}" if run.aim else "without an aim"),
+        "legendgroup": run.purpose,
         "x": [epoch["epoch"] for epoch in epochs],
         "y": [_short(value(epoch)) for epoch in epochs],
         "hovertemplate": f"{run_hover(run)}<br>epoch %{{x}}: {shown}<extra></extra>",
@@ -157,7 +161,7 @@ def _ends(
         points,
         size=8,
         symbol=[STATE_SYMBOLS[run.state] for run, _ in ends],
-        color=[colors[run.aim] for run, _ in ends],
+        color=[colors[run.purpose] for run, _ in ends],
     )
     return trace | {"showlegend": False, "hoverinfo": "skip"}
 

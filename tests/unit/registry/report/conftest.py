@@ -12,4 +12,13 @@ from simulated_sweep import SimulatedSweep
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> SimulatedSweep:
-    return SimulatedSweep(tmp_path_factory.mktemp("sweep")).search().deliver()
+    """Five targets and the dense network, whose first epochs all runs share."""
+    folder = tmp_path_factory.mktemp("sweep")
+    return SimulatedSweep(folder, "search.baseline=true").search().deliver()
+
+
+@pytest.fixture(scope="module")
+def sweep_without_dense(tmp_path_factory: pytest.TempPathFactory) -> SimulatedSweep:
+    """One target, and the epochs before thresholds act as a run of their own."""
+    folder = tmp_path_factory.mktemp("without-dense")
+    return SimulatedSweep(folder, "search.targets=[0.9]").search().deliver()

@@ -1,10 +1,12 @@
-"""A sweep whose search is real and whose runs follow a curve: the journal that it leaves."""
+"""A sweep whose search is real and whose runs follow the law: the journal that it leaves."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from strsweep.config import Experiment, Problem, RunSettings, Target, load_experiment
@@ -15,6 +17,7 @@ from strsweep.journal import (
     LayerRow,
     ModelLanded,
     ModelPublished,
+    PrefixTrained,
     RunFailed,
     RunFinished,
     RunProposed,
@@ -23,11 +26,13 @@ from strsweep.journal import (
     replay,
 )
 from strsweep.registry.receipt import LandedFrom, Receipt
+from strsweep.search.auto import resolve
+from strsweep.search.outcome import dense_accuracy, outcomes_of
+from strsweep.search.runs import read_state
+from strsweep.search.space import LawSpace
 from strsweep.storage import storage_of
-from strsweep.sweep.curve import expit, logit
-from strsweep.sweep.outcome import outcomes
-from strsweep.sweep.record_view import finished_runs, goal_of
 from strsweep.sweep.searcher import TargetSearcher
+from strsweep.training.law import Leader, expit, logit
 
 DIGITS = Path(__file__).parents[4] / "jobs/configs/digits.yaml"
 DIGITS_LAYERS = [
@@ -42,48 +47,52 @@ DIGITS_LAYERS = [
 Layers = Sequence[tuple[str, int, int, float]]
 
 
+_HARDER = 1.2
+"""This network differs from what the law expects by a factor: the search has to find it."""
+
+
 class SimulatedSweep:
     """One sweep in ``folder``, as the searcher and the workers of a job would leave it."""
 
     def __init__(
-        self,
-        folder: Path,
-        *overrides: str,
-        config: Path = DIGITS,
-        layers: Layers = DIGITS_LAYERS,
-        steepness: float = 2.4,
+        self, folder: Path, *overrides: str, config: Path = DIGITS, layers: Layers = DIGITS_LAYERS
     ) -> None:
-        asked = ("search.targets=[0.8, 0.9, 0.95, 0.98, {macs: 0.05}]", "search.max_runs=24")
-        self.experiment: Experiment = load_experiment(
-            config, [f"storage.path={folder}", *asked, *overrides]
-        )
-        self.layers, self.steepness = layers, steepness
-        self.journal = Journal(storage_of(self.experiment))
-        self.receipts: list[Receipt] = []
+        self.layers = layers
         self.problem = Problem(
             steps_per_epoch=11,
             weights=sum(weights for _, weights, _, _ in layers),
             dense_macs=sum(weights * positions for _, weights, positions, _ in layers),
             weight_scale=0.0245,
         )
+        asked = ("search.targets=[0.8, 0.9, 0.95, 0.98, {macs: 0.05}]", "search.max_runs=24")
+        loaded = load_experiment(config, [f"storage.path={folder}", *asked, *overrides])
+        self.experiment: Experiment = resolve(loaded, self.problem)
+        self.journal = Journal(storage_of(self.experiment))
+        self.receipts: list[Receipt] = []
 
     @property
     def record(self) -> SweepRecord:
         return replay(self.journal.read())
 
-    def search(self, fails: Callable[[int], str] = lambda _: "") -> SimulatedSweep:
-        """Run the search to its end; run ``n`` fails for the reason ``fails(n)``, if any."""
+    def start(self) -> SimulatedSweep:
+        """Write what a job writes before anything is trained."""
         dumped = self.experiment.model_dump(mode="json")
         self.journal.append(SweepStarted(experiment=dumped, version="0", problem=self.problem))
+        return self
+
+    def search(self, fails: Callable[[int], str] = lambda _: "") -> SimulatedSweep:
+        """Run the search to its end; run ``n`` fails for the reason ``fails(n)``, if any."""
+        self.start()
         searcher = TargetSearcher(self.experiment, self.journal, lambda: 1)
         number = 0
         while isinstance(config := searcher.suggest(f"t{number}"), dict):
             run_id: str = config["run_id"]
+            settings = RunSettings.model_validate(config["settings"])
             if reason := fails(number + 1):
-                self.epochs(run_id, config["weight_decay"], until=3)
+                self.epochs(run_id, settings, count=3)
                 self.journal.append(RunFailed(run_id=run_id, reason=reason))
             else:
-                self._train(searcher, run_id, config["weight_decay"])
+                self.train(run_id, settings, partial(_stops, searcher, run_id))
             searcher.on_trial_complete(f"t{number}")
             number += 1
         return self
@@ -91,7 +100,7 @@ class SimulatedSweep:
     def deliver(self) -> SimulatedSweep:
         """Land and publish what was hit; the version is the number of the model."""
         record = self.record
-        states = outcomes(goal_of(record, self.experiment), finished_runs(record, self.experiment))
+        states = outcomes_of(record, self.experiment)
         for version, state in enumerate((s for s in states if s.run), start=1):
             assert state.run is not None
             self._land(state.target, state.run.run_id, str(version))
@@ -108,62 +117,70 @@ class SimulatedSweep:
                 sparsity=zeros / weights,
                 dense_macs=weights * positions,
                 macs=(weights - zeros) * positions,
-                threshold=0.02 * (1 + sparsity) ** 2 / math.sqrt(positions),
+                threshold=0.02 * sparsity * (1 + sparsity) ** 2 / math.sqrt(positions),
             )
             for name, weights, positions, less in self.layers
         )
 
-    def epochs(self, run_id: str, weight_decay: float, *, first: int = 1, until: int) -> None:
-        """Write epochs of a run that has this weight decay."""
-        for event in self._epochs(run_id, weight_decay, first, until):
+    def epochs(self, run_id: str, settings: RunSettings, *, skip: int = 0, count: int) -> None:
+        """Write epochs of a run, beginning after the first ``skip`` that it trains itself."""
+        for event in islice(self._epochs(run_id, settings), skip, skip + count):
             self.journal.append(event)
 
-    def whole_run(self, run_id: str, weight_decay: float) -> list[Event]:
+    def train(
+        self, run_id: str, settings: RunSettings, stops: Callable[[dict[str, float]], bool]
+    ) -> None:
+        """Write what a worker would write; ask after every checkpoint whether that is the end."""
+        journal = Journal(storage_of(self.experiment), writer=run_id)
+        every = self.experiment.training.checkpoint_every
+        done = len(self.record.runs[run_id].epochs)
+        for event in islice(self._epochs(run_id, settings), done, None):
+            journal.append(event)
+            epoch = int(event.metrics["epoch"])
+            if epoch == settings.shared_epoch:
+                folder = f"runs/{run_id}/epoch_{epoch:05d}"
+                journal.append(PrefixTrained(run_id=run_id, epoch=epoch, checkpoint=folder))
+            if epoch % every == 0 and stops(event.metrics):
+                return
+        journal.append(self._finished(run_id, event))
+
+    def whole_run(self, run_id: str, settings: RunSettings) -> list[Event]:
         """Return a run from its proposal to its end, without writing anything."""
-        epochs = self.experiment.training.epochs
-        settings = RunSettings(threshold_init=-10, weight_decay=weight_decay)
         proposed = RunProposed(run_id=run_id, settings=settings, target=None, reason="a test")
-        finished = self._finished(run_id, weight_decay)
-        return [proposed, *self._epochs(run_id, weight_decay, 1, epochs), finished]
+        epochs = list(self._epochs(run_id, settings))
+        return [proposed, *epochs, self._finished(run_id, epochs[-1])]
 
-    def _epochs(
-        self, run_id: str, weight_decay: float, first: int, until: int
-    ) -> list[EpochFinished]:
-        final = self._final(weight_decay)
-        share = [epoch / self.experiment.training.epochs for epoch in range(first, until + 1)]
-        levels = [logit(final) - 4 * (1 - done) ** 2 for done in share]
-        return [
-            EpochFinished(
-                run_id=run_id,
-                metrics=self._metrics(expit(level), epoch),
-                thresholds=tuple(row.threshold for row in self.rows(expit(level))),
-            )
-            for epoch, level in enumerate(levels, start=first)
-        ]
+    def _epochs(self, run_id: str, settings: RunSettings) -> Iterator[EpochFinished]:
+        """Yield what a run trains itself, to its end: it leads itself as a real one does."""
+        space, lead = LawSpace(self.experiment, self.problem), settings.lead
+        leader = lead and Leader(
+            lead=lead, law=space.law, clock=space.clock, first_decay=settings.first_decay
+        )
+        assert settings.threshold_init is not None
+        exposure, sparsity, pruned = -space.delay(settings.threshold_init), 0.0, 0.0
+        begun = settings.fork.epoch if settings.fork else 0
+        for epoch in range(1, (settings.last_epoch or self.experiment.training.epochs) + 1):
+            acts, decay = epoch > settings.onset and not settings.is_dense, 0.0
+            if acts:
+                decay = settings.first_decay
+                decay = leader.next_decay(epoch - 1, exposure, pruned) if leader else decay
+                exposure += decay * space.clock.of_epoch(epoch)
+                sparsity = expit(space.law.level(exposure, _HARDER * space.expected))
+            metrics = self._metrics(sparsity, epoch)
+            metrics |= {"weight_decay": settings.weight_decay, "threshold_decay": decay}
+            is_macs = lead is not None and lead.quantity == "macs"
+            pruned = 1 - metrics["macs"] / self.problem.dense_macs if is_macs else sparsity
+            if epoch > begun:
+                thresholds = tuple(row.threshold for row in self.rows(sparsity))
+                yield EpochFinished(run_id=run_id, metrics=metrics, thresholds=thresholds)
 
-    def _finished(self, run_id: str, weight_decay: float) -> RunFinished:
-        final = self._final(weight_decay)
+    def _finished(self, run_id: str, last: EpochFinished) -> RunFinished:
         return RunFinished(
             run_id=run_id,
-            metrics=self._metrics(final, self.experiment.training.epochs),
-            layers=self.rows(final),
+            metrics=last.metrics,
+            layers=self.rows(last.metrics["sparsity"]),
             checkpoint=f"runs/{run_id}/last",
         )
-
-    def _train(self, searcher: TargetSearcher, run_id: str, weight_decay: float) -> None:
-        training = self.experiment.training
-        done = len(self.record.runs[run_id].epochs)
-        while done < training.epochs:
-            until = min(done + training.checkpoint_every, training.epochs)
-            self.epochs(run_id, weight_decay, first=done + 1, until=until)
-            done = until
-            if searcher.stops(run_id, done):
-                return
-        self.journal.append(self._finished(run_id, weight_decay))
-
-    def _final(self, weight_decay: float) -> float:
-        lowest, _ = self.experiment.search.weight_decay  # type: ignore[misc]
-        return expit(self.steepness * math.log(weight_decay / lowest) - 0.4)
 
     def _metrics(self, sparsity: float, epoch: int) -> dict[str, float]:
         level = logit(sparsity)
@@ -181,6 +198,7 @@ class SimulatedSweep:
             "accuracy": accuracy,
             "sparsity": zeros / self.problem.weights,
             "macs": macs,
+            "dense_macs": self.problem.dense_macs,
             "learning_rate": 0.1,
             "seconds": 0.5,
         }
@@ -240,6 +258,7 @@ class SimulatedSweep:
             macs=macs,
             dense_macs=self.problem.dense_macs,
             accuracy=landed.metrics["accuracy"],
+            dense_accuracy=dense_accuracy(read_state(self.record, self.experiment)),
             landed=LandedFrom(
                 shift=landed.shift,
                 sparsity_before=finished.metrics["sparsity"],
@@ -247,8 +266,13 @@ class SimulatedSweep:
                 accuracy_before=finished.metrics["accuracy"],
             ),
             mode="str",
+            method=self.experiment.method,
             settings=self.record.runs[landed.run_id].proposed.settings,
             sweep_id=self.experiment.sweep_id,
             run_id=landed.run_id,
             weights_sha256=hashlib.sha256(landed.target.label.encode()).hexdigest(),
         )
+
+
+def _stops(searcher: TargetSearcher, run_id: str, metrics: dict[str, float]) -> bool:
+    return searcher.stops(run_id, int(metrics["epoch"]))

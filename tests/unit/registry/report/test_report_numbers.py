@@ -5,23 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from simulated_sweep import SimulatedSweep
 
-from strsweep.config import Correction, RunSettings, Target
-from strsweep.errors import JournalError
-from strsweep.journal import (
-    EpochFinished,
-    RunProposed,
-    RunResumed,
-    RunStopped,
-    SweepStarted,
-    replay,
-)
+from strsweep.config import Fork, RunSettings, Target
+from strsweep.journal import EpochFinished, RunProposed, RunStopped, replay
 from strsweep.registry.report import contents_of, report_files
 from strsweep.registry.report.runs import run_rows
 
@@ -62,8 +53,10 @@ def test_runs_are_those_of_the_journal(sweep: SimulatedSweep, files: dict[str, b
         assert number(row["sparsity"]) == last["sparsity"]
         assert number(row["accuracy"]) == last["accuracy"]
         assert number(row["macs"]) == last["macs"]
-        assert row["aim"] == str(run.target)
-        assert int(row["last_epoch"]) == max(run.epochs)
+        assert row["aim"] == ("" if run.target is None else str(run.target))
+        assert row["role"] == ("dense" if run.settings.is_dense else "")
+        assert int(row["shared_epochs"]) == (0 if run.settings.is_dense else 10)
+        assert int(row["last_epoch"]) == max(run.epochs) == 30
         assert int(row["epochs_paid"]) == len(run.epochs)
         assert row["state"] == ("finished" if run.finished else "stopped")
         assert row["ended"] == (run.stopped.reason if run.stopped else "")
@@ -116,9 +109,9 @@ def test_receipts_say_asked_trained_and_landed(
 
 def test_json_has_the_cost(sweep: SimulatedSweep, files: dict[str, bytes]) -> None:
     told = json.loads(files["report.json"])
-    epochs = sum(len(run.epochs) for run in sweep.record.runs.values())
+    epochs = 30 + 5 * 20  # the dense network, and five runs that begin after its tenth epoch
     cost = told["cost"]
-    assert (cost["runs"], cost["epochs"]) == (len(sweep.record.runs), epochs)
+    assert (cost["runs"], cost["epochs"]) == (len(sweep.record.runs), epochs) == (6, 130)
     assert cost["hours"] == pytest.approx(epochs * 0.5 / 3600)
     assert cost["one_each_epochs"] == 5 * 30
     assert cost["ratio"] == epochs / 150
@@ -126,14 +119,20 @@ def test_json_has_the_cost(sweep: SimulatedSweep, files: dict[str, bytes]) -> No
     assert [row["run_id"] for row in told["runs"]] == list(sweep.record.runs)
 
 
-def test_forecasts_are_what_the_search_said(sweep: SimulatedSweep) -> None:
-    proposed = [run.proposed for run in sweep.record.runs.values()]
-    assert proposed
-    for event in proposed:
-        assert event.forecast is not None
-        low, high = event.forecast
-        assert 0 < low < high < 1
-        assert f"{low:.1%} to {high:.1%} expected" in event.reason
+def test_json_has_method_and_dense_accuracy(
+    sweep: SimulatedSweep, sweep_without_dense: SimulatedSweep, files: dict[str, bytes]
+) -> None:
+    told = json.loads(files["report.json"])
+    assert told["method"] == "str, own threshold decay, led to the target"
+    assert told["tolerance"] is None
+    (dense,) = [run for run in sweep.record.runs.values() if run.settings.is_dense]
+    assert dense.finished is not None
+    assert told["dense_accuracy"] == dense.finished.metrics["accuracy"]
+    other = sweep_without_dense
+    contents = contents_of(other.experiment, other.record, other.receipts)
+    assert contents.dense_accuracy is None
+    assert [run.role for run in contents.runs] == ["shared start", ""]
+    assert contents.cost.epochs == 10 + 20
 
 
 def test_thresholds_are_those_of_the_delivered_runs(
@@ -149,23 +148,23 @@ def test_thresholds_are_those_of_the_delivered_runs(
             assert found == dict(zip(layers, told.thresholds, strict=True))
 
 
+SETTINGS = RunSettings(threshold_init=-10.0, weight_decay=5e-4, threshold_decay=0.01)
+
+
 def test_repeated_and_adopted_epochs(tmp_path: Path) -> None:
-    sweep = SimulatedSweep(tmp_path)
-    dumped = sweep.experiment.model_dump(mode="json")
-    sweep.journal.append(SweepStarted(experiment=dumped, version="0", problem=sweep.problem))
-    settings = {"threshold_init": -10.0, "weight_decay": 0.01}
+    sweep = SimulatedSweep(tmp_path).start()
     for run_id, source in (("run-001", None), ("run-002", "other-1/run-003")):
         sweep.journal.append(
             RunProposed(
                 run_id=run_id,
-                settings=settings,  # type: ignore[arg-type]
+                settings=SETTINGS,
                 target=Target(sparsity=0.9),
                 reason="a test",
                 adopted_from=source,
             )
         )
-        sweep.epochs(run_id, 0.01, until=4)
-    sweep.epochs("run-001", 0.01, first=3, until=6)  # two of them again, after a crash
+        sweep.epochs(run_id, SETTINGS, count=4)
+    sweep.epochs("run-001", SETTINGS, skip=2, count=4)  # two of them again, after a crash
     sweep.journal.append(RunStopped(run_id="run-001", epoch=6, reason="it misses"))
     contents = contents_of(sweep.experiment, sweep.record, [])
     first, second = contents.runs
@@ -176,26 +175,47 @@ def test_repeated_and_adopted_epochs(tmp_path: Path) -> None:
     assert all(model.state == "missed" for model in contents.models)
 
 
-def test_the_mean_decay_of_a_corrected_run_counts_epochs_by_their_learning_rate() -> None:
-    settings = RunSettings(threshold_init=-10, weight_decay=0.01)
+@pytest.mark.parametrize(
+    ("changes", "decays", "mean"),
+    [
+        ({}, (0.01, 0.01, 0.04), (0.5 * 0.01 + 0.1 * 0.04) / 0.6),
+        ({"onset": 1}, (0.0, 0.01, 0.04), (0.2 * 0.01 + 0.1 * 0.04) / 0.3),
+        ({"onset": 1}, (0.0, 0.01, 0.0), 0.2 * 0.01 / 0.3),
+        ({"is_dense": True}, (0.0, 0.0, 0.0), None),
+        ({"threshold_init": None, "threshold_decay": None}, (5e-4, 5e-4, 5e-4), None),
+    ],
+    ids=["led", "late", "rested", "dense", "no thresholds"],
+)
+def test_the_mean_decay_counts_epochs_that_thresholds_act_in_by_their_learning_rate(
+    changes: dict[str, object], decays: tuple[float, ...], mean: float | None
+) -> None:
+    settings = SETTINGS.model_copy(update=changes)
     proposed = RunProposed(run_id="run-001", settings=settings, target=None, reason="a test")
-    metrics = {"sparsity": 0.5, "macs": 10.0, "seconds": 1.0}
     epochs = [
-        EpochFinished(run_id="run-001", metrics={**metrics, "epoch": epoch, "learning_rate": rate})
-        for epoch, rate in ((1, 0.3), (2, 0.2), (3, 0.1))
+        EpochFinished(
+            run_id="run-001",
+            metrics={"epoch": epoch, "learning_rate": rate, "threshold_decay": decay},
+        )
+        for epoch, (rate, decay) in enumerate(zip((0.3, 0.2, 0.1), decays, strict=True), start=1)
     ]
-    change = Correction(after_epoch=2, weight_decay=0.04)
-    led = RunResumed(run_id="run-001", target=None, reason="a test", correction=change)
-    for events, expected in (([], 0.01), ([led], (0.5 * 0.01 + 0.1 * 0.04) / 0.6)):
-        record = replay([proposed, *epochs, *events])
-        (row,) = run_rows(record.runs.values(), [], dense_macs=20, link=None)
-        assert row.mean_weight_decay == pytest.approx(expected)
+    record = replay([proposed, *epochs])
+    (row,) = run_rows(record.runs.values(), [], dense_macs=20, link=None)
+    assert row.threshold_decay == (None if mean is None else pytest.approx(mean))
 
 
-def test_an_old_journal_is_told(sweep: SimulatedSweep) -> None:
-    events = [
-        event.model_copy(update={"problem": None}) if isinstance(event, SweepStarted) else event
-        for event in sweep.journal.read()
-    ]
-    with pytest.raises(JournalError, match=re.escape("version 0.1")):
-        contents_of(sweep.experiment, replay(events), [])
+@pytest.mark.parametrize(
+    ("changes", "purpose"),
+    [
+        ({}, ""),
+        ({"is_dense": True}, "dense"),
+        ({"is_dense": True, "last_epoch": 10, "onset": 10}, "shared start"),
+        ({"is_dense": True, "onset": 10, "fork": Fork(folder="x", epoch=10)}, "dense"),
+    ],
+)
+def test_a_run_without_thresholds_is_called_what_it_is(
+    changes: dict[str, object], purpose: str
+) -> None:
+    settings = SETTINGS.model_copy(update=changes)
+    proposed = RunProposed(run_id="run-001", settings=settings, target=None, reason="a test")
+    (row,) = run_rows(replay([proposed]).runs.values(), [], dense_macs=20, link=None)
+    assert row.purpose == purpose

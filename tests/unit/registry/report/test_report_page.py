@@ -15,7 +15,8 @@ import pytest
 from report_charts import CHARTS
 from simulated_sweep import DIGITS_LAYERS, SimulatedSweep
 
-from strsweep.journal import Event, RunFailed, RunProposed, SweepStarted, replay
+from strsweep.config import RunSettings
+from strsweep.journal import RunFailed, RunProposed, replay
 from strsweep.registry.report import report_files
 
 ROOT = Path(__file__).parents[4]
@@ -55,15 +56,69 @@ def test_every_figure_is_valid_and_has_its_place(page: str) -> None:
 def test_the_front_has_runs_models_and_targets(sweep: SimulatedSweep, page: str) -> None:
     figure = figures_of(page)["front-sparsity"]
     traces = {trace["name"]: trace for trace in figure["data"]}
-    finished = [run.finished for run in sweep.record.runs.values() if run.finished]
+    pruned = [run for run in sweep.record.runs.values() if not run.settings.is_dense]
+    finished = [run.finished for run in pruned if run.finished]
     assert traces["finished run"]["x"] == [1 - run.metrics["sparsity"] for run in finished]
     assert traces["finished run"]["y"] == [100 * run.metrics["accuracy"] for run in finished]
     landed = traces["delivered, landed"]
     assert landed["x"] == [1 - receipt.sparsity for receipt in sweep.receipts]
-    lines = [round(1 - shape["x0"], 6) for shape in figure["layout"]["shapes"]]
-    assert lines == [0.8, 0.9, 0.95, 0.98]
-    (macs_line,) = figures_of(page)["front-macs"]["layout"]["shapes"]
+    assert [round(1 - line["x0"], 6) for line in lines(figure, "dot")] == [0.8, 0.9, 0.95, 0.98]
+    (macs_line,) = lines(figures_of(page)["front-macs"], "dot")
     assert macs_line["x0"] == pytest.approx(0.05)
+
+
+def lines(figure: dict[str, Any], dash: str) -> list[dict[str, Any]]:
+    return [shape for shape in figure["layout"]["shapes"] if shape["line"]["dash"] == dash]
+
+
+def test_the_dense_network_is_a_dashed_line_inside_the_frame(
+    sweep: SimulatedSweep, sweep_without_dense: SimulatedSweep, page: str
+) -> None:
+    dense = 100 * (0.995 - 0.4 / 31**2)  # what the simulation gives without any pruning
+    without = figures_of(page_of(sweep_without_dense))
+    for name in ("front-sparsity", "front-macs"):
+        figure = figures_of(page)[name]
+        (line,) = lines(figure, "dash")
+        assert line["y0"] == line["y1"] == pytest.approx(dense)
+        assert line["label"]["text"] == f"dense {dense:.2f} %"
+        low, high = figure["layout"]["yaxis"]["range"]
+        assert low < dense < high
+        assert lines(without[name], "dash") == []
+    assert f"dense accuracy {dense:.2f} %" in page
+    assert "against dense" in page
+    assert "against dense" not in page_of(sweep_without_dense)
+    for receipt in sweep.receipts:
+        below = f"{dense - 100 * receipt.accuracy:.2f} points below dense"
+        assert f'<td class="text">{below}</td>' in page
+
+
+def test_runs_without_thresholds_are_shown_as_what_they_are(
+    sweep_without_dense: SimulatedSweep, page: str
+) -> None:
+    for shown, role in ((page, "dense"), (page_of(sweep_without_dense), "shared start")):
+        assert f'run-001</td><td class="text">{role}</td><td>0.0005</td><td></td><td></td>' in shown
+        figures = figures_of(shown)
+        names = [trace["name"] for trace in figures["accuracy-epochs"]["data"]]
+        assert names[0] == role
+        (tried,) = [t for t in figures["aims"]["data"] if t["name"] == "outcome"]
+        assert min(tried["x"]) == 2, "it aimed at nothing"
+    assert "first 10 epochs shared" in page
+
+
+def test_what_is_left_of_a_sweep_that_only_trained_its_start(tmp_path: Path) -> None:
+    sweep = SimulatedSweep(tmp_path).search(lambda number: "" if number == 1 else "no disk")
+    figures = figures_of(page_of(sweep))
+    assert all(figure["data"] for figure in figures.values())
+    assert "aims" in figures
+    assert "layer-sparsity" not in figures, "nothing was pruned"
+    runs = list(sweep.record.runs)
+    events = [
+        event for event in sweep.journal.read() if getattr(event, "run_id", "") not in runs[1:]
+    ]
+    files = report_files(sweep.experiment, replay(events), [])
+    page = files["report.html"].decode()
+    assert set(figures_of(page)) == {"sparsity-epochs", "accuracy-epochs"}
+    assert "Nothing was pruned yet." in page
 
 
 def test_nothing_is_fetched(page: str) -> None:
@@ -83,10 +138,10 @@ def test_links_are_the_only_addresses(sweep: SimulatedSweep) -> None:
 
 def test_a_large_sweep_stays_small(tmp_path: Path) -> None:
     sweep = SimulatedSweep(tmp_path, "training.epochs=100")
-    dumped = sweep.experiment.model_dump(mode="json")
-    events: list[Event] = [SweepStarted(experiment=dumped, version="0", problem=sweep.problem)]
+    events = sweep.start().journal.read()
     for number in range(500):
-        events += sweep.whole_run(f"run-{number:03d}", 0.004 * 1.003**number)
+        settings = RunSettings(threshold_init=-8, weight_decay=5e-4 * 1.003**number)
+        events += sweep.whole_run(f"run-{number:03d}", settings)
     files = report_files(sweep.experiment, replay(events), [])
     assert 1_000_000 < len(files["report.html"]) < MAX_BYTES
     *lines, ends = figures_of(files["report.html"].decode())["sparsity-epochs"]["data"]
@@ -101,21 +156,12 @@ def test_no_name_breaks_out(tmp_path: Path) -> None:
     sweep.experiment = sweep.experiment.model_copy(
         update={"model": sweep.experiment.model.model_copy(update={"name": HOSTILE})}
     )
-    sweep.journal.append(
-        SweepStarted(
-            experiment=sweep.experiment.model_dump(mode="json"), version="0", problem=sweep.problem
-        )
-    )
     sweep.search().deliver()
+    settings = sweep.record.runs["run-002"].settings
     sweep.journal.append(
-        RunProposed(
-            run_id="run-099",
-            settings=sweep.record.runs["run-001"].proposed.settings,
-            target=None,
-            reason=HOSTILE,
-        )
+        RunProposed(run_id="run-099", settings=settings, target=None, reason=HOSTILE)
     )
-    sweep.epochs("run-099", 0.01, until=2)
+    sweep.epochs("run-099", settings, count=2)
     sweep.journal.append(RunFailed(run_id="run-099", reason=HOSTILE))
     page = page_of(sweep, lambda run_id: f'https://x/"><img src=x>{run_id}')
     assert page.count("<script") == 3 == page.count("</script>")
@@ -131,10 +177,7 @@ def test_no_name_breaks_out(tmp_path: Path) -> None:
 
 
 def test_a_sweep_that_has_only_begun(tmp_path: Path) -> None:
-    sweep = SimulatedSweep(tmp_path)
-    dumped = sweep.experiment.model_dump(mode="json")
-    sweep.journal.append(SweepStarted(experiment=dumped, version="0", problem=sweep.problem))
-    page = page_of(sweep)
+    page = page_of(SimulatedSweep(tmp_path).start())
     assert figures_of(page) == {}
     assert "Nothing was tried yet." in page
     assert "no model was delivered yet" in page or "no run has finished" in page

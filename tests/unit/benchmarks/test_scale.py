@@ -1,0 +1,148 @@
+"""Simulated runs go as the law says and write what workers write; the stopwatch sorts by runs."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from dataclasses import fields, replace
+
+import pytest
+from benchmarks.recorded import Epoch, Trained
+from benchmarks.scale import DIGITS, SimulatedRuns, Stopwatch, simulated_runs
+from benchmarks.simulator import SimulatedSweep
+
+from strsweep.config import Fork, Lead, RunSettings
+from strsweep.journal import EpochFinished, PrefixTrained, RunFinished
+from strsweep.search.space import LawSpace
+from strsweep.training.law import ThresholdClock, expit
+from strsweep.training.run import EpochMetrics
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> SimulatedRuns:
+    folder = tmp_path_factory.mktemp("scale")
+    return simulated_runs(DIGITS, trials=12, targets=5, noise=0.0, results=folder)
+
+
+@pytest.fixture(scope="module")
+def space(runs: SimulatedRuns) -> LawSpace:
+    return LawSpace(runs.experiment, runs.problem)
+
+
+def settings_at(space: LawSpace, decay: float, **more: object) -> RunSettings:
+    settings = space.dense(is_whole=True)
+    return settings.model_copy(update={"is_dense": False, "threshold_decay": decay, **more})
+
+
+def end_of(runs: SimulatedRuns, settings: RunSettings, run_id: str = "run-002") -> float:
+    *_, end = runs.epochs(run_id, settings)
+    return end.metrics["sparsity"] if isinstance(end, RunFinished) else math.nan
+
+
+def test_the_targets_are_spread_evenly(runs: SimulatedRuns) -> None:
+    targets = [target.pruned(1) for target in runs.experiment.search.targets]
+    assert targets == [0.5, 0.6225, 0.745, 0.8675, 0.99]
+    assert runs.experiment.search.tolerance < (targets[1] - targets[0]) / 2
+
+
+def test_a_run_with_one_decay_ends_by_the_law(runs: SimulatedRuns, space: LawSpace) -> None:
+    # The true network is 1.3 times as hard as expected, and its thresholds are 0.05 of that late.
+    clock = ThresholdClock.of(runs.experiment, runs.problem.steps_per_epoch, space.onset)
+    unknown, late = 1.3 * space.expected, 0.05 * space.expected
+    for decay in (0.01, 0.02, 0.03):
+        exposure = decay * clock.total - space.delay(space.threshold_init[0]) - late
+        expected = expit(space.law.level(exposure, unknown))
+        assert end_of(runs, settings_at(space, decay)) == pytest.approx(expected)
+
+
+def test_a_run_that_is_told_the_truth_leads_itself_to_its_target(
+    runs: SimulatedRuns, space: LawSpace
+) -> None:
+    delay = space.delay(space.threshold_init[0]) + 0.05 * space.expected
+    for target in (0.6, 0.9, 0.98):
+        lead = Lead(
+            quantity="sparsity", pruned=target, exposure_at_90=1.3 * space.expected, delay=delay
+        )
+        ends = [end_of(runs, settings_at(space, decay, lead=lead)) for decay in (0.02, 0.03)]
+        assert ends == pytest.approx([target, target], abs=2e-3)
+
+
+class Simulated:
+    """Lets a sweep without Ray read the runs."""
+
+    def __init__(self, runs: SimulatedRuns) -> None:
+        self._runs, self._num_runs = runs, 0
+
+    def train(self, settings: RunSettings) -> Trained:
+        self._num_runs += 1
+        whole = self._runs.epochs(f"run-{self._num_runs:03d}", replaced(settings))
+        rows = [event.metrics for event in whole if isinstance(event, EpochFinished)]
+        names = [field.name for field in fields(Epoch)]
+        return Trained(epochs=tuple(Epoch(**{key: row[key] for key in names}) for row in rows))
+
+
+def replaced(settings: RunSettings) -> RunSettings:
+    return settings.model_copy(update={"fork": None})  # here a run has its first epochs, too
+
+
+def test_led_runs_hit(runs: SimulatedRuns) -> None:
+    noisy = replace(runs, noise=0.003)
+    sweep = SimulatedSweep(noisy.experiment, noisy.problem, Simulated(noisy))
+    sweep.search()
+    assert all(outcome.run is not None for outcome in sweep.outcomes())
+    assert len([run for run in sweep.begun if run.refines is None]) <= 7
+    assert len(sweep.trained) == 12
+
+
+def test_the_events_are_those_of_a_worker(runs: SimulatedRuns, space: LawSpace) -> None:
+    settings = settings_at(space, 0.02)
+    *epochs, end = runs.epochs("run-002", settings)
+    names = {field.name for field in fields(EpochMetrics)}
+    assert [event.event for event in epochs] == ["epoch_finished"] * 30
+    assert all(isinstance(e, EpochFinished) and set(e.metrics) == names for e in epochs)
+    assert all(isinstance(e, EpochFinished) and len(e.thresholds) == 6 for e in epochs)
+    assert isinstance(end, RunFinished)
+    zeros = sum(layer.zeros for layer in end.layers)
+    assert zeros / runs.problem.weights == pytest.approx(end.metrics["sparsity"], abs=1e-4)
+    assert EpochMetrics(**end.metrics).epoch == 30
+
+
+def test_a_fork_writes_the_rest(runs: SimulatedRuns, space: LawSpace) -> None:
+    fork = Fork(folder="runs/run-001/10", epoch=space.onset)
+    whole, rest = (
+        [event.model_dump(exclude={"time"}) for event in runs.epochs("run-002", settings)]
+        for settings in (settings_at(space, 0.02), settings_at(space, 0.02, fork=fork))
+    )
+    assert rest == whole[space.onset :]
+
+
+def test_the_shared_epochs_end_with_a_prefix(runs: SimulatedRuns, space: LawSpace) -> None:
+    *epochs, prefix, _ = runs.epochs("run-001", space.dense(is_whole=False))
+    assert [e.metrics["sparsity"] for e in epochs if isinstance(e, EpochFinished)] == [0.0] * 10
+    assert isinstance(prefix, PrefixTrained)
+    assert prefix.epoch == space.onset == 10
+
+
+def test_runs_scatter_but_each_is_itself_and_survives_shipping(
+    runs: SimulatedRuns, space: LawSpace
+) -> None:
+    noisy, settings = replace(runs, noise=0.05), settings_at(space, 0.02)
+    shipped = pickle.loads(pickle.dumps(noisy))
+    names = [f"run-{number:03d}" for number in range(20)]
+    ends = [end_of(shipped, settings, name) for name in names]
+    assert ends == [end_of(noisy, settings, name) for name in names]
+    assert len(set(ends)) == 20
+
+
+def test_the_first_and_the_last_tenth_by_hand() -> None:
+    watch = Stopwatch()
+    known, took = [0, 1, 2, 50, 95, 99, 100], [1.0, 2.0, 9.0, 50.0, 3.0, 5.0, 4.0]
+    watch.took = [*zip(known, took, strict=True)]
+    assert (watch.median(0, 10), watch.median(90, 100)) == (2.0, 4.0)
+    assert math.isnan(watch.median(3, 49))
+    assert str(watch) == (
+        "2.0 ms of CPU in the first tenth of runs, 4.0 ms with 100 runs, at most 50 ms (7 times)"
+    )
+    assert watch.measured(101, lambda: "decided") == "decided"
+    assert watch.took[-1][0] == 101
+    assert 0 <= watch.took[-1][1] < 50

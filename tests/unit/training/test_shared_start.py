@@ -1,0 +1,300 @@
+"""Until thresholds act a run is the dense network: trained once, forked, the same bit for bit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from equal_runs import assert_same_state
+from torch import nn
+
+from strsweep.config import Experiment, Fork, Lead, RunSettings, load_experiment
+from strsweep.errors import CheckpointError, StorageError
+from strsweep.journal import EpochFinished, Journal, PrefixTrained, RunFinished
+from strsweep.sparsity import (
+    activate_thresholds,
+    bake,
+    set_threshold_parameters,
+    sparsify,
+    threshold_parameters,
+)
+from strsweep.storage import Store, store_at
+from strsweep.training.checkpoint import State, copied
+from strsweep.training.checkpoints import RunCheckpoints, resume
+from strsweep.training.run import TrainingRun
+from strsweep.training.writer import RunWriter
+
+DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
+EPOCHS, ONSET = 5, 2
+START = f"runs/run-001/epoch_{ONSET:05d}"
+LEAD = Lead(quantity="sparsity", pruned=0.9, exposure_at_90=0.5, delay=0.165)
+ALONE = RunSettings(
+    threshold_init=-6, weight_decay=5e-4, threshold_decay=0.07, onset=ONSET, lead=LEAD
+)
+FORKED = ALONE.model_copy(update={"fork": Fork(folder=START, epoch=ONSET)})
+DENSE = RunSettings(threshold_init=-5, weight_decay=5e-4, onset=ONSET, is_dense=True)
+SHARED = DENSE.model_copy(update={"last_epoch": ONSET})
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "layer": (),
+    "global": ("sparsity.granularity=global",),
+    "weight": ("sparsity.granularity=weight", "training.batch_norm_decay=false"),
+    "exp": ("sparsity.function=exp", "training.momentum=0", "sparsity.skip=[fc]"),
+}
+
+
+def experiment(*overrides: str) -> Experiment:
+    recipe = [f"training.epochs={EPOCHS}", "training.batch_size=200"]
+    return load_experiment(DIGITS, [*recipe, *overrides])
+
+
+def new_run(settings: RunSettings, *overrides: str) -> TrainingRun:
+    return TrainingRun(experiment(*overrides), settings, device=torch.device("cpu"))
+
+
+@cache
+def states(settings: RunSettings, overrides: tuple[str, ...] = ()) -> list[State]:
+    """Return what a run is after every epoch."""
+    run = new_run(settings, *overrides)
+    return [copied(run.state()) for _ in run.epochs()]
+
+
+def plain(state: State) -> dict[str, torch.Tensor]:
+    """Return a state under the names of a network that has no thresholds."""
+    named = {
+        name.replace("parametrizations.weight.original", "weight"): value
+        for name, value in state["model"].items()
+    }
+    return {name: value for name, value in named.items() if not name.endswith("weight.0.s")}
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Store:
+    """Return a storage that holds the start that runs share."""
+    storage = store_at(str(tmp_path))
+    shared = RunCheckpoints(storage, "run-001", kept=1, shared_epoch=ONSET)
+    shared.save(ONSET, states(SHARED)[-1])
+    return storage
+
+
+def checkpoints(storage: Store, kept: int = 2) -> RunCheckpoints:
+    return RunCheckpoints(storage, "run-002", kept, fork=FORKED.fork)
+
+
+def begun(storage: Store, settings: RunSettings = FORKED, *overrides: str) -> TrainingRun:
+    run = new_run(settings, *overrides)
+    torch.rand(17)  # another process would have another random state
+    resume(run, checkpoints(storage), rank=0)
+    return run
+
+
+@pytest.mark.parametrize("overrides", VARIANTS.values(), ids=VARIANTS)
+def test_a_forked_run_equals_the_same_run_trained_alone(
+    overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    storage = store_at(str(tmp_path))
+    RunCheckpoints(storage, "run-001", kept=1).save(ONSET, states(SHARED, overrides)[-1])
+    forked = begun(storage, FORKED, *overrides)
+    assert len(forked.history) == ONSET
+    trained = list(forked.epochs())
+    assert [metrics.epoch for metrics in trained] == [3, 4, 5]
+    assert_same_state(forked.state(), states(ALONE, overrides)[-1])
+    assert forked.history[-1].sparsity > 0.05
+
+
+@pytest.mark.parametrize("overrides", VARIANTS.values(), ids=VARIANTS)
+def test_until_the_onset_weights_are_those_of_the_dense_network(overrides: tuple[str, ...]) -> None:
+    dense = states(RunSettings(weight_decay=5e-4), (*overrides, "sparsity.mode=dense"))
+    alone, baseline = states(ALONE, overrides), states(DENSE, overrides)
+    for epoch in range(EPOCHS):
+        assert_same_state(plain(baseline[epoch]), plain(dense[epoch]))
+    for epoch in range(ONSET):
+        assert_same_state(plain(alone[epoch]), plain(dense[epoch]))
+    with pytest.raises(AssertionError):
+        assert_same_state(plain(alone[ONSET]), plain(dense[ONSET]))
+
+
+def test_the_start_that_is_shared_is_that_of_the_dense_network() -> None:
+    shared = states(SHARED)
+    assert len(shared) == ONSET
+    assert_same_state(shared[-1], states(DENSE)[ONSET - 1])
+
+
+def test_thresholds_that_do_not_act_stay_where_they_are_and_prune_nothing() -> None:
+    early = ALONE.model_copy(update={"threshold_init": -0.1})  # would prune nearly all
+    run = new_run(early)
+    epochs = run.epochs()
+    for _ in range(ONSET):
+        metrics = next(epochs)
+        parameters = threshold_parameters(run.model)
+        assert [s.item() for s in parameters] == pytest.approx([-0.1] * 6)
+        assert all(s.grad is None and not s.requires_grad for s in parameters)
+        assert run.thresholds == (0.0,) * 6
+        assert (metrics.sparsity, metrics.macs) == (0, metrics.dense_macs)
+        assert (metrics.weight_decay, metrics.threshold_decay) == (5e-4, 0)
+    metrics = next(epochs)
+    assert (metrics.sparsity > 0.9, metrics.threshold_decay) == (True, 0.07)
+    assert all(s.requires_grad for s in threshold_parameters(run.model))
+
+
+def test_the_dense_network_never_prunes() -> None:
+    for metrics in states(DENSE)[-1]["history"]:
+        assert (metrics["sparsity"], metrics["macs"]) == (0, metrics["dense_macs"])
+        assert (metrics["weight_decay"], metrics["threshold_decay"]) == (5e-4, 0)
+
+
+METHODS: Sequence[str] = ("gmp", "dnw", "steered", "scheduled")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_the_same_dense_network(method: str) -> None:
+    budget = ["sparsity.budget=erk"] if method in {"gmp", "dnw"} else []
+    baseline = RunSettings(weight_decay=5e-4, is_dense=True)
+    found = states(baseline, ("training.epochs=2", f"sparsity.mode={method}", *budget))
+    dense = states(RunSettings(weight_decay=5e-4), ("training.epochs=2", "sparsity.mode=dense"))
+    assert_same_state(found[-1]["model"], dense[-1]["model"])
+
+
+def test_a_threshold_that_does_not_act_passes_weights_and_gradients_as_they_are() -> None:
+    torch.manual_seed(0)
+    plain, inputs = nn.Linear(3, 2), torch.randn(5, 3)
+    model = nn.Linear(3, 2)
+    model.load_state_dict(plain.state_dict())
+    sparsify(model, threshold_init=-1.0)
+    activate_thresholds(model, False)
+    for network in (plain, model):
+        network(inputs).square().sum().backward()
+    (s,) = threshold_parameters(model)
+    original = model.parametrizations.weight.original
+    assert torch.equal(model(inputs), plain(inputs))
+    assert torch.equal(original.grad, plain.weight.grad)  # pyright: ignore
+    assert s.grad is None
+    activate_thresholds(model, True)
+    set_threshold_parameters(model, -2.0)
+    model(inputs).square().sum().backward()
+    assert (s.item(), s.requires_grad) == (-2, True)
+    assert s.grad is not None
+    assert (model.weight.detach() == 0).sum() > 0
+    activate_thresholds(model, False)
+    assert torch.equal(bake(model).weight, plain.weight)
+
+
+# Checkpoints: a run goes on from its own, and from the start that it shares where it has none.
+
+
+def test_a_fork_that_was_interrupted_resumes_from_its_own_checkpoint(storage: Store) -> None:
+    own = checkpoints(storage)
+    first = begun(storage)
+    for _ in range(2):
+        own.save(next(iter(first.epochs())).epoch, first.state())
+    assert storage.folders("runs/run-002") == ["epoch_00003", "epoch_00004"]
+    for damaged, left in ((), 4), (("epoch_00004",), 3), (("epoch_00003",), 2):
+        for folder in damaged:
+            storage.write(f"runs/run-002/{folder}/state.pt", b"damaged")
+        resumed = begun(storage)
+        assert len(resumed.history) == left
+        list(resumed.epochs())
+        assert_same_state(resumed.state(), states(ALONE)[-1])
+
+
+@pytest.mark.parametrize("damage", [None, b"damaged"], ids=["missing", "damaged"])
+def test_a_start_that_cannot_be_read_is_told(storage: Store, damage: bytes | None) -> None:
+    storage.delete(START)
+    if damage is not None:
+        storage.write(f"{START}/state.pt", damage)
+    with pytest.raises(CheckpointError, match=f"{START}/state.pt cannot be read"):
+        begun(storage)
+
+
+def test_a_start_of_another_network_is_told(storage: Store) -> None:
+    with pytest.raises(CheckpointError, match="belongs to another model"):
+        begun(storage, FORKED, "model.options={width: 8}")
+
+
+def test_the_state_that_others_begin_with_is_kept_for_good(tmp_path: Path) -> None:
+    storage = store_at(str(tmp_path))
+    dense = RunCheckpoints(storage, "run-001", kept=1, shared_epoch=DENSE.shared_epoch)
+    for epoch, state in enumerate(states(DENSE), start=1):
+        dense.save(epoch, state)
+    assert storage.folders("runs/run-001") == ["epoch_00002", "epoch_00005"]
+    newest = dense.newest()
+    assert newest is not None
+    assert newest[0] == 5
+    shared = dense.load(ONSET)
+    del shared["format"]
+    assert_same_state(shared, states(SHARED)[-1])
+
+
+def written(storage: Store, settings: RunSettings) -> list[object]:
+    """Train a run as the first worker does, and return its events."""
+    run = new_run(settings)
+    journal = Journal(storage, writer="run-001")
+    own = RunCheckpoints(storage, "run-001", kept=1, shared_epoch=settings.shared_epoch)
+    writer = RunWriter("run-001", journal, own)
+    with writer.outbox:
+        for metrics in run.epochs():
+            writer.epoch(run, metrics)
+            if metrics.epoch == settings.shared_epoch:
+                writer.share(run, metrics.epoch)
+        writer.finish(run)
+    return list(journal.read())
+
+
+def test_others_are_told_of_the_start_once_it_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = store_at(str(tmp_path / "one"))
+    events = written(storage, SHARED)
+    kinds = [EpochFinished, EpochFinished, PrefixTrained, RunFinished]
+    assert [type(event) for event in events] == kinds
+    _, last, prefix, end = events
+    assert isinstance(prefix, PrefixTrained)
+    assert isinstance(end, RunFinished)
+    assert isinstance(last, EpochFinished)
+    assert (prefix.epoch, prefix.checkpoint, end.checkpoint) == (ONSET, START, START)
+    assert last.thresholds == (0.0,) * 6
+    forked = begun(storage)
+    list(forked.epochs())
+    assert_same_state(forked.state(), states(ALONE)[-1])
+
+    def refuse(*_: object) -> None:
+        raise StorageError("full")
+
+    monkeypatch.setattr(RunCheckpoints, "save", refuse)
+    other = store_at(str(tmp_path / "other"))
+    with pytest.raises(StorageError, match="full"):
+        written(other, SHARED)
+    found = {type(event) for event in Journal(other).read()}
+    assert found == {EpochFinished}, "a start that is not stored is not told"
+
+
+def test_while_the_storage_is_slow_newer_checkpoints_do_not_replace_the_start(
+    tmp_path: Path,
+) -> None:
+    storage, run, is_open = store_at(str(tmp_path)), new_run(DENSE), threading.Event()
+    own = RunCheckpoints(storage, "run-001", kept=1, shared_epoch=ONSET)
+    writer = RunWriter("run-001", Journal(storage, writer="run-001"), own)
+    with writer.outbox:
+        writer.outbox.put(lambda: is_open.wait() and None)
+        writer.share(run, ONSET)
+        writer.checkpoint(run, ONSET + 1)
+        writer.checkpoint(run, ONSET + 2)
+        is_open.set()
+    assert storage.folders("runs/run-001") == ["epoch_00002", "epoch_00004"]
+
+
+def test_compiled_steps_notice_that_thresholds_begin(tiny_models: None) -> None:
+    losses: list[list[float]] = []
+    for compiled in ("false", "true"):
+        run = new_run(
+            RunSettings(threshold_init=-3, weight_decay=5e-4, threshold_decay=0.07, onset=1),
+            "model={name: 'tiny_models:tiny', options: {channels: 1}}",
+            "training.epochs=2",
+            f"training.compile={compiled}",
+        )
+        losses.append([loss for _ in run.epochs() for loss in run.step_losses])
+        assert [metrics.sparsity > 0 for metrics in run.history] == [False, True]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
