@@ -18,7 +18,6 @@ from ray import tune
 from rich import box
 from rich.console import Console
 from rich.table import Table
-
 from strsweep.bench.scale import (
     SweepCost,
     TimedSearcher,
@@ -29,6 +28,7 @@ from strsweep.bench.scale import (
     summarized,
 )
 from strsweep.bench.scale_runs import SimulatedRuns
+
 from strsweep.cli import exit_codes
 from strsweep.config import Experiment, RunSettings
 from strsweep.config.sections import results_folder

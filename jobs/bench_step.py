@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-
 from strsweep.bench.step import Setting, StepCost, measure_steps, table
 
 CPU, GPU = (16, 64), (256, 224)

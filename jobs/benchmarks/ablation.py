@@ -47,7 +47,7 @@ WITHOUT: Mapping[str, float] = {
     "early_bias": 0.0,
     "caution": 0.0,
     "highest": 1e3,
-    "largest_cut": 1.0,
+    "largest_cut": 0.99,
     "least_kept": 0.0,
 }
 """What each number is where it does nothing."""

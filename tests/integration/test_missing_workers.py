@@ -18,7 +18,7 @@ Job = Callable[..., "subprocess.CompletedProcess[str]"]
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 DIGITS = "jobs/configs/digits.yaml"
-SHORT = ["training.epochs=3", "training.batch_size=100", "search.weight_decay=1.2e-2"]
+SHORT = ["training.epochs=3", "training.batch_size=100", "search.threshold_decay=1.2e-2"]
 
 
 def arguments(overrides: list[str]) -> list[str]:
@@ -51,7 +51,7 @@ def test_a_worker_that_hangs_is_told_and_the_run_goes_on(
         "training.checkpoint_every=1",
         "search.targets=[0.8]",
         "sparsity.mode=steered",
-        "model.name=tests.integration.hanging_model:digits_cnn",
+        "model.name=tests.integration.faulty_models:hangs_once",
         f"model.options={in_second_epoch}",
         "workers={count: 2, timeout_minutes: 0.4}",
     ]

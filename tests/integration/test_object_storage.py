@@ -46,7 +46,7 @@ class Place:
         overrides = [
             f"storage.path={self.path}",
             f"training.epochs={EPOCHS}",
-            "search.weight_decay=8e-3",
+            "search.threshold_decay=8e-3",
         ]
         arguments = [part for text in overrides for part in ("--set", text)]
         return subprocess.Popen(

@@ -18,7 +18,13 @@ Job = Callable[..., "subprocess.CompletedProcess[str]"]
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 DIGITS = "jobs/configs/digits.yaml"
-SHORT = ["training.epochs=3", "training.batch_size=100", "search.weight_decay=1.2e-2"]
+SHORT = [
+    "training.epochs=3",
+    "training.batch_size=100",
+    "search.threshold_decay=1.2e-2",
+    "search.share_prefix=false",
+]
+"""Thresholds act from the first step on."""
 
 AWAY = "tracking.uri=http://127.0.0.1:9"
 
@@ -84,7 +90,8 @@ def test_a_run_that_diverges_is_told_and_not_retried(job: Job, results: Path) ->
 
 def test_a_missed_target_says_by_how_much_and_what_to_change(job: Job) -> None:
     overrides = ["training.epochs=1", "search.targets=[0.9]", "search.max_runs=1"]
+    overrides.append("search.share_prefix=false")
     done = job("sweep", *arguments(overrides))
     assert done.returncode == 1
     assert "90 % missed by " in done.stdout
-    assert "search." in done.stdout.partition("missed by")[2]
+    assert "raise search.max_runs above 1" in done.stdout.partition("missed by")[2]

@@ -1,4 +1,8 @@
-"""A whole sweep on a real Ray, killed in the middle, and what it leaves in files and in MLflow."""
+"""A whole sweep on a real Ray, killed in the middle, and what it leaves in files and in MLflow.
+
+It trains the dense network, whose first epochs all runs share, and leads the others to targets. One
+run at a time, so that all of it can be compared with the same sweep in one process.
+"""
 
 from __future__ import annotations
 
@@ -15,30 +19,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
+from trained_sweep import TrainedSweep
 
 from strsweep.config import Experiment, Target, load_experiment
-from strsweep.journal import EpochFinished, Journal, SweepRecord, replay
+from strsweep.journal import EpochFinished, Journal, RunRecord, SweepRecord, replay
+from strsweep.registry.shown import METRICS
+from strsweep.search.outcome import outcomes_of
+from strsweep.search.window import Window
 from strsweep.storage import storage_of
+from strsweep.training.checkpoint import load_checkpoint
 
 pytestmark = [
     pytest.mark.ray,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     # MLflow's own calls to SQLAlchemy are deprecated; nothing else of ours runs in this process.
     pytest.mark.filterwarnings("ignore"),
 ]
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "jobs/configs/digits.yaml"
-EPOCHS, EVERY = 60, 5
-"""Long enough that the second job is refused before the first one is through."""
+EPOCHS, SHARED, EVERY = 36, 12, 3
 TARGETS = (0.9, 0.95, 0.98)
-"""More than the two slots, so that a run has finished while another is under way."""
 OVERRIDES = [
     f"search.targets={list(TARGETS)}",
-    "search.tolerance=0.01",
+    "search.baseline=true",
+    "search.max_concurrent=1",
     f"training.epochs={EPOCHS}",
     f"training.checkpoint_every={EVERY}",
 ]
@@ -81,20 +90,20 @@ class Killed:
 
 def run(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        COMMAND, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500, check=False
+        COMMAND, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=800, check=False
     )
 
 
 def await_mid_sweep(experiment: Experiment, process: subprocess.Popen[bytes]) -> SweepRecord:
-    """Wait until a run has finished and another has a checkpoint."""
-    deadline = time.monotonic() + 300
+    """Wait until the dense network and a run have finished, and another has a checkpoint."""
+    deadline = time.monotonic() + 500
     while time.monotonic() < deadline:
         assert process.poll() is None, "the sweep ended before it could be killed"
         record = replay(Journal(storage_of(experiment)).read())
-        under_way = [r for r in record.runs.values() if r.is_open and len(r.epochs) > EVERY + 3]
-        if record.finished_runs and under_way:
+        under_way = [r for r in record.runs.values() if r.is_open and len(r.epochs) > EVERY + 1]
+        if len(record.finished_runs) >= 2 and under_way:
             return record
-        time.sleep(0.2)
+        time.sleep(0.1)
     raise TimeoutError("no run got far enough")
 
 
@@ -123,10 +132,27 @@ def killed(ray_environment: dict[str, str], tmp_path_factory: pytest.TempPathFac
 
 
 def await_started(experiment: Experiment) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not replay(Journal(storage_of(experiment)).read()).runs:
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> TrainedSweep:
+    """The same sweep without Ray, in this process, and undisturbed."""
+    folder = tmp_path_factory.mktemp("reference")
+    sweep = TrainedSweep(load_experiment(DIGITS, [*OVERRIDES, f"storage.path={folder}"]))
+    sweep.search()
+    return sweep
+
+
+def trained(run: RunRecord) -> dict[int, dict[str, float]]:
+    """Return all that a run measured but times."""
+    return {
+        epoch: {key: value for key, value in row.metrics.items() if key != "seconds"}
+        for epoch, row in run.epochs.items()
+    }
 
 
 def test_one_sweep_runs_once_at_a_time(killed: Killed) -> None:
@@ -139,34 +165,71 @@ def test_the_same_command_finishes_a_killed_sweep(killed: Killed) -> None:
     table = killed.last_job.stdout
     for target in TARGETS:
         assert f"@sparsity-{100 * target:g}" in table
+    assert "vs dense" in table
+    assert "dense network, same recipe: accuracy 9" in table
     assert "Trial name" not in table, "Ray's own tables must stay out"
+
+
+def test_it_trained_what_one_process_trains_undisturbed(
+    killed: Killed, reference: TrainedSweep
+) -> None:
+    one, other = killed.record, reference.record
+    assert [run.settings for run in one.runs.values()] == [
+        run.settings for run in other.runs.values()
+    ]
+    for run_id, run in one.runs.items():
+        assert trained(run) == trained(other.runs[run_id]), run_id
+    delivered = {state.target: state.run for state in outcomes_of(one, killed.experiment)}
+    storage = storage_of(killed.experiment)
+    for state in outcomes_of(other, reference.experiment):
+        assert state.run is not None
+        assert delivered[state.target] == state.run
+        ends = [record.runs[state.run.run_id].finished for record in (one, other)]
+        theirs, ours = (
+            load_checkpoint(place, end.checkpoint)["model"]
+            for place, end in zip((storage, reference.storage), ends, strict=True)
+            if end is not None
+        )
+        assert all(torch.equal(theirs[name], ours[name]) for name in ours)
+
+
+def test_the_first_epochs_were_trained_once_for_all(killed: Killed) -> None:
+    dense, *others = killed.record.runs.values()
+    assert dense.settings.is_dense
+    assert dense.prefix is not None
+    assert dense.prefix.epoch == SHARED
+    assert sorted(dense.epochs) == list(range(1, EPOCHS + 1))
+    assert [row.metrics["sparsity"] for row in dense.epochs.values()] == [0.0] * EPOCHS
+    assert len(others) >= len(TARGETS)
+    for run in others:
+        assert run.settings.fork is not None
+        assert run.settings.fork.folder == dense.prefix.checkpoint
+        assert run.settings.lead is not None
+        assert min(run.epochs) == SHARED + 1
+    distinct = sum(len(run.epochs) for run in killed.record.runs.values())
+    assert distinct == EPOCHS + len(others) * (EPOCHS - SHARED)
+    assert killed.record.epochs_trained - distinct < 2 * EVERY
 
 
 def test_no_finished_run_was_trained_twice(killed: Killed) -> None:
     rows = [event for event in killed.journal.read() if isinstance(event, EpochFinished)]
-    trained = Counter(row.run_id for row in rows)
-    # An epoch that a correction took back, and that is trained otherwise, is another one.
-    distinct = Counter(
-        run_id
-        for run_id, _, _ in {
-            (row.run_id, row.metrics["epoch"], row.metrics["weight_decay"]) for row in rows
-        }
-    )
-    assert killed.finished_before
+    times = Counter(row.run_id for row in rows)
+    distinct = {run_id: len(run.epochs) for run_id, run in killed.record.runs.items()}
+    assert len(killed.finished_before) >= 2
     for run_id in killed.finished_before:
-        assert trained[run_id] == distinct[run_id] >= EPOCHS
-    for run_id, epochs in killed.open_before.items():
-        repeated = trained[run_id] - distinct[run_id]
-        assert 0 <= repeated < 2 * EVERY  # the last checkpoint may have been on its way
-        if epochs > EVERY + 3:
-            assert repeated < epochs, "it started anew instead of from its checkpoint"
+        assert times[run_id] == distinct[run_id]
+    (run_id,) = killed.open_before
+    repeated = times[run_id] - distinct[run_id]
+    assert 0 <= repeated < 2 * EVERY  # the last checkpoint may have been on its way
+    assert repeated < killed.open_before[run_id], "it started anew instead of from its checkpoint"
+    assert all(run.failed is None and not run.interruptions for run in killed.record.runs.values())
 
 
 def test_a_repeated_epoch_gave_the_same_numbers(killed: Killed) -> None:
-    seen: dict[tuple[str, float, float], dict[str, float]] = {}
+    seen: dict[tuple[str, float], dict[str, float]] = {}
     for event in killed.journal.read():
         if isinstance(event, EpochFinished):
-            key = (event.run_id, event.metrics["epoch"], event.metrics["weight_decay"])
+            key = (event.run_id, event.metrics["epoch"])
             numbers = {k: v for k, v in event.metrics.items() if k != "seconds"}
             assert seen.setdefault(key, numbers) == numbers
 
@@ -179,9 +242,12 @@ def test_mlflow_has_one_parent_and_every_child_once(killed: Killed) -> None:
     assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parents[0].info.run_id}
     ids = [c.data.tags["strsweep.run_id"] for c in children]
     assert sorted(ids) == sorted(killed.record.runs)
-    for child in children:  # one that served no target was stopped early
-        finished = killed.record.runs[child.data.tags["strsweep.run_id"]].finished
-        assert child.info.status == ("KILLED" if finished is None else "FINISHED")
+    for child in children:
+        run_id = child.data.tags["strsweep.run_id"]
+        target = killed.record.runs[run_id].target
+        assert child.info.status == "FINISHED"
+        name = "dense" if target is None else f"target {target}"
+        assert child.data.tags["mlflow.runName"] == f"{name} · {run_id}"
     assert parents[0].data.metrics["models_published"] == len(TARGETS)
 
 
@@ -191,16 +257,12 @@ def test_mlflow_has_every_step_once_and_as_the_journal(killed: Killed) -> None:
         run_id = child.data.tags["strsweep.run_id"]
         if not run_id:
             continue
-        for key in ("sparsity", "accuracy", "train_loss", "learning_rate"):
+        for key in METRICS:
             history = killed.client.get_metric_history(child.info.run_id, key)
-            newest = sorted(history, key=lambda metric: metric.timestamp)
-            values = {metric.step: metric.value for metric in newest}
+            values = {metric.step: metric.value for metric in history}
             run = record.runs[run_id]
-            assert {n: values[n] for n in run.epochs} == {
-                n: pytest.approx(e.metrics[key]) for n, e in run.epochs.items()
-            }
-            if not run.settings.corrections:  # else it also has what was taken back
-                assert sorted(metric.step for metric in history) == sorted(run.epochs)
+            assert values == {n: pytest.approx(e.metrics[key]) for n, e in run.epochs.items()}
+            assert len(history) == len(run.epochs)
         artifacts = [a.path for a in killed.client.list_artifacts(child.info.run_id)]
         assert artifacts == (["layers.csv"] if record.runs[run_id].finished else [])
 
@@ -215,6 +277,11 @@ def test_the_receipt_is_what_the_file_holds(killed: Killed, target: float) -> No
     zeros = sum(int((weights[f"{layer['name']}.weight"] == 0).sum()) for layer in budget)
     assert receipt["zeros"] == zeros == sum(layer["zeros"] for layer in budget)
     assert zeros == round(target * receipt["weights"]), "landed to the weight"
+    assert receipt["method"] == "str, own threshold decay, led to the target"
+    dense = killed.record.runs["run-001"].finished
+    assert dense is not None
+    assert receipt["dense_accuracy"] == dense.metrics["accuracy"]
+    assert receipt["landed"]["sparsity_before"] in Window.around(target, None)
     assert receipt["macs"] < receipt["dense_macs"]
     assert not any("parametrizations" in name for name in weights)
     assert (

@@ -32,14 +32,14 @@ def package(results: Path, label: str, name: str) -> Path:
 
 
 def test_a_learned_budget_is_obeyed_to_the_weight(job: Job, results: Path) -> None:
-    learning = ("--set", "name=learned", "--set", "search.weight_decay=8e-2")
+    learning = ("--set", "name=learned", "--set", "search.threshold_decay=8e-2")
     done = job("train", "--config", DIGITS, *SHORT, *learning)
     assert done.returncode == 0, done.stderr
     learned = package(results, "single", "learned")
     done = job(
         "transfer",
         *("--config", DIGITS, "--budget", str(learned), "--method", "gmp", *SHORT),
-        *("--set", "name=obeyed", "--set", "search.weight_decay=5e-4"),
+        *("--set", "name=obeyed"),
     )
     assert done.returncode == 0, done.stderr
     obeyed = package(results, "single", "obeyed")
@@ -65,7 +65,7 @@ def test_one_run_per_target_when_the_mode_is_told(
         "sweep",
         *("--config", DIGITS, *SHORT, "--set", "name=told"),
         *("--set", f"search.targets={[target / 100 for target in targets]}"),
-        *("--set", mode, "--set", "search.weight_decay=5e-4"),
+        *("--set", mode),
     )
     assert done.returncode == 0, done.stderr
     assert "search ended: every target is hit" in done.stdout

@@ -42,7 +42,7 @@ def test_the_journal_names_a_bad_file_once(job: Job, images: Path, results: Path
         "model.name=resnet20",
         "training.epochs=3",
         "training.batch_size=60",
-        "search.weight_decay=1e-3",
+        "search.threshold_decay=1e-3",
         f"storage.path={results}",
     ]
     options = [part for text in overrides for part in ("--set", text)]

@@ -17,7 +17,9 @@ CONFIG = "jobs/configs/digits.yaml"
 LIMIT = 5.0
 """Times what importing torch and torchvision costs on this machine: Ray and MLflow cost more."""
 
-# job, override, the key that the message must name, the value, a word of the remedy
+SHARED = "search.decay=shared; search.weight_decay=auto; "
+
+# job, overrides, the key that the message must name, the value, a word of the remedy
 WRONG = [
     ("sweep", "training.epoch=30", "training.epoch", "30", "Did you mean 'epochs'?"),
     ("sweep", "trainig.epochs=30", "trainig", "30", "Did you mean 'training'?"),
@@ -47,15 +49,35 @@ WRONG = [
         "[0.01",
         "lower end first",
     ),
-    ("sweep", "search.weight_decay=[0, 1e-3]", "search.weight_decay", "[0", "above 0"),
+    ("sweep", "search.threshold_decay=[0, 1e-3]", "search.threshold_decay", "[0", "above 0"),
+    ("sweep", "search.weight_decay=auto", "search.weight_decay", "'auto'", "search.decay=shared"),
+    ("sweep", f"{SHARED}search.threshold_decay=1", "search.threshold_decay", "1", "leave it out"),
+    ("sweep", f"{SHARED}search.baseline=true", "search.baseline", "True", "search.decay=own"),
+    ("sweep", f"{SHARED}sparsity.mode=dense", "search.weight_decay", "'auto'", "write one number"),
+    ("sweep", "search.threshold_init=[-20, -5]", "search.threshold_init", "[-20", "led=false"),
+    (
+        "sweep",
+        "search.led=false; search.threshold_init=[-20, -5]",
+        "search.threshold_init",
+        "[-20",
+        "write one threshold_init",
+    ),
+    (
+        "sweep",
+        "search.threshold_decay=[1e-6, 2e-6]",
+        "search.threshold_decay",
+        "[1e-06",
+        "Nothing would be pruned",
+    ),
+    ("sweep", "search.correct=true", "search.correct", "True", "There is no such setting"),
     ("sweep", "search.weight_decay=-1e-3", "search.weight_decay", "-0.001", "greater than"),
-    ("sweep", "search.weight_decay=1e-3", "search.weight_decay", "0.001", "jobs/train.py"),
+    ("sweep", "search.threshold_decay=1e-3", "search.threshold_decay", "0.001", "jobs/train.py"),
     ("sweep", "search.threshold_init=10", "search.threshold_init", "10", "negative"),
-    ("sweep", "search.max_runs=2", "search.max_runs", "2", "at least 4"),
+    ("sweep", "search.max_runs=2", "search.max_runs", "2", "at least 5"),
     ("sweep", "sparsity.granularity=kernel", "sparsity.granularity", "'kernel'", "'layer'"),
     ("sweep", "sparsity.mode=foo", "sparsity.mode", "'foo'", "'gmp'"),
     ("sweep", "sparsity.mode=gmp", "sparsity.budget", "None", "use uniform, erk"),
-    ("sweep", "sparsity.mode=dense", "search.weight_decay", "[0.004", "write one number"),
+    ("sweep", "sparsity.mode=dense", "sparsity.mode", "'dense'", "jobs/train.py"),
     ("sweep", "sparsity.budget=uniform", "sparsity.budget", "'uniform'", "Only gmp and dnw"),
     ("sweep", "sparsity.budget={fc: 2}", "sparsity.budget.fc", "2", "less than or equal to 1"),
     ("sweep", "sparsity.preset=resnet50-50", "sparsity.preset", "'resnet50-50'", "resnet50-90.23"),
@@ -63,7 +85,7 @@ WRONG = [
     ("sweep", "sparsity.ramp=[0.8, 0.2]", "sparsity.ramp", "[0.8, 0.2]", "before it ends"),
     ("sweep", "sparsity.ramp=[0.5, 2]", "sparsity.ramp", "2", "less than or equal to 1"),
     ("sweep", "sparsity.scale=0", "sparsity.scale", "0", "greater than 0"),
-    ("sweep", "search.threshold_init=null", "search.threshold_init", "None", "-25 to -12800"),
+    ("sweep", "search.threshold_init=null", "search.threshold_init", "None", "valid number"),
     ("sweep", "sparsity.skip=[conv9]", "sparsity.skip", "['conv9']", "matches no layer"),
     ("sweep", "model.name=resnet9", "model.name", "'resnet9'", "digits_cnn"),
     ("sweep", "model.name=no.such:thing", "model.name", "'no.such:thing'", "importable"),
@@ -86,7 +108,14 @@ WRONG = [
     ("sweep", "name=my sweep", "name", "'my sweep'", "letters, digits"),
     ("sweep", "training.epochs", "--set", "'training.epochs'", "section.key=value"),
     ("train", "sparsity.mode=gmp", "sparsity.budget", "None", "use uniform, erk"),
-    ("train", "training.seed=1", "search.weight_decay", "[0.004, 0.024]", "jobs/sweep.py"),
+    ("train", "training.seed=1", "search.threshold_decay", "'auto'", "jobs/plan.py"),
+    (
+        "train",
+        "search.threshold_decay=[0.004, 0.024]",
+        "search.threshold_decay",
+        "[0.004, 0.024]",
+        "jobs/sweep.py",
+    ),
 ]
 
 
@@ -146,18 +175,18 @@ def told(
 
 
 @pytest.mark.parametrize(
-    ("job", "override", "key", "value", "remedy"), WRONG, ids=[row[1] for row in WRONG]
+    ("job", "overrides", "key", "value", "remedy"), WRONG, ids=[row[1] for row in WRONG]
 )
 def test_one_message_names_key_value_and_remedy(
     job: str,
-    override: str,
+    overrides: str,
     key: str,
     value: str,
     remedy: str,
     without_ray: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code, message = told(job, [override], capsys)
+    code, message = told(job, overrides.split("; "), capsys)
     assert code == 2, message
     assert f"{key}: got {value}" in message.replace('"', "'") or (
         f"{key}: got" in message and value in message
@@ -184,14 +213,14 @@ TABLE = "tests/data/paper_table6_resnet50.csv"
 def test_wrong_budgets_are_told(
     budget: str, message: str, without_ray: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    overrides = ["search.weight_decay=1e-4"]
-    code, told_message = told("transfer", overrides, capsys, budget=budget)
+    code, told_message = told("transfer", [], capsys, budget=budget)
     assert code == 2, told_message
     assert message in told_message
 
 
 def test_a_transfer_searches_nothing(without_ray: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, message = told("transfer", [], capsys, budget="nowhere")
+    overrides = ["search.decay=shared", "search.weight_decay=auto"]
+    code, message = told("transfer", overrides, capsys, budget="nowhere")
     assert code == 2, message
     assert "nothing is searched: write one number" in message
 

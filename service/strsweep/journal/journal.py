@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
@@ -12,6 +13,20 @@ from strsweep.journal.record import SweepRecord, add
 from strsweep.storage import Store
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class _File:
+    size: int = 0
+    """When it was last read."""
+    end: int = 0
+    """Bytes of the lines that have ended: those do not change any more."""
+    num_lines: int = 0
+    """That have ended."""
+    events: list[Event] = field(default_factory=list[Event])
+    """Of these lines."""
+    last: list[Event] = field(default_factory=list[Event])
+    """Of a line that has not ended."""
 
 
 class Journal:
@@ -28,8 +43,8 @@ class Journal:
     def __init__(self, storage: Store, writer: str = "sweep") -> None:
         self._storage = storage
         self._name = f"journal/{writer}.jsonl"
-        self._parsed: dict[str, tuple[int, list[Event]]] = {}
-        """File -> its size and events when it was last read: it only grows, and is read often."""
+        self._known: dict[str, _File] = {}
+        """By name: files only grow, and are read often."""
 
     def append(self, event: Event) -> None:
         """Write ``event``; it is on disk when this returns."""
@@ -54,25 +69,16 @@ class Journal:
         return {name: self._lines(name, size) for name, size in sizes.items()}
 
     def _lines(self, name: str, size: int) -> list[Event]:
-        known = self._parsed.get(name)
-        if known is None or known[0] != size:
+        file = self._known.setdefault(name, _File())
+        if file.size != size:
             content = self._storage.read(name)
-            self._parsed[name] = known = (len(content), self._parse(name, content))
-        return known[1]
-
-    def _parse(self, name: str, content: bytes) -> list[Event]:
-        lines = content.split(b"\n")
-        events: list[Event] = []
-        for number, line in enumerate(lines, start=1):
-            if not line:
-                continue
-            try:
-                events.append(EVENT.validate_json(line))
-            except ValidationError as error:
-                if not _is_torn(error):
-                    raise JournalError(f"{name}, line {number} is damaged: {error}") from error
-                _log.warning("%s, line %d was cut off by a crash and is left out", name, number)
-        return events
+            end = content.rfind(b"\n") + 1
+            file.events = file.events + _parsed(name, content[file.end : end], file.num_lines)
+            file.num_lines += content.count(b"\n", file.end, end)
+            file.end = end
+            file.last = _parsed(name, content[end:], file.num_lines)
+            file.size = len(content)
+        return file.events + file.last if file.last else file.events
 
 
 class Follower:
@@ -102,6 +108,20 @@ class Follower:
             self._num_added[name] = len(events)
         self._early = add(sorted(new, key=lambda event: event.time), self._record)
         return self._record
+
+
+def _parsed(name: str, content: bytes, lines_before: int) -> list[Event]:
+    events: list[Event] = []
+    for number, line in enumerate(content.split(b"\n"), start=lines_before + 1):
+        if not line:
+            continue
+        try:
+            events.append(EVENT.validate_json(line))
+        except ValidationError as error:
+            if not _is_torn(error):
+                raise JournalError(f"{name}, line {number} is damaged: {error}") from error
+            _log.warning("%s, line %d was cut off by a crash and is left out", name, number)
+    return events
 
 
 def _is_torn(error: ValidationError) -> bool:

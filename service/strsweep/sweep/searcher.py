@@ -19,7 +19,6 @@ from strsweep.journal import (
     RunProposed,
     RunRecord,
     RunStopped,
-    SweepRecord,
 )
 from strsweep.search.decide import Action, Finish, Train, next_action, should_stop
 from strsweep.search.runs import DIED, NO_RESULT, SearchState, StateReader
@@ -48,7 +47,8 @@ class TargetSearcher(Searcher):
         self._follower = Follower(journal)
         self._free_slots = free_slots
         self._started = time.monotonic()
-        record = self._follower.record()
+        self._record = record = self._follower.record()
+        """As of the last look at the journal."""
         assert record.problem is not None
         self._reader = StateReader(experiment, record.problem)
         self._space = space_of(experiment, record.problem)
@@ -98,7 +98,7 @@ class TargetSearcher(Searcher):
         if (late := state.goal.out_of_time(state.usage)) is not None:
             return self._finish(str(late))
         if self._unfinished:
-            run = self._follower.record().runs[self._unfinished.pop(0)]
+            run = self._record.runs[self._unfinished.pop(0)]
             return self._start(trial_id, run.run_id, run.settings)
         match self._action(state):
             case Train() as action:
@@ -168,9 +168,8 @@ class TargetSearcher(Searcher):
         return None if self._running else Searcher.FINISHED
 
     def _propose(self, action: Train) -> RunProposed:
-        record: SweepRecord = self._follower.record()
         proposed = RunProposed(
-            run_id=record.next_run_id,
+            run_id=self._record.next_run_id,
             settings=action.settings,
             target=action.target,
             reason=action.reason,

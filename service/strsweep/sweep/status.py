@@ -12,10 +12,10 @@ from ray import tune
 
 from strsweep.config import Experiment, RunSettings, Target, percent
 from strsweep.journal import Follower, Journal, RunRecord, SweepRecord
-from strsweep.search.outcome import TargetOutcome, outcomes_of
+from strsweep.search.outcome import TargetOutcome, outcomes
 from strsweep.search.remaining import Remaining
 from strsweep.search.runs import SearchState
-from strsweep.search.space import onset_of
+from strsweep.search.space import onset_of, space_of
 
 _HEARTBEAT_S = 20.0
 _NAMED = 5
@@ -26,7 +26,7 @@ class StatusLines(tune.Callback):
 
     Args:
         experiment: Of the sweep.
-        journal: Of the sweep.
+        journal: Of the sweep, which was started.
         slots: Runs at the same time.
         state: Returns what the search knows now.
     """
@@ -40,6 +40,9 @@ class StatusLines(tune.Callback):
     ) -> None:
         self._experiment = experiment
         self._follower = Follower(journal)
+        problem = self._follower.record().problem
+        assert problem is not None
+        self._space = space_of(experiment, problem)
         self._state = state
         self._started = self._last_line = time.monotonic()
         self._remaining = Remaining(onset_of(experiment), slots)
@@ -84,7 +87,7 @@ class StatusLines(tune.Callback):
             self._say(
                 f"{run_id} left out {count(len(run.unreadable), 'unreadable image')}: {shown}"
             )
-        self._say_targets(record)
+        self._say_targets()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say that a run is lost."""
@@ -106,10 +109,11 @@ class StatusLines(tune.Callback):
                 self._say(f"{run_id} restarts  {interruption.reason}")
             self._printed[run_id] = len(run.interruptions)
 
-    def _say_targets(self, record: SweepRecord) -> None:
-        for state in outcomes_of(record, self._experiment):
-            print(f"          {describe_target(state)}", flush=True)
-        used, allowed = self._state().usage.runs, self._experiment.search.max_runs
+    def _say_targets(self) -> None:
+        state = self._state()
+        for outcome in outcomes(state, self._space):
+            print(f"          {describe_target(outcome)}", flush=True)
+        used, allowed = state.usage.runs, self._experiment.search.max_runs
         print(f"          {used} of {allowed} runs used{self._eta()}", flush=True)
 
     def _eta(self) -> str:

@@ -105,8 +105,8 @@ class Law:
 
     def relative_exposure(self, level: float) -> float:
         """Return the exposure that leads to the logit ``level``, in terms of ``exposure_at_90``."""
-        eased = math.exp(min((level - _LOGIT_90) / self.steepness, 5.0))
-        return math.log(math.expm1(FITTED.knee * eased)) / FITTED.knee
+        scaled = FITTED.knee * math.exp(min((level - _LOGIT_90) / self.steepness, 5.0))
+        return (scaled + math.log(-math.expm1(-scaled))) / FITTED.knee
 
     def implied(self, exposure: float, level: float) -> float | None:
         """Return ``exposure_at_90`` of a run that came to ``level``; None: it says nothing yet."""

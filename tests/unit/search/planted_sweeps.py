@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from benchmarks.recorded import Epoch, Trained
@@ -35,6 +35,7 @@ _ASKED = ("search.targets=[0.80, 0.90, 0.95, 0.98]", "search.max_runs=40")
 """Whatever the example file shows."""
 
 
+@cache
 def digits(*overrides: str) -> Experiment:
     return load_experiment(CONFIGS / "digits.yaml", [*_ASKED, *overrides])
 

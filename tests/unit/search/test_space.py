@@ -26,6 +26,7 @@ from planted_sweeps import (
 from strsweep.config import Experiment, Fork, RunSettings, Target
 from strsweep.search.runs import Run, SearchState, Status
 from strsweep.search.space import GivenSpace, LawSpace, onset_of, space_of
+from strsweep.training import law
 from strsweep.training.law import Leader, logit
 
 SHARED_LED = ("search.decay=shared", "search.weight_decay=auto")
@@ -309,7 +310,7 @@ def test_a_run_that_was_stopped_tells_of_the_next_one(sparsity: float, change: i
     assert (after.first_decay - first.first_decay) * change > 0.02 * first.first_decay
     # It is ahead of a run that ended after the same exposure: this one tells of a harder network.
     as_ended = replace(half, status=Status.FINISHED)
-    level = logit(sparsity) - 0.3 * math.sqrt(1 - space.clock.epochs[19] / LATE)
+    level = logit(sparsity) - law.FITTED.early_bias * math.sqrt(1 - space.clock.epochs[19] / LATE)
     behind = replace(as_ended, sparsity=1 / (1 + math.exp(-level)))
     assert after.first_decay == space.settings(NINETY, state_of(experiment, behind)).first_decay
 

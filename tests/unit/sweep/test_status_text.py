@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +99,11 @@ def test_targets(target: Target, run: Any, closest: Any, text: str) -> None:
     assert describe_target(state) == text
 
 
+@dataclass
 class Trial:
     """What Tune hands to its callbacks."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = config
+    config: dict[str, Any]
 
 
 def test_the_lines_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,9 +128,9 @@ def test_the_lines_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     start = ends("a")
     assert start[0] == "run-001 finished  sparsity 0.00 %  accuracy 99.0 %"
     assert start[1:3] == ["               90 %  open", "           5 % MACs  open"]
-    assert start[3].startswith("          1 of 40 runs used  ETA 0")
+    assert start[3].startswith("          1 of 40 runs used  ETA ")
 
-    trials.append(Trial(config := suggested(searcher, "b")))
+    trials.append(Trial(suggested(searcher, "b")))
     lines.on_trial_start(0, trials, trials[1])
     target = sweep.record.runs["run-002"].target
     (line,) = told()
@@ -138,7 +139,7 @@ def test_the_lines_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     lines._last_line -= 60  # pyright: ignore[reportPrivateUsage] - a minute passes
     sweep.train("run-002", last=15)
     metrics = sweep.record.runs["run-002"].epochs[15].metrics
-    lines.on_trial_result(0, trials, trials[1], metrics)
+    lines.on_trial_result(0, trials, trials[1], {**metrics, "epoch": 15})
     sweep.journal.append(RunInterrupted(run_id="run-002", reason="worker 0: it was lost"))
     lines.on_step_end(0, trials)
     interrupted, progress = told()
@@ -152,8 +153,7 @@ def test_the_lines_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert finished[1] == f"run-002 left out 7 unreadable images: {', '.join(names[:5])}"
     assert sum("  hit   run-002" in line for line in finished) == 1
 
-    config = suggested(searcher, "c")
-    trials.append(Trial(config))
+    trials.append(Trial(suggested(searcher, "c")))
     for event, text in [
         (None, "run-003 paused    the next job continues it"),
         (

@@ -84,7 +84,7 @@ def test_at_its_unknown_about_ninety_percent_are_pruned() -> None:
 
 steepnesses = st.floats(1.2, 2.2)
 unknowns = st.floats(0.05, 20)
-levels = st.floats(-6, 8)  # 0.25 to 99.97 %
+levels = st.floats(-13, 8)  # next to nothing to 99.97 %
 
 
 @given(steepnesses, unknowns, levels)
@@ -125,14 +125,6 @@ def test_what_is_expected_of_a_recipe_by_hand() -> None:
     assert LAW.expected(165, 69_904) == pytest.approx(0.7)
     assert LAW.expected(165 * 32, 69_904) == pytest.approx(0.7 * 8)  # 32^0.6
     assert LAW.expected(165, 4 * 69_904) == pytest.approx(0.7 / 2)
-
-
-@pytest.mark.parametrize(("weights", "shown"), [(25_502_912, 5.5), (4_209_088, 12.0)])
-def test_what_is_expected_of_the_papers_networks_is_near_what_they_show(
-    weights: int, shown: float
-) -> None:
-    clock = decay_clock(TrainingConfig(), 5005)[-1]
-    assert LAW.expected(clock, weights) == pytest.approx(shown, rel=0.15)
 
 
 @pytest.mark.usefixtures("by_hand")
