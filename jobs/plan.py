@@ -38,7 +38,7 @@ def main(
         from strsweep import preflight
 
         experiment, problem = preflight.check_sweep(experiment)
-        from strsweep.search.plan import first_settings, plan_of, print_plan
+        from strsweep.plan import first_settings, plan_of, print_plan
         from strsweep.search.space import space_of
         from strsweep.training.problem import seconds_per_epoch
 

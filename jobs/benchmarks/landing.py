@@ -21,7 +21,7 @@ from benchmarks.problems import Case
 from benchmarks.recorded import TrainedRuns
 from strsweep.config import Fork, RunSettings, Target
 from strsweep.config.sections import results_folder
-from strsweep.search.plan import first_settings
+from strsweep.plan import first_settings
 from strsweep.search.space import LawSpace
 from strsweep.training.landing import land_run
 

@@ -9,8 +9,9 @@ from strsweep.data import check_batch_size, check_data, load_images
 from strsweep.errors import SettingError
 from strsweep.models import check_options
 from strsweep.search.auto import fixed_settings, resolve
+from strsweep.search.given import GivenSpace
 from strsweep.search.goal import Goal
-from strsweep.search.space import GivenSpace, LawSpace
+from strsweep.search.space import LawSpace
 from strsweep.storage import check_storage
 from strsweep.training.network import sparse_model
 from strsweep.training.problem import measure_problem

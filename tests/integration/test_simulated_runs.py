@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 
 import pytest
 import ray
+from benchmarks import scale
 from benchmarks.scale import DIGITS, SimulatedRuns, simulated_runs, sweep
-from ray import tune
+from ray import cloudpickle, tune
 
 from strsweep.journal import Journal, RunFailed, RunStopped, SweepStarted, replay
 from strsweep.storage import storage_of
@@ -31,11 +31,11 @@ STOPPED, LEAVES_AFTER_S = "run-002", 5
 
 @pytest.fixture(scope="module")
 def a_ray() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", ":".join(sys.path))  # the workers' way to benchmarks
-        ray.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False)
-        yield
-        ray.shutdown()
+    cloudpickle.register_pickle_by_value(scale)  # benchmarks are not on the path of Ray's workers
+    ray.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False)
+    yield
+    ray.shutdown()
+    cloudpickle.unregister_pickle_by_value(scale)
 
 
 class StopsTheSecond(TargetSearcher):

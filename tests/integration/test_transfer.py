@@ -32,7 +32,7 @@ def package(results: Path, label: str, name: str) -> Path:
 
 
 def test_a_learned_budget_is_obeyed_to_the_weight(job: Job, results: Path) -> None:
-    learning = ("--set", "name=learned", "--set", "search.threshold_decay=8e-2")
+    learning = ("--set", "name=learned", "--set", "search.threshold_decay=6e-2")
     done = job("train", "--config", DIGITS, *SHORT, *learning)
     assert done.returncode == 0, done.stderr
     learned = package(results, "single", "learned")

@@ -64,7 +64,7 @@ WRONG = [
     ),
     (
         "sweep",
-        "search.threshold_decay=[1e-6, 2e-6]",
+        "search.threshold_init=-20; search.threshold_decay=[1e-6, 2e-6]",
         "search.threshold_decay",
         "[1e-06",
         "Nothing would be pruned",

@@ -26,10 +26,11 @@ LAYERS = [
     "search",
     "sweep",
     "registry",
+    "plan",
     "preflight",
     "cli",
 ]
-"""A module imports its own layer and earlier ones; the last two are the front of the jobs."""
+"""A module imports its own layer and earlier ones; the last three are the front of the jobs."""
 ONLY_IN = {
     "ray": ("strsweep.training.worker", "strsweep.sweep"),
     "mlflow": ("strsweep.registry",),

@@ -8,9 +8,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from strsweep.config import Fork, RunSettings, Target
+from strsweep.search.given import Space
 from strsweep.search.goal import ExceededLimit
 from strsweep.search.runs import Run, SearchState, Status
-from strsweep.search.space import Space
 from strsweep.training import law
 from strsweep.training.law import expit, logit
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from strsweep.config import Experiment, Target
 from strsweep.journal import SweepRecord
 from strsweep.search.decide import out_of_reach
+from strsweep.search.given import Space
 from strsweep.search.goal import ExceededLimit
 from strsweep.search.runs import Run, SearchState, Status, read_state
-from strsweep.search.space import Space, space_of
+from strsweep.search.space import space_of
 from strsweep.search.window import Window
 
 

@@ -1,13 +1,13 @@
-"""Which settings lead to a target: by the law, or given exactly, as the method has it."""
+"""Which settings lead to a target, by the law of training."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from strsweep.config import Experiment, Fork, Lead, Problem, Quantity, Range, RunSettings, Target
+from strsweep.search.given import GivenSpace, Space
 from strsweep.search.runs import Run, SearchState, Status
 from strsweep.training import law
 from strsweep.training.law import (
@@ -25,70 +25,6 @@ _FACTORS = (2.0, 0.7, 4.0, 1.4, 8.0, 16.0)
 
 _FARTHEST = 1.0
 """Logit by which a run may aim beyond its target."""
-
-
-class Space(ABC):
-    """Maps targets to the settings of runs."""
-
-    onset: int = 0
-    """Epochs that all runs share."""
-    retries: bool = False
-    """Another run for the same target can do better than the first."""
-    knob_name: str = "targets"
-    """The setting whose range decides what can be reached."""
-
-    @abstractmethod
-    def settings(self, target: Target, state: SearchState) -> RunSettings:
-        """Return the settings of the next run for ``target``."""
-
-    @abstractmethod
-    def dense(self, *, is_whole: bool) -> RunSettings:
-        """Return the settings of the dense network, whole or for the epochs that are shared."""
-
-    def distance(self, target: Target, state: SearchState) -> float:
-        """Return how far, in logit, the nearest finished run ended from ``target``."""
-        return 0.0
-
-    def end(self, run: Run) -> int:
-        """Return -1 or 1 for a run at the lower or upper end of the ranges, else 0."""
-        return 0
-
-    def variants(self, target: Target, state: SearchState) -> Sequence[RunSettings]:
-        """Return settings that lead to ``target`` with thresholds that prune later or earlier."""
-        return ()
-
-    def reach(self, run: Run, quantity: Quantity) -> tuple[float, float]:
-        """Return between which shares a run under way may end."""
-        return 0.0, 1.0
-
-
-class GivenSpace(Space):
-    """Methods that are given their sparsity: every target takes one run.
-
-    Args:
-        experiment: Of the sweep.
-        problem: Its network and data.
-    """
-
-    def __init__(self, experiment: Experiment, problem: Problem) -> None:
-        decay = experiment.search.weight_decay
-        assert isinstance(decay, float | int)
-        self._weight_decay, self._dense_macs = decay, problem.dense_macs
-
-    def settings(self, target: Target, state: SearchState) -> RunSettings:
-        """See ``Space``."""
-        return self.given(target)
-
-    def given(self, target: Target) -> RunSettings:
-        """Return the settings of the run for ``target``."""
-        pruned = target.pruned(self._dense_macs)
-        if target.quantity == "sparsity":
-            return RunSettings(weight_decay=self._weight_decay, sparsity=pruned)
-        return RunSettings(weight_decay=self._weight_decay, macs=1 - pruned)
-
-    def dense(self, *, is_whole: bool) -> RunSettings:
-        """See ``Space``."""
-        return RunSettings(weight_decay=self._weight_decay, is_dense=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,6 +239,7 @@ def as_range(value: object) -> Range:
 
 
 def _between(low: float, high: float, position: float) -> float:
+    """Return the value at ``position``, in [0, 1], from ``low`` to ``high`` by their logarithms."""
     if low == high:  # also the only case in which a decay may be 0
         return low
     exponent = math.log(low) + position * (math.log(high) - math.log(low))
@@ -310,7 +247,7 @@ def _between(low: float, high: float, position: float) -> float:
 
 
 def _apart(decay: float, known: set[float]) -> float:
-    """Move ``decay`` by the least step that makes it a new one: the same run gives the same."""
+    """Return ``decay``, moved by the least step that makes it new: the same run ends the same."""
     for step in range(1000):
         moved = decay * (1 + 1e-4 * ((step + 1) // 2) * (1 if step % 2 else -1))
         if all(not math.isclose(moved, other, rel_tol=5e-5) for other in known):

@@ -61,8 +61,7 @@ def land_run(
 ) -> LandedRun:
     """Land the run whose last checkpoint is ``state`` on ``target``.
 
-    Batch norm then gets the statistics of the landed network, over training images as training
-    would show them in the next epoch. The same arguments give the same result.
+    Batch norm then gets the statistics of the landed network, over images of the next epoch.
 
     Args:
         experiment: How the run was trained.

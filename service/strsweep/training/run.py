@@ -20,7 +20,7 @@ from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.checkpoint import State
 from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.law import Law, Leader, ThresholdClock
-from strsweep.training.loop import Stepper
+from strsweep.training.loop import Evaluation, Stepper, TrainedEpoch
 from strsweep.training.mode import Steering, before_epoch, thresholds_act
 from strsweep.training.network import sparse_model
 from strsweep.training.optimizer import load_optimizer, set_decays, sgd
@@ -171,13 +171,7 @@ class TrainingRun:
         self.step_losses = trained.losses
         train_loss = math.fsum(trained.losses) / len(trained.losses)
         self._check_finite("training", train_loss, epoch)
-        evaluation = self._stepper.evaluate(self.model, self._input.validation)
-        # Before the losses are looked at: without any image that was read there are none.
-        num_unreadable, self.unreadable = self._input.unreadable(
-            trained.unreadable, evaluation.unreadable
-        )
-        if evaluation.total == 0:
-            raise ImagesUnreadableError("no validation image could be read")
+        evaluation, num_unreadable = self._evaluated(trained)
         self._check_finite("validation", evaluation.loss, epoch)
         report = self.report()
         assert report.macs is not None
@@ -197,6 +191,17 @@ class TrainingRun:
             weight_decay=decays["weights"],
             threshold_decay=decays["thresholds"],
         )
+
+    def _evaluated(self, trained: TrainedEpoch) -> tuple[Evaluation, int]:
+        """Evaluate the model; return also how many images the epoch could not read."""
+        evaluation = self._stepper.evaluate(self.model, self._input.validation)
+        # Before the losses are looked at: without any image that was read there are none.
+        num_unreadable, self.unreadable = self._input.unreadable(
+            trained.unreadable, evaluation.unreadable
+        )
+        if evaluation.total == 0:
+            raise ImagesUnreadableError("no validation image could be read")
+        return evaluation, num_unreadable
 
     def _begin(self, epoch: int) -> dict[str, float]:
         """Set what holds for all of ``epoch``, from 0; return its decays by kind of parameter."""

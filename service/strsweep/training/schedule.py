@@ -36,8 +36,8 @@ def decay_clock(config: TrainingConfig, steps_per_epoch: int, onset: int = 0) ->
 
     A parameter that only decays is then at ``exp(-decay * clock)`` of its first value. Every step
     adds its learning rate times ``1 + m + m^2 + ...``, with as many terms as there were steps since
-    the parameter began to move: SGD's momentum m needs ``1 / (1 - m)`` steps to build up. Thresholds
-    move this way until they prune.
+    the parameter began to move, as SGD's momentum m needs about ``1 / (1 - m)`` steps to build up.
+    Thresholds move this way until they prune.
 
     Args:
         config: Says schedule and momentum.

@@ -13,7 +13,7 @@ from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.data import TrainingBatches, check_data
 from strsweep.errors import SettingError
 from strsweep.models import build, check_options
-from strsweep.search.plan import first_settings
+from strsweep.plan import first_settings
 from strsweep.search.space import LawSpace
 from strsweep.sparsity import measure
 from strsweep.training.schedule import learning_rate

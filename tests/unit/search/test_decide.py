@@ -441,13 +441,20 @@ def test_a_run_that_cannot_come_to_a_target_is_stopped_with_the_reason(
     [
         (0.9, 25),  # on its way
         (0.95, 25),  # to another target
-        (0.99, 14),  # before half of the training nothing is said
         (0.2, 20),  # it can catch up
     ],
 )
 def test_a_run_that_may_hit_a_target_goes_on(sparsity: float, epoch: int) -> None:
     experiment = digits("search.targets=[0.9, 0.95]")
     assert stops(experiment, half_way(experiment, NINETY, sparsity, epoch)) is None
+
+
+def test_before_half_of_the_training_nothing_is_said() -> None:
+    experiment = digits("search.targets=[0.5]")
+    early, later = (half_way(experiment, HALF, 0.9, epoch, decay=5.0) for epoch in (14, 15))
+    assert LawSpace(experiment, PROBLEM).reach(early, "sparsity")[0] > 0.8
+    assert stops(experiment, early) is None
+    assert stops(experiment, later) is not None
 
 
 def test_a_run_that_serves_nobody_is_stopped_at_once() -> None:

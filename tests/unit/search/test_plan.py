@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from planted_sweeps import GMP, PROBLEM, SHARED_RANGE, STEERED, digits, state_of
 
-from strsweep.search.plan import Plan, plan_of, print_plan
+from strsweep.plan import Plan, plan_of, print_plan
 from strsweep.search.space import space_of
 
 ONE = ("search.targets=[0.9]",)

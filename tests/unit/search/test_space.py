@@ -24,8 +24,9 @@ from planted_sweeps import (
 )
 
 from strsweep.config import Experiment, Fork, RunSettings, Target
+from strsweep.search.given import GivenSpace
 from strsweep.search.runs import Run, SearchState, Status
-from strsweep.search.space import GivenSpace, LawSpace, onset_of, space_of
+from strsweep.search.space import LawSpace, onset_of, space_of
 from strsweep.training import law
 from strsweep.training.law import Leader, logit
 
