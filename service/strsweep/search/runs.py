@@ -44,6 +44,9 @@ class Run:
     accuracy: float = 0.0
     decayed: float = 0.0
     """Decay of its thresholds times accumulated learning rate, summed over its epochs."""
+    trained_epochs: int = 0
+    """That it trained itself, and what they took in seconds."""
+    trained_s: float = 0.0
     is_repeatable: bool = False
     """It failed by a machine, not by its settings."""
     prefix: str | None = None
@@ -172,6 +175,8 @@ class StateReader:
             macs_pruned=1 - last.get("macs", dense) / dense,
             accuracy=last.get("accuracy", 0.0),
             decayed=self._decayed(run),
+            trained_epochs=len(run.epochs),
+            trained_s=sum(row.metrics.get("seconds", 0.0) for row in run.epochs.values()),
             is_repeatable=run.failed is not None and run.failed.reason in {DIED, NO_RESULT},
             prefix=None if run.prefix is None else run.prefix.checkpoint,
         )

@@ -54,7 +54,7 @@ class StatusLines(tune.Callback):
         """Say which run starts, and why."""
         run = self._follower.record().runs[trial.config["run_id"]]
         self._progress[run.run_id] = "starting"
-        self._remaining.begin(run.run_id, time.monotonic(), self._state())
+        self._remaining.begin(run.run_id, time.monotonic())
         purpose = f"target {run.target}; " if run.target is not None else ""
         settings = describe(run.settings)
         self._say(f"{run.run_id} starts    {settings}  ({purpose}{run.proposed.reason})")

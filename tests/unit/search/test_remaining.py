@@ -44,12 +44,10 @@ def run_for(target: Target, epoch: int, settings: RunSettings = FORKED) -> Run:
 def seconds(
     experiment: Experiment, *runs: Run, slots: int = 1, per_epoch: float = 2.0
 ) -> float | None:
-    """Return what is left after ten epochs of this job took ``per_epoch`` seconds each."""
-    remaining = Remaining(onset_of(experiment), slots)
-    remaining.begin("run-001", 100.0, state_of(experiment, epochs=40))  # of earlier jobs
-    remaining.end("run-001", 100.0 + 6 * per_epoch)
-    remaining.begin("run-002", 200.0, state_of(experiment, epochs=46))
-    return remaining.seconds(state_of(experiment, *runs, epochs=50), 200.0 + 4 * per_epoch)
+    """Return what is left where every epoch took ``per_epoch`` seconds, and no run was started."""
+    lost = replace(run_for(Target(sparsity=0.5), 10), status=Status.FAILED, target=None)
+    seen = [replace(run, trained_epochs=10, trained_s=10 * per_epoch) for run in (lost, *runs)]
+    return Remaining(onset_of(experiment), slots).seconds(state_of(experiment, *seen), 200.0)
 
 
 START = shared_start(digits())
@@ -100,23 +98,35 @@ def test_what_is_left_by_hand(
     assert seconds(experiment, *runs, slots=slots) == pytest.approx(2.0 * epochs)
 
 
-def test_nothing_is_said_before_an_epoch_was_trained_in_this_job() -> None:
-    experiment = digits(*ASKED)
-    remaining = Remaining(10, 1)
-    assert remaining.seconds(state_of(experiment, epochs=0), 5.0) is None
-    remaining.begin("run-001", 0.0, state_of(experiment, epochs=40))
-    assert remaining.seconds(state_of(experiment, epochs=40), 1e4) is None
-    # The start of its processes is part of the time.
-    assert remaining.seconds(state_of(experiment, START, epochs=41), 50.0) == 60 * 50.0
+def test_nothing_is_said_before_an_epoch_was_trained() -> None:
+    experiment, remaining = digits(*ASKED), Remaining(10, 1)
+    assert remaining.seconds(state_of(experiment), 5.0) is None
+    remaining.begin("run-001", 0.0)
+    assert remaining.seconds(state_of(experiment, begun(START, 0)), 1e4) is None
 
 
-def test_two_runs_at_a_time_take_twice_as_long_each() -> None:
+def test_starting_a_run_is_counted_beside_its_epochs() -> None:
+    experiment, remaining = digits(*ASKED), Remaining(10, 1)
+    remaining.begin(START.run_id, 0.0)
+    remaining.end(START.run_id, 50.0)
+    start = replace(START, trained_epochs=10, trained_s=20.0)  # and 30 s to start
+    assert remaining.seconds(state_of(experiment, start), 50.0) == 3 * (30.0 + 20 * 2.0)
+    # Of the next run 12 s of the start are over, and then 5 of its epochs.
+    first = replace(run_for(NINETY, 10), run_id="run-002")
+    remaining.begin("run-002", 100.0)
+    left = remaining.seconds(state_of(experiment, start, first), 112.0)
+    assert left == pytest.approx(18.0 + 40.0 + 2 * 70.0)
+    first = replace(first, epoch=15, trained_epochs=5, trained_s=10.0)
+    left = remaining.seconds(state_of(experiment, start, first), 140.0)
+    assert left == pytest.approx(15 * 2.0 + 2 * 70.0)  # 40 s, of which 30 are the start
+
+
+def test_runs_at_a_time_share_what_is_left() -> None:
     experiment, remaining = digits(*ASKED), Remaining(10, 2)
-    for run_id in ("run-002", "run-003"):
-        remaining.begin(run_id, 0.0, state_of(experiment))
     runs = [START, run_for(EIGHTY, 20), run_for(NINETY, 20)]
-    # Twenty epochs in 100 s by two slots: 10 s each; 10 + 10 + 20 are left for two slots.
-    assert remaining.seconds(state_of(experiment, *runs, epochs=20), 100.0) == 20 * 10.0
+    runs = [replace(run, trained_epochs=10, trained_s=100.0) for run in runs]
+    # 10 + 10 + 20 epochs of 10 s are left for two slots.
+    assert remaining.seconds(state_of(experiment, *runs), 0.0) == 20 * 10.0
 
 
 @given(
