@@ -73,7 +73,6 @@ class ClusterSweep:
         settings = [
             f"name={self.name}",
             "sparsity.mode=steered",
-            "search.weight_decay=5e-4",
             f"training.epochs={EPOCHS}",
             "training.checkpoint_every=1",
             "storage.path=s3://sweeps/results",

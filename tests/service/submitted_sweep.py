@@ -86,7 +86,6 @@ def told(service: Service, name: str, *overrides: str) -> tuple[Experiment, list
 
 STEERED = (
     "sparsity.mode=steered",
-    "search.weight_decay=5e-4",
     "search.targets=[0.9, 0.95]",
     f"training.epochs={EPOCHS}",
 )

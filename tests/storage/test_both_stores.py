@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from strsweep.config import RunSettings, StorageConfig
+from strsweep.config import Fork, RunSettings, StorageConfig
 from strsweep.errors import CheckpointError
 from strsweep.journal import Journal, RunProposed, replay
 from strsweep.storage import Store, store_at
@@ -94,14 +94,30 @@ def test_a_long_log_is_kept_whole(storage: Store) -> None:
 
 def test_only_the_newest_checkpoints_are_kept(storage: Store) -> None:
     checkpoints = RunCheckpoints(storage, "run-001", kept=2)
-    assert checkpoints.newest(lambda _: True) is None
+    assert checkpoints.newest() is None
     for epoch in (1, 2, 10, 11):
         checkpoints.save(epoch, {"model": {"w": torch.full((3,), float(epoch))}})
     assert storage.folders("runs/run-001") == ["epoch_00010", "epoch_00011"]
-    newest = checkpoints.newest(lambda _: True)
+    newest = checkpoints.newest()
     assert newest is not None
     assert newest[0] == 11
     assert newest[1]["model"]["w"].tolist() == [11, 11, 11]
+
+
+def test_the_state_that_runs_share_is_kept_and_begun_with(storage: Store) -> None:
+    shared = RunCheckpoints(storage, "run-001", kept=1, shared_epoch=2)
+    for epoch in (1, 2, 3, 4):
+        shared.save(epoch, {"model": {"w": torch.full((3,), float(epoch))}})
+    assert storage.folders("runs/run-001") == ["epoch_00002", "epoch_00004"]
+    fork = Fork(folder=shared.folder(2), epoch=2)
+    forked = RunCheckpoints(storage, "run-002", kept=1, fork=fork)
+    for own in (None, 3):
+        if own is not None:
+            forked.save(own, {"model": {"w": torch.full((3,), 30.0)}})
+        newest = forked.newest()
+        assert newest is not None
+        assert (newest[0], newest[1]["model"]["w"][0]) == ((2, 2) if own is None else (3, 30))
+    assert forked.load(2)["model"]["w"].tolist() == [2, 2, 2]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed"])
@@ -117,7 +133,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     storage.write(name, bytes(content[:-20] if damage == "truncated" else content))
     with pytest.raises(CheckpointError, match="it is damaged"):
         load_checkpoint(storage, checkpoints.folder(2))
-    newest = checkpoints.newest(lambda _: True)
+    newest = checkpoints.newest()
     assert newest is not None
     assert newest[0] == 1
     assert f"{storage.uri(name)} cannot be read: it is damaged" in capsys.readouterr().out
