@@ -17,7 +17,7 @@ import torch
 
 import strsweep
 from strsweep.config import Experiment, Problem, RunSettings
-from strsweep.search.window import Window
+from strsweep.search.goal import Window
 from strsweep.training import law
 from strsweep.training.checkpoint import State, copied
 from strsweep.training.landing import land_run

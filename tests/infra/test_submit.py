@@ -181,7 +181,7 @@ def test_a_real_cluster_runs_it_twice(tmp_path: Path, root: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("first guesses") >= 2
+    assert done.stdout.count("first runs") >= 2
     assert done.stdout.count("succeeded") == 2
     names = {
         line.split()[2] for line in done.stdout.splitlines() if line.startswith("submission id:")

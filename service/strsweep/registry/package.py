@@ -30,7 +30,6 @@ from strsweep.registry.receipt import (
     Receipt,
     label,
 )
-from strsweep.registry.recount import recount
 from strsweep.sparsity import bake
 from strsweep.storage import Store
 from strsweep.training.checkpoint import load_checkpoint
@@ -113,7 +112,7 @@ def _made(
     model = _baked(experiment, storage, images, run.settings, source)
     storage.write(f"{folder}/{WEIGHTS}", save(_contiguous(model.state_dict())))
     content = storage.read(f"{folder}/{WEIGHTS}")
-    layers = recount(load(content), source.layers)
+    layers = _recounted_layers(load(content), source.layers)
     receipt = _receipt(experiment, run, source, layers, content, purpose)
     _check_receipt(receipt, source)
     example = _example(images)
@@ -247,3 +246,23 @@ def _check_receipt(receipt: Receipt, source: _Source) -> None:
             f"{receipt.run_id}: the weights file holds {receipt.zeros} zeros, but {measured} were "
             f"measured: the checkpoint {source.checkpoint} was changed since"
         )
+
+
+def _recounted_layers(
+    weights: dict[str, Tensor], layers: tuple[LayerRow, ...]
+) -> tuple[LayerRow, ...]:
+    """Return ``layers`` with zeros and MACs counted anew from ``weights``."""
+    return tuple(_recounted(weights[layer.parameter], layer) for layer in layers)
+
+
+def _recounted(weight: Tensor, layer: LayerRow) -> LayerRow:
+    zeros = int((weight == 0).sum())
+    positions = layer.dense_macs // layer.weights
+    return layer.model_copy(
+        update={
+            "zeros": zeros,
+            "weights": weight.numel(),
+            "sparsity": zeros / weight.numel(),
+            "macs": (weight.numel() - zeros) * positions,
+        }
+    )

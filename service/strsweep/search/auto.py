@@ -6,7 +6,7 @@ import math
 
 from strsweep.config import Experiment, Problem, Range, RunSettings
 from strsweep.errors import SettingError
-from strsweep.search.space import LawSpace, onset_of
+from strsweep.search.space import LawSpace, as_range, onset_of
 from strsweep.training.law import expit, logit
 
 _LOW, _HIGH = 0.2, 0.9995
@@ -68,7 +68,7 @@ def _auto_range(space: LawSpace) -> Range:
 
 def _check_prunes(experiment: Experiment, space: LawSpace, problem: Problem) -> None:
     """Refuse settings whose thresholds stay too far below zero to prune anything."""
-    first, decay = space.threshold_init[1], _sparsest(experiment.search.knob_value)
+    first, decay = space.threshold_init[1], as_range(experiment.search.knob_value)[1]
     level = -space.pruning_level * math.exp(-(decay * space.clock.total - space.delay(first)))
     threshold = experiment.sparsity.scale * (
         math.exp(level) if experiment.sparsity.function == "exp" else expit(level)
@@ -88,9 +88,3 @@ def _check_prunes(experiment: Experiment, space: LawSpace, problem: Problem) -> 
     if not experiment.is_single:
         raise error
     print(f"note: {error}", flush=True)  # one run with settings that somebody chose is theirs
-
-
-def _sparsest(value: object) -> float:
-    end = value[1] if isinstance(value, tuple) else value
-    assert isinstance(end, float | int)
-    return float(end)

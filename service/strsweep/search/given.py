@@ -45,12 +45,7 @@ class Space(ABC):
 
 
 class GivenSpace(Space):
-    """Methods that are given their sparsity: every target takes one run.
-
-    Args:
-        experiment: Of the sweep.
-        problem: Its network and data.
-    """
+    """Methods that are given their sparsity: every target takes one run."""
 
     def __init__(self, experiment: Experiment, problem: Problem) -> None:
         decay = experiment.search.weight_decay

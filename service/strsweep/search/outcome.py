@@ -9,10 +9,9 @@ from strsweep.config import Experiment, Target
 from strsweep.journal import SweepRecord
 from strsweep.search.decide import out_of_reach
 from strsweep.search.given import Space
-from strsweep.search.goal import ExceededLimit
+from strsweep.search.goal import ExceededLimit, Window
 from strsweep.search.runs import Run, SearchState, Status, read_state
 from strsweep.search.space import space_of
-from strsweep.search.window import Window
 
 
 @dataclass(frozen=True, kw_only=True)

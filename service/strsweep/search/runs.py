@@ -52,11 +52,6 @@ class Run:
     prefix: str | None = None
     """Folder of the checkpoint that other runs can fork from."""
 
-    @property
-    def is_running(self) -> bool:
-        """True while it holds workers."""
-        return self.status is Status.RUNNING
-
     def pruned(self, quantity: Quantity) -> float:
         """Return the share that is pruned, of weights or multiply-adds."""
         return self.sparsity if quantity == "sparsity" else self.macs_pruned
@@ -85,7 +80,7 @@ class SearchState:
     @property
     def running(self) -> list[Run]:
         """Runs that hold workers."""
-        return [run for run in self.runs if run.is_running]
+        return [run for run in self.runs if run.status is Status.RUNNING]
 
     @property
     def prefix(self) -> str | None:

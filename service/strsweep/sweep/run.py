@@ -65,16 +65,12 @@ def run_sweep(experiment: Experiment, problem: Problem) -> SweepRecord:
                 experiment, searcher, StatusLines(experiment, journal, at_once, searcher.state)
             ).fit()
         print(f"search ended: {searcher.stopped}", flush=True)
-        _land(experiment, journal)
+        record = replay(journal.read())
+        land_targets(experiment, outcomes_of(record, experiment), record, journal)
         record = replay(journal.read())
     if searcher.failure is not None and not record.landed:
         raise searcher.failure
     return record
-
-
-def _land(experiment: Experiment, journal: Journal) -> None:
-    record = replay(journal.read())
-    land_targets(experiment, outcomes_of(record, experiment), record, journal)
 
 
 def run_single(experiment: Experiment, problem: Problem) -> SweepRecord:
@@ -95,31 +91,20 @@ def run_single(experiment: Experiment, problem: Problem) -> SweepRecord:
             _train_once(experiment, fixed_settings(experiment), journal, record)
     record = replay(journal.read())
     if not record.finished_runs:
-        raise EveryRunFailedError(_reason(record))
+        failures = [run.failed.reason for run in record.runs.values() if run.failed is not None]
+        raise EveryRunFailedError(["it left no result; see Ray's logs", *failures][-1])
     return record
 
 
 def _train_once(
     experiment: Experiment, settings: RunSettings, journal: Journal, record: SweepRecord
 ) -> None:
-    left_open = [run.proposed for run in record.runs.values() if run.is_open]
-    proposed = left_open[0] if left_open else _propose(record, settings, journal)
-    print(f"{proposed.run_id} of {experiment.sweep_id} trains", flush=True)
-    interruptions = Interruptions(experiment, proposed.run_id)
-    trainer(experiment, proposed.run_id, settings, [interruptions]).fit()
-
-
-def _reason(record: SweepRecord) -> str:
-    failures = [run.failed.reason for run in record.runs.values() if run.failed is not None]
-    return failures[-1] if failures else "the run ended without a result; see Ray's logs"
-
-
-def _propose(record: SweepRecord, settings: RunSettings, journal: Journal) -> RunProposed:
-    proposed = RunProposed(
-        run_id=record.next_run_id, settings=settings, target=None, reason="asked for"
-    )
-    journal.append(proposed)
-    return proposed
+    run_id = next((run.run_id for run in record.runs.values() if run.is_open), None)
+    if run_id is None:
+        run_id, reason = record.next_run_id, "a single run"
+        journal.append(RunProposed(run_id=run_id, settings=settings, target=None, reason=reason))
+    print(f"{run_id} of {experiment.sweep_id} trains", flush=True)
+    trainer(experiment, run_id, settings, [Interruptions(experiment, run_id)]).fit()
 
 
 def _start(experiment: Experiment, problem: Problem) -> Journal:
@@ -192,10 +177,9 @@ def _announce(experiment: Experiment, at_once: int) -> None:
 
 
 def _describe_settings(experiment: Experiment) -> str:
-    search = experiment.search
-    chosen = {key: getattr(search, key) for key in search.resolved}
-    shown = [
-        f"{key} {value[0]:g} to {value[1]:g}" if isinstance(value, tuple) else f"{key} {value:g}"
-        for key, value in chosen.items()
-    ]
+    shown: list[str] = []
+    for key in experiment.search.resolved:
+        value = getattr(experiment.search, key)
+        ends = value if isinstance(value, tuple) else (value,)
+        shown.append(f"{key} {' to '.join(f'{end:g}' for end in ends)}")
     return f"{', '.join(shown)} (auto); " if shown else ""

@@ -20,7 +20,7 @@ from strsweep.journal import (
     RunRecord,
     RunStopped,
 )
-from strsweep.search.decide import Action, Finish, Train, next_action, should_stop
+from strsweep.search.decide import Finish, Train, next_action, should_stop
 from strsweep.search.runs import DIED, NO_RESULT, SearchState, StateReader
 from strsweep.search.space import space_of
 
@@ -73,7 +73,7 @@ class TargetSearcher(Searcher):
 
     def is_over(self) -> bool:
         """Return whether nothing is left to train; then ``stopped`` says why."""
-        action = self._action(self.state())
+        action = next_action(self.state(), self._space)
         if self._unfinished or not isinstance(action, Finish):
             return False
         self.stopped = action.reason
@@ -100,7 +100,7 @@ class TargetSearcher(Searcher):
         if self._unfinished:
             run = self._record.runs[self._unfinished.pop(0)]
             return self._start(trial_id, run.run_id, run.settings)
-        match self._action(state):
+        match next_action(state, self._space):
             case Train() as action:
                 proposed = self._propose(action)
                 return self._start(trial_id, proposed.run_id, proposed.settings)
@@ -159,9 +159,6 @@ class TargetSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore: a new searcher reads the journal."""
-
-    def _action(self, state: SearchState) -> Action:
-        return next_action(state, self._space)
 
     def _finish(self, reason: str) -> str | None:
         self.stopped = reason

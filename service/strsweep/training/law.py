@@ -49,7 +49,7 @@ class Fitted:
     highest: float = 3.0
     """Largest decay of a led run, in terms of its first one; the least is 0."""
     largest_cut: float = 0.1
-    """Share of the kept weights that landing may prune; see ``search.window``."""
+    """Share of the kept weights that landing may prune; see ``search.goal``."""
     least_kept: float = 0.7
     """Share of the wanted weights that a run must have kept to be landed."""
 

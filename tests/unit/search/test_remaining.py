@@ -147,7 +147,9 @@ def test_what_is_left_is_never_negative_and_falls(
     state = state_of(experiment, *starts, *runs)
     is_over = not state.running and not state.open_targets and experiment.search.refine == 0
     assert (left == 0) == (is_over and has_start)
-    further = [replace(run, epoch=run.epoch + 1) if run.is_running else run for run in runs]
+    further = [
+        replace(run, epoch=run.epoch + 1) if run.status is Status.RUNNING else run for run in runs
+    ]
     later = seconds(experiment, *starts, *further, slots=slots)
     assert later is not None
     assert later <= left

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strsweep.search.window import Window
+from strsweep.search.goal import Window
 
 shares = st.floats(1e-3, 0.9999)
 
