@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from strsweep.config import Experiment, Fork, Lead, Problem, Quantity, Range, RunSettings, Target
 from strsweep.search.given import GivenSpace, Space
@@ -152,16 +152,31 @@ class LawSpace(Space):
         ends = [self._end(run, target.quantity) for run in known]
         exposures = [self.exposure(run) for run in known]
         belief = self.law.believe(self.expected, list(zip(exposures, ends, strict=True)), level)
+        tries = [(r, end) for r, end in zip(known, ends, strict=True) if r.target == target]
+        if not self._search.led or len(tries) < 2:
+            return _Aim(quantity=target.quantity, level=level, belief=belief, law=self.law)
+        if (between := self._between_tries(tries, level)) is not None:
+            unknown = (between - belief.late) / self.law.relative_exposure(level)
+            belief = replace(belief, exposure_at_90=max(unknown, 1e-6))
+            return _Aim(quantity=target.quantity, level=level, belief=belief, law=self.law)
         # The first miss corrects the law. What a led run misses after that is an error of its
         # control, and would come again: the next one aims beyond the target by as much.
-        tries = [end for run, end in zip(known, ends, strict=True) if run.target == target]
-        beyond = sum(level - end for end in tries[1:]) if self._search.led else 0.0
-        return _Aim(
-            quantity=target.quantity,
-            level=level + min(max(beyond, -_FARTHEST), _FARTHEST),
-            belief=belief,
-            law=self.law,
-        )
+        beyond = min(max(sum(level - end for _, end in tries[1:]), -_FARTHEST), _FARTHEST)
+        return _Aim(quantity=target.quantity, level=level + beyond, belief=belief, law=self.law)
+
+    def _between_tries(self, tries: Sequence[tuple[Run, float]], level: float) -> float | None:
+        """Return the exposure between two runs that ended on both sides of ``level``.
+
+        Near collapse a run cannot lead itself back: what it began with decides.
+        """
+        below = max((t for t in tries if t[1] <= level), key=_of_end, default=None)
+        above = min((t for t in tries if t[1] > level), key=_of_end, default=None)
+        if below is None or above is None:
+            return None
+        low, high = (run.settings.first_decay for run, _ in (below, above))
+        share = min(max((level - below[1]) / (above[1] - below[1]), 0.3), 0.7)  # halving, nearly
+        decay = low ** (1 - share) * high**share
+        return decay * self.clock.total - self.delay(self.threshold_init[0])
 
     def _end(self, run: Run, quantity: Quantity) -> float:
         """Return the logit that a run of this exposure ends with; a stopped one is ahead of it."""
@@ -212,6 +227,10 @@ class LawSpace(Space):
             lead=lead if search.led else None,
             fork=Fork(folder=prefix, epoch=self.onset) if prefix else None,
         )
+
+
+def _of_end(tried: tuple[Run, float]) -> float:
+    return tried[1]
 
 
 def space_of(experiment: Experiment, problem: Problem) -> Space:

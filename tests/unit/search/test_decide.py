@@ -449,6 +449,14 @@ def test_a_run_that_may_hit_a_target_goes_on(sparsity: float, epoch: int) -> Non
     assert stops(experiment, half_way(experiment, NINETY, sparsity, epoch)) is None
 
 
+def test_what_is_said_of_an_end_has_a_margin() -> None:
+    experiment = digits("search.targets=[0.9]")
+    run, state = half_way(experiment, NINETY, 0.84, 25), state_of(experiment)
+    _, high = LawSpace(experiment, PROBLEM).reach(run, "sparsity")
+    assert high < state.goal.window(NINETY).low
+    assert stops(experiment, run) is None
+
+
 def test_before_half_of_the_training_nothing_is_said() -> None:
     experiment = digits("search.targets=[0.5]")
     early, later = (half_way(experiment, HALF, 0.9, epoch, decay=5.0) for epoch in (14, 15))

@@ -322,7 +322,7 @@ def test_a_run_that_was_stopped_tells_of_the_next_one(sparsity: float, change: i
         ([], 0.0),
         ([0.85], 0.0),  # the first miss corrects the law
         ([0.85, 0.86], logit(0.9) - logit(0.86)),
-        ([0.85, 0.86, 0.91], 2 * logit(0.9) - logit(0.86) - logit(0.91)),
+        ([0.85, 0.86, 0.87], 2 * logit(0.9) - logit(0.86) - logit(0.87)),
         ([0.85, 0.5], 1.0),  # no farther
         ([0.99, 0.995], -1.0),
     ],
@@ -341,6 +341,24 @@ def test_what_led_runs_miss_again_the_next_one_aims_beyond(
     states = [state_of(digits(), *elsewhere, *known) for known in (runs, steady)]
     one, other = (kept.settings(NINETY, state) for state in states)
     assert one == other, "without a lead it is the law alone that is corrected"
+
+
+@pytest.mark.parametrize("ends", [(0.86, 0.93), (0.93, 0.86), (0.5, 0.86, 0.93, 0.97)])
+def test_between_two_misses_the_next_run_begins_between_their_decays(
+    ends: tuple[float, ...],
+) -> None:
+    space, state = law_space()
+    settings = space.settings(NINETY, state)
+    decays = {0.5: 0.01, 0.86: 0.02, 0.93: 0.04, 0.97: 0.08}
+    runs = [
+        ended(n, settings.model_copy(update={"threshold_decay": decays[end]}), end, target=NINETY)
+        for n, end in enumerate(ends)
+    ]
+    following = space.settings(NINETY, state_of(digits(), *runs))
+    share = (logit(0.9) - logit(0.86)) / (logit(0.93) - logit(0.86))
+    assert following.first_decay == pytest.approx(0.02 * 2**share, rel=1e-4)
+    assert following.lead is not None
+    assert following.lead.pruned == pytest.approx(0.9)
 
 
 def test_a_run_that_keeps_its_decay_is_never_made_twice() -> None:
@@ -381,7 +399,10 @@ def test_the_nearest_finished_run_by_hand() -> None:
     )
 
 
-@pytest.mark.parametrize("overrides", [(), SHARED_LED, PUBLISHED, OWN_RANGE])
+NEAR = ("search.threshold_init=-5.2",)
+
+
+@pytest.mark.parametrize("overrides", [(), SHARED_LED, PUBLISHED, OWN_RANGE, NEAR])
 def test_variants_prune_as_much_with_thresholds_that_begin_elsewhere(
     overrides: tuple[str, ...],
 ) -> None:
