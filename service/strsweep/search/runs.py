@@ -136,13 +136,7 @@ class StateReader:
     def state(
         self, record: SweepRecord, running: Set[str] = frozenset(), hours: float = 0.0
     ) -> SearchState:
-        """Return what is known now.
-
-        Args:
-            record: Of the journal.
-            running: Ids of the runs that hold workers.
-            hours: Of this job.
-        """
+        """Return what is known ``hours`` after the start of a job whose runs ``running`` train."""
         own = [run for run in record.runs.values() if run.proposed.adopted_from is None]
         usage = Usage(runs=len(own), epochs=record.epochs_trained, hours=hours)
         runs = tuple(self._run(run, run.run_id in running) for run in record.runs.values())

@@ -153,28 +153,28 @@ class LawSpace(Space):
         exposures = [self.exposure(run) for run in known]
         belief = self.law.believe(self.expected, list(zip(exposures, ends, strict=True)), level)
         tries = [(r, end) for r, end in zip(known, ends, strict=True) if r.target == target]
-        if not self._search.led or len(tries) < 2:
-            return _Aim(quantity=target.quantity, level=level, belief=belief, law=self.law)
-        if (between := self._between_tries(tries, level)) is not None:
-            unknown = (between - belief.late) / self.law.relative_exposure(level)
-            belief = replace(belief, exposure_at_90=max(unknown, 1e-6))
-            return _Aim(quantity=target.quantity, level=level, belief=belief, law=self.law)
-        # The first miss corrects the law. What a led run misses after that is an error of its
-        # control, and would come again: the next one aims beyond the target by as much.
-        beyond = min(max(sum(level - end for _, end in tries[1:]), -_FARTHEST), _FARTHEST)
-        return _Aim(quantity=target.quantity, level=level + beyond, belief=belief, law=self.law)
+        if self._search.led and len(tries) > 1:
+            if (between := self._between_tries(tries, level)) is not None:
+                unknown = (between - belief.late) / self.law.relative_exposure(level)
+                belief = replace(belief, exposure_at_90=max(unknown, 1e-6))
+            else:
+                # The first miss corrects the law. What a led run misses after that is an error of
+                # its control, and would come again: the next one aims beyond by as much.
+                beyond = sum(level - end for _, end in tries[1:])
+                level += min(max(beyond, -_FARTHEST), _FARTHEST)
+        return _Aim(quantity=target.quantity, level=level, belief=belief, law=self.law)
 
     def _between_tries(self, tries: Sequence[tuple[Run, float]], level: float) -> float | None:
         """Return the exposure between two runs that ended on both sides of ``level``.
 
         Near collapse a run cannot lead itself back: what it began with decides.
         """
-        below = max((t for t in tries if t[1] <= level), key=_of_end, default=None)
-        above = min((t for t in tries if t[1] > level), key=_of_end, default=None)
-        if below is None or above is None:
+        ends = sorted((end, run.settings.first_decay) for run, end in tries)
+        below, above = [t for t in ends if t[0] <= level], [t for t in ends if t[0] > level]
+        if not below or not above:
             return None
-        low, high = (run.settings.first_decay for run, _ in (below, above))
-        share = min(max((level - below[1]) / (above[1] - below[1]), 0.3), 0.7)  # halving, nearly
+        (low_end, low), (high_end, high) = below[-1], above[0]
+        share = min(max((level - low_end) / (high_end - low_end), 0.3), 0.7)  # halving, nearly
         decay = low ** (1 - share) * high**share
         return decay * self.clock.total - self.delay(self.threshold_init[0])
 
@@ -227,10 +227,6 @@ class LawSpace(Space):
             lead=lead if search.led else None,
             fork=Fork(folder=prefix, epoch=self.onset) if prefix else None,
         )
-
-
-def _of_end(tried: tuple[Run, float]) -> float:
-    return tried[1]
 
 
 def space_of(experiment: Experiment, problem: Problem) -> Space:

@@ -114,12 +114,7 @@ class TargetSearcher(Searcher):
         return not self._running or len(self._running) < self._free_slots()
 
     def stops(self, run_id: str, epoch: int) -> bool:
-        """Return whether a run is to end early, after an epoch whose checkpoint is stored.
-
-        Args:
-            run_id: Under way.
-            epoch: Its last one, from 1.
-        """
+        """Return whether a run is to end after ``epoch``, whose checkpoint is stored."""
         state = self.state()
         run = next((run for run in state.running if run.run_id == run_id), None)
         if run is None or epoch >= (run.settings.last_epoch or state.goal.epochs):
