@@ -136,7 +136,7 @@ def test_a_search_as_published_hits_its_targets(job: Job, results: Path) -> None
 def test_a_job_that_is_out_of_time_pauses_and_a_run_without_a_target_is_stopped(
     job: Job, results: Path
 ) -> None:
-    epochs = 80
+    epochs = 100
     overrides = [
         f"training.epochs={epochs}",
         "training.checkpoint_every=1",

@@ -114,7 +114,8 @@ class SparsityConfig(Section, frozen=True):
     granularity: Literal["layer", "global", "filter", "weight"] = "layer"
     """What one learnable threshold is for; the paper's is ``layer``, its STR-GS ``global``."""
     preset: str | None = None
-    """A row of the paper's tables 10 and 11: sets threshold init and weight decay."""
+    """A row of the paper's tables 10 and 11: sets threshold init and weight decay, and that
+    thresholds share it."""
     budget: Literal["uniform", "erk"] | dict[str, Annotated[float, Field(ge=0, le=1)]] | None = None
     """What ``gmp`` and ``dnw`` obey: a rule for the targets, or layer name -> density."""
     ramp: tuple[Share, Share] | None = None

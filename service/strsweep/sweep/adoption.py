@@ -42,7 +42,12 @@ def _finished_runs(storage: Store, experiment: Experiment) -> list[RunRecord]:
     except _UNREADABLE as error:
         print(f"{storage.location} is not used: {str(error).splitlines()[0]:.200}", flush=True)
         return []
-    return record.finished_runs if same else []
+    decay = experiment.search.weight_decay  # where it is shared, only a dense network has it
+    return [
+        run
+        for run in record.finished_runs
+        if same and (not run.settings.is_dense or run.settings.weight_decay == decay)
+    ]
 
 
 def _recipe_of(record: SweepRecord) -> str | None:

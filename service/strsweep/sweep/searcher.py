@@ -176,11 +176,7 @@ class TargetSearcher(Searcher):
 
 
 class EarlyStop(FIFOScheduler):
-    """Starts trials in their order, and stops one after a checkpoint if the searcher says so.
-
-    Args:
-        searcher: Of the sweep; it notes the stop in the journal.
-    """
+    """Starts trials in their order, and stops one after a checkpoint if the searcher says so."""
 
     def __init__(self, searcher: TargetSearcher) -> None:
         super().__init__()

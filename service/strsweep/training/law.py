@@ -37,7 +37,7 @@ class Fitted:
     by_clock: float = 0.58
     by_weights: float = 0.46
     """Longer training holds on to weights, a wide network has many to spare: exponents. The paper's
-    networks get 4.8 and 10.9, where its runs show 5.5 (ResNet50) and 12 (MobileNetV1)."""
+    networks get 5.0 and 11.4, where its runs show 5.5 (ResNet50) and 12 (MobileNetV1)."""
     prior: float = 0.01
     """Weight of these guesses beside that of a finished run."""
     early_bias: float = 0.15

@@ -15,7 +15,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from strsweep.config import Experiment, Quantity, RunSettings
 from strsweep.errors import CheckpointError, ImagesUnreadableError, TrainingDivergedError
-from strsweep.sparsity import SparsityReport, bound_gradients, measure
+from strsweep.sparsity import (
+    SparsityReport,
+    bound_gradients,
+    measure,
+    threshold_parameters,
+)
 from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.checkpoint import State
 from strsweep.training.input_pipeline import InputPipeline
@@ -214,7 +219,8 @@ class TrainingRun:
 
     def _decays(self, epoch: int) -> dict[str, float]:
         settings = self._settings
-        weights, acts = settings.weight_decay, thresholds_act(settings, epoch)
+        weights = settings.weight_decay
+        acts = thresholds_act(settings, epoch) and bool(threshold_parameters(self.model))
         thresholds = settings.first_decay if acts else 0.0
         if acts and self._leader is not None and self.history:
             leader = self._leader
