@@ -131,7 +131,28 @@ def test_a_run_with_fewer_workers_than_it_wants_is_one_run(
 
 def test_too_few_for_the_least_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
     growing(monkeypatch, [[NODE]])
+    experiment = load_experiment(DIGITS, ["workers={count: 4, min_count: 3, cpus: 2}"])
     with pytest.raises(SettingError, match=r"workers\.min_count: got 3\. The cluster holds 2"):
-        cluster.wait_for_slots(
-            load_experiment(DIGITS, ["workers={count: 4, min_count: 3, cpus: 2}"])
-        )
+        cluster.wait_for_slots(experiment)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "overrides", "slots"),
+    [
+        ([NODE] * 3, (), 3),
+        ([NODE] * 3, ("search.max_concurrent=2",), 2),
+        ([NODE], ("search.max_concurrent=2",), 1),
+        ([{**NODE, "Alive": False}], (), 0),
+        ([], (), 0),
+        # Nodes that are to come are counted in: what does not fit yet makes the cluster grow.
+        ([NODE], ("search.max_concurrent=2", "workers.wait_minutes=5"), 2),
+    ],
+)
+def test_runs_that_the_cluster_holds_now(
+    monkeypatch: pytest.MonkeyPatch,
+    nodes: list[dict[str, Any]],
+    overrides: tuple[str, ...],
+    slots: int,
+) -> None:
+    growing(monkeypatch, [nodes])
+    assert cluster.free_slots(workers("workers.wait_minutes=0", *overrides)) == slots

@@ -102,6 +102,18 @@ def test_a_new_job_continues_open_runs_first_and_adds_what_is_new(gmp: Journaled
     assert gmp.job(more).is_over()
 
 
+def test_an_open_run_is_continued_though_the_runs_are_spent(gmp: JournaledSweep) -> None:
+    first = gmp.job("search.max_runs=1")
+    left = suggested(first, "a")
+    searcher = gmp.job("search.max_runs=1")
+    assert not searcher.is_over()
+    assert searcher.suggest("b") == left
+    gmp.end("run-001")
+    searcher.on_trial_complete("b")
+    assert searcher.is_over()
+    assert searcher.stopped == "search.max_runs (1) is spent"
+
+
 def test_a_run_that_missed_is_not_repeated(tmp_path: Path) -> None:
     sweep = JournaledSweep(tmp_path, *STEERED, "search.targets=[0.8]", off=0.2)
     searcher = sweep.job()

@@ -209,7 +209,7 @@ def _dense_line(accuracy: float, shade: str) -> dict[str, Any]:
         "line": {"color": shade, "width": 1.5, "dash": "dash"},
         "label": {
             "text": f"dense {percent(accuracy, 2)}",
-            "textposition": "start",
+            "textposition": "end",
             "yanchor": "bottom",
             "font": {"color": shade, "size": 11},
         },
