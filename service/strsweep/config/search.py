@@ -34,8 +34,8 @@ class SearchConfig(Section, frozen=True):
     """Weight decay of weights and batch norm, a number. Where it is ``shared`` it is searched:
     ``auto``, or a range."""
     threshold_decay: NonNegative | Range | Auto = "auto"
-    """Decay of the thresholds, which decides how much is pruned: ``auto``, a range to stay in, or a
-    number for one run. Not used where ``weight_decay`` is shared."""
+    """Decay of the thresholds, which decides how much is pruned: ``auto``, a range of what runs
+    begin with, or a number for one run. Not used where ``weight_decay`` is shared."""
     threshold_init: Finite | Range | Auto = "auto"
     """First value of the threshold parameters: a number, ``auto``, or a range to search."""
     led: bool = True

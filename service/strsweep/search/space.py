@@ -25,6 +25,8 @@ _FACTORS = (2.0, 0.7, 4.0, 1.4, 8.0, 16.0)
 
 _FARTHEST = 1.0
 """Logit by which a run may aim beyond its target."""
+_LONGEST_DELAY = 50.0
+"""Exposure: with a later start the first thresholds could not be written in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ class LawSpace(Space):
         """``-s`` from which on thresholds prune."""
         first, knob = search.threshold_init, search.knob_value
         if first == "auto":
-            delay = law.FITTED.delay * self.expected
+            delay = min(law.FITTED.delay * self.expected, _LONGEST_DELAY)
             first = -float(f"{self.pruning_level * math.exp(delay):.3g}")
         self.threshold_init = as_range(first)
         self.knob = None if knob == "auto" else as_range(knob)
