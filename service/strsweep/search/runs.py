@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from strsweep.config import Experiment, Problem, Quantity, RunSettings, Target
@@ -46,7 +46,7 @@ class Run:
     """Decay of its thresholds times accumulated learning rate, summed over its epochs."""
     trained_epochs: int = 0
     """That it trained itself, and what they took in seconds."""
-    trained_s: float = 0.0
+    trained_s: float = field(default=0.0, compare=False)
     is_repeatable: bool = False
     """It failed by a machine, not by its settings."""
     prefix: str | None = None
