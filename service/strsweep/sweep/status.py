@@ -83,10 +83,8 @@ class StatusLines(tune.Callback):
             return
         self._say(f"{run_id} finished  {describe_metrics(run.finished.metrics, run.target)}")
         if run.unreadable:
-            shown = ", ".join(run.unreadable[:_NAMED])
-            self._say(
-                f"{run_id} left out {count(len(run.unreadable), 'unreadable image')}: {shown}"
-            )
+            what, shown = count(len(run.unreadable), "unreadable image"), run.unreadable[:_NAMED]
+            self._say(f"{run_id} left out {what}: {', '.join(shown)}")
         self._say_targets()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -113,8 +111,8 @@ class StatusLines(tune.Callback):
         state = self._state()
         for outcome in outcomes(state, self._space):
             print(f"          {describe_target(outcome)}", flush=True)
-        used, allowed = state.usage.runs, self._experiment.search.max_runs
-        print(f"          {used} of {allowed} runs used{self._eta()}", flush=True)
+        used = f"{state.usage.runs} of {state.goal.max_runs} runs used"
+        print(f"          {used}{self._eta()}", flush=True)
 
     def _eta(self) -> str:
         left = self._remaining.seconds(self._state(), time.monotonic())
