@@ -150,7 +150,12 @@ def test_override_below_a_plain_value_is_refused() -> None:
         ),
         ("search.threshold_decay=[0, 1]", "search.threshold_decay", "[0.0, 1.0]", "above 0"),
         ("search.threshold_decay=[1, 0.1]", "search.threshold_decay", "[1.0, 0.1]", "empty"),
-        ("search.threshold_decay=-1e-3", "search.threshold_decay", "-0.001", "a range of what runs"),
+        (
+            "search.threshold_decay=-1e-3",
+            "search.threshold_decay",
+            "-0.001",
+            "a range of what runs",
+        ),
         ("search.threshold_decay=much", "search.threshold_decay", "'much'", "a range of what runs"),
         ("sparsity.threshold_decay=0", "sparsity.threshold_decay", "0", "There is no such setting"),
         ("search.correct=true", "search.correct", "True", "There is no such setting"),
