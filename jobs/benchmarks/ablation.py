@@ -44,7 +44,6 @@ WITHOUT: Mapping[str, float] = {
     "by_clock": 0.0,
     "by_weights": 0.0,
     "prior": 1e-9,
-    "early_bias": 0.0,
     "caution": 0.0,
     "highest": 1e3,
     "largest_cut": 0.99,
@@ -53,6 +52,7 @@ WITHOUT: Mapping[str, float] = {
 """What each number is where it does nothing."""
 ELSEWHERE: Mapping[str, str] = {
     "onset": "make bench-onset",
+    "fewest_steps": "make bench-onset",
     "delay": "make bench-onset",
     "steepness_shared": "make bench-search (as published)",
 }
@@ -115,7 +115,7 @@ def record(name: str) -> list[str]:
             weight_decay=5e-4,
             threshold_decay=float(f"{decay:.6g}"),
             onset=space.onset,
-            fork=Fork(folder="shared", epoch=space.onset),
+            fork=Fork(folder="shared", epoch=space.onset) if space.onset else None,
         )
         line = _line(name, settings.first_decay, runs.train(settings))
         lines.append(json.dumps(line, separators=(",", ":")))

@@ -64,7 +64,7 @@ def points_of(case: Case) -> list[Point]:
 
 def _landed(runs: TrainedRuns, settings: RunSettings, case: Case, target: float) -> Iterator[Point]:
     experiment, _ = case.experiment()
-    fork = Fork(folder="shared", epoch=settings.onset)
+    fork = Fork(folder="shared", epoch=settings.onset) if settings.onset else None
     run = runs.finished(settings.model_copy(update={"fork": fork}))
     state, kept = run.state(), (1 - run.history[-1].sparsity) / (1 - target)
     for images in IMAGES if abs(kept - 1) < 0.1 else IMAGES[-1:]:

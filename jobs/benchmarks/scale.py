@@ -115,8 +115,7 @@ class SimulatedRuns:
             if acts and lead and leader:
                 decay = leader.next_decay(epoch - 1, decayed - lead.delay, pruned)
             decayed += decay * clock.of_epoch(epoch)
-            ahead = law.FITTED.early_bias * math.sqrt(max(clock.remaining(epoch), 0.0))
-            level = curve.level(decayed - delay, unknown) + ahead + random.normal(0, self.noise)
+            level = curve.level(decayed - delay, unknown) + random.normal(0, self.noise)
             pruned = law.expit(level) if acts else 0.0
             yield decay, pruned
 

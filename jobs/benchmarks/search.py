@@ -113,7 +113,7 @@ def _peer(case: Case, method: str, memo: Path) -> Row:
     assert isinstance(weights, float | int)
 
     def train(decay: float) -> Trained:
-        fork = Fork(folder="shared", epoch=onset)
+        fork = Fork(folder="shared", epoch=onset) if onset else None
         return runs.train(
             RunSettings(
                 threshold_init=first,

@@ -103,7 +103,7 @@ def _sparsest(experiment: Experiment, problem: Problem) -> RunSettings:
         given = [space.given(target) for target in goal.targets]
         return max(given, key=lambda settings: settings.pruned_share)
     if experiment.is_single:
-        return fixed_settings(experiment)
+        return fixed_settings(experiment, problem)
     first = LawSpace(experiment, problem).threshold_init
     return RunSettings(threshold_init=first[1], weight_decay=0.0)
 

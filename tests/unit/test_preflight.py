@@ -77,8 +77,8 @@ def test_sweep_without_a_search_is_refused(overrides: list[str], message: str) -
 def test_single_run_takes_the_numbers_as_they_are_written(kind: str, decay: float) -> None:
     knob = "threshold_decay" if kind == "own" else "weight_decay"
     told = (f"search.decay={kind}", f"search.{knob}={decay!r}", "search.threshold_init=-10")
-    settled, _ = check_run(load(*told, "search.targets=[]"))
-    assert fixed_settings(settled) == RunSettings(
+    settled, problem = check_run(load(*told, "search.targets=[]"))
+    assert fixed_settings(settled, problem) == RunSettings(
         threshold_init=-10,
         weight_decay=decay if kind == "shared" else 5e-4,
         threshold_decay=decay if kind == "own" else None,

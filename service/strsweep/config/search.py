@@ -43,7 +43,8 @@ class SearchConfig(Section, frozen=True):
     decay, as published, and the ranges are searched."""
     share_prefix: bool = True
     """Thresholds act after a third of the epochs. Until then training is the same for all targets
-    and the dense network, and is done once. Needs a decay of their own."""
+    and the dense network, and is done once. Needs a decay of their own, and is not done where fewer
+    than 125 steps would be left: accuracy suffers then."""
     baseline: bool = False
     """Also train the dense network with the same recipe, to compare with."""
     max_runs: Count = 32

@@ -124,9 +124,6 @@ class SparsityConfig(Section, frozen=True):
     steer_every: Count | Literal["auto"] = "auto"
     """Steps between two shifts of steered thresholds; ``auto``: a thousandth of all steps of a run,
     1 to 10. In short runs more are worse: at 99.5 % on digits 10 of 330 cost a point."""
-    gradient: Literal["paper", "straight_through"] = "paper"
-    """Of ``steered``: pruned weights get none (``paper``), or a damped one until the ramp ends. On
-    digits neither is better by more than the spread of seeds, from 95 to 99.5 %."""
     skip: tuple[str, ...] = ()
     """Layers to leave dense, by name or shell pattern."""
     dense_first: bool = False
@@ -145,9 +142,6 @@ class SparsityConfig(Section, frozen=True):
         if self.mode not in {"gmp", "dnw"} and self.budget is not None:
             remedy = "Only gmp and dnw obey a budget: set sparsity.mode to one of them."
             raise SettingError("sparsity.budget", self.budget, remedy)
-        if self.mode != "steered" and self.gradient != "paper":
-            remedy = f"{self.mode} has a gradient of its own: set sparsity.mode=steered, or paper."
-            raise SettingError("sparsity.gradient", self.gradient, remedy)
         return self
 
 

@@ -36,7 +36,7 @@ def resolve(experiment: Experiment, problem: Problem) -> Experiment:
     return settled
 
 
-def fixed_settings(experiment: Experiment) -> RunSettings:
+def fixed_settings(experiment: Experiment, problem: Problem) -> RunSettings:
     """Return the settings of a single run, which searches nothing."""
     search, is_str = experiment.search, experiment.sparsity.mode == "str"
     first, weights = search.threshold_init, search.weight_decay
@@ -48,7 +48,7 @@ def fixed_settings(experiment: Experiment) -> RunSettings:
         threshold_init=first if is_str and isinstance(first, float | int) else None,
         weight_decay=weights,
         threshold_decay=decay,
-        onset=onset_of(experiment),
+        onset=onset_of(experiment, problem),
     )
 
 

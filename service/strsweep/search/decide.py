@@ -11,7 +11,6 @@ from strsweep.config import Fork, RunSettings, Target
 from strsweep.search.given import Space
 from strsweep.search.goal import ExceededLimit
 from strsweep.search.runs import Run, SearchState, Status
-from strsweep.training import law
 from strsweep.training.law import expit, logit
 
 MOST_TRIES = 8
@@ -19,6 +18,8 @@ MOST_TRIES = 8
 DONE = "every target is hit"
 _LATE = 0.5
 """Share of a run's epochs before which nothing is said about its end."""
+_MARGIN = 0.15
+"""Logit by which a run may end outside of what it is believed to reach."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,5 +192,5 @@ def _shows_an_end(state: SearchState, space: Space, run: Run) -> bool:
 
 def _may_hit(state: SearchState, space: Space, run: Run, target: Target) -> bool:
     low, high = space.reach(run, target.quantity)
-    window, margin = state.goal.window(target), law.FITTED.early_bias
-    return expit(logit(low) - margin) <= window.high and expit(logit(high) + margin) >= window.low
+    window = state.goal.window(target)
+    return expit(logit(low) - _MARGIN) <= window.high and expit(logit(high) + _MARGIN) >= window.low

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from strsweep.config import Experiment, Fork, Lead, Problem, Quantity, Range, RunSettings, Target
 from strsweep.search.given import GivenSpace, Space
-from strsweep.search.runs import Run, SearchState, Status
+from strsweep.search.runs import Run, SearchState
 from strsweep.training import law
 from strsweep.training.law import (
     Belief,
@@ -60,7 +60,7 @@ class LawSpace(Space):
         search = experiment.search
         self._search, self._problem = search, problem
         self.law = Law.of(experiment)
-        self.onset = onset_of(experiment)
+        self.onset = onset_of(experiment, problem)
         self.clock = ThresholdClock.of(experiment, problem.steps_per_epoch, self.onset)
         whole = ThresholdClock.of(experiment, problem.steps_per_epoch, 0).total
         self.expected = self.law.expected(whole, problem.weights)
@@ -151,7 +151,7 @@ class LawSpace(Space):
 
     def _aim(self, target: Target, state: SearchState) -> _Aim:
         level, known = self._level(target), [*state.finished, *state.stopped]
-        ends = [self._end(run, target.quantity) for run in known]
+        ends = [logit(run.pruned(target.quantity)) for run in known]
         exposures = [self.exposure(run) for run in known]
         belief = self.law.believe(self.expected, list(zip(exposures, ends, strict=True)), level)
         tries = [(r, end) for r, end in zip(known, ends, strict=True) if r.target == target]
@@ -179,11 +179,6 @@ class LawSpace(Space):
         share = min(max((level - low_end) / (high_end - low_end), 0.3), 0.7)  # halving, nearly
         decay = low ** (1 - share) * high**share
         return decay * self.clock.total - self.delay(self.threshold_init[0])
-
-    def _end(self, run: Run, quantity: Quantity) -> float:
-        """Return the logit that a run of this exposure ends with; a stopped one is ahead of it."""
-        left = self.clock.remaining(run.epoch) if run.status is Status.STOPPED else 0.0
-        return logit(run.pruned(quantity)) - law.FITTED.early_bias * math.sqrt(left)
 
     def _position(self, exposure: float) -> float:
         """Return where on the diagonal of the ranges, in [0, 1], a run has ``exposure``.
@@ -238,12 +233,12 @@ def space_of(experiment: Experiment, problem: Problem) -> Space:
     return LawSpace(experiment, problem)
 
 
-def onset_of(experiment: Experiment) -> int:
+def onset_of(experiment: Experiment, problem: Problem) -> int:
     """Return the epochs before thresholds act."""
     epochs = experiment.training.epochs
-    if not experiment.shares_prefix:
-        return 0
-    return min(round(law.FITTED.onset * epochs), epochs - 1)
+    onset = min(round(law.FITTED.onset * epochs), epochs - 1)
+    is_long = (epochs - onset) * problem.steps_per_epoch >= law.FITTED.fewest_steps
+    return onset if experiment.shares_prefix and is_long else 0
 
 
 def as_range(value: object) -> Range:

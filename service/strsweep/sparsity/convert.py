@@ -48,7 +48,7 @@ def sparsify(
     put_thresholds(
         prunable(model, skip),
         granularity,
-        lambda shape, _: SoftThreshold(threshold_init, function, scale=scale, shape=shape),
+        lambda shape: SoftThreshold(threshold_init, function, scale=scale, shape=shape),
     )
     return model
 
@@ -114,24 +114,23 @@ def parametrization_of(weight: WeightTensor, kind: type[AnyModule]) -> AnyModule
 def put_thresholds(
     weights: Sequence[WeightTensor],
     granularity: Granularity,
-    make: Callable[[Sequence[int], int], SoftThreshold],
+    make: Callable[[Sequence[int]], SoftThreshold],
 ) -> None:
     """Put thresholds on ``weights``, one for what ``granularity`` says.
 
     Args:
         weights: Dense.
         granularity: As of ``sparsify``.
-        make: Returns a new threshold whose parameter has the given shape, for weights with their
-            output filters on the given axis.
+        make: Returns a new threshold whose parameter has the given shape.
 
     Raises:
         ValueError: ``granularity`` is unknown, or ``make`` refuses; nothing is changed then.
     """
     if granularity not in get_args(Granularity):
         raise ValueError(f"granularity: got {granularity!r}, use one of {get_args(Granularity)}")
-    shared = make((), 0)
+    shared = make(())
     for weight in weights:
-        own = make(_threshold_shape(weight, granularity), weight.filter_axis)
+        own = make(_threshold_shape(weight, granularity))
         parametrized(weight, shared if granularity == "global" else own)
 
 

@@ -3,7 +3,7 @@
 Nothing about the threshold is learned: it is the quantile of the magnitudes of all weights at the
 share to prune. Pruned weights get a gradient, too, and the values of a filter are scaled up to make
 good for what it lost. One thing is ours: where ST-3 passes the gradient on as it is and clips its
-norm, ``straight_through`` damps that of pruned weights.
+norm, ``_straight_through`` damps that of pruned weights.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from strsweep.sparsity.convert import AnyModule, parametrized, prunable, weights_with
 from strsweep.sparsity.quantile import Uses, find_cut, part_equals
-from strsweep.sparsity.threshold import Pruning, soft_threshold, straight_through
+from strsweep.sparsity.threshold import Pruning, soft_threshold
 
 _SCALE = 1.01
 _SCALE_FLOOR = 0.01
@@ -45,7 +45,7 @@ class ScheduledThreshold(Pruning):
         weight_now = weight.detach()
         thresholded = soft_threshold(weight_now, self.threshold.to(weight.dtype))
         value = thresholded * self._scale(weight_now)
-        return value + straight_through(weight, thresholded, self.filter_axis)
+        return value + _straight_through(weight, thresholded, self.filter_axis)
 
     def _scale(self, weight: Tensor) -> Tensor:
         magnitude = weight.abs()
@@ -104,3 +104,23 @@ def prune_smallest(
         step.threshold.zero_() if cut is None else step.threshold.copy_(cut.last)
     if cut is not None and exactly:
         part_equals(model, magnitudes, [step.threshold for _, step in steps], share, uses)
+
+
+def _straight_through(weight: Tensor, thresholded: Tensor, filter_axis: int) -> Tensor:
+    """Return zeros that pass a gradient on to all of ``weight``.
+
+    To be added to a value that passes none. Entries that are kept get all of the gradient. Those
+    that are pruned get as much of it as their output filter keeps of its magnitude. For what batch
+    norm follows, the gradient of a filter grows as its values shrink; undamped, it would push the
+    pruned entries up, the threshold with them, and the values of the others further down.
+
+    Args:
+        weight: The trained parameter.
+        thresholded: ``soft_threshold`` of it.
+        filter_axis: Axis of the output filters.
+    """
+    weight_now, kept = weight.detach(), thresholded.detach().abs()
+    others = [axis for axis in range(weight.ndim) if axis != filter_axis]
+    whole = weight_now.abs().sum(others, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
+    damping = kept.sum(others, keepdim=True) / whole
+    return (weight - weight_now) * torch.where(kept > 0, 1.0, damping)

@@ -22,12 +22,7 @@ from strsweep.sparsity.convert import (
     weights_with,
 )
 from strsweep.sparsity.quantile import Uses, find_cut, part_equals
-from strsweep.sparsity.threshold import (
-    SoftThreshold,
-    ThresholdFunction,
-    soft_threshold,
-    straight_through,
-)
+from strsweep.sparsity.threshold import SoftThreshold, ThresholdFunction, soft_threshold
 
 _NOTHING_PRUNED = -1e4
 """An offset so far below zero that every threshold is 0."""
@@ -37,24 +32,13 @@ that batch norm follows can have 25 in one step, as its few values have become t
 
 
 class SteeredThreshold(SoftThreshold):
-    """A soft threshold ``k * g(s + c)``.
-
-    Args:
-        filter_axis: Axis of the output filters.
-        args: As of ``SoftThreshold``.
-        options: As of ``SoftThreshold``.
-    """
+    """A soft threshold ``k * g(s + c)``; arguments are those of ``SoftThreshold``."""
 
     offset: Tensor
     """``c``, shape [], float64: the least step of a float32 would move several weights."""
 
-    straight_through: bool
-    """Pruned weights get a gradient, too; see the function of this name."""
-
-    def __init__(self, *args: Any, filter_axis: int = 0, **options: Any) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.straight_through = False
-        self.filter_axis = filter_axis
         self.register_buffer("offset", torch.tensor(_NOTHING_PRUNED, dtype=torch.float64))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
@@ -71,11 +55,7 @@ class SteeredThreshold(SoftThreshold):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the thresholded weight, in the dtype of ``weight``."""
-        threshold = self.threshold.to(weight.dtype)
-        if not self.straight_through:
-            return soft_threshold(weight, threshold)
-        value = soft_threshold(weight.detach(), threshold)
-        return value + straight_through(weight, value, self.filter_axis)
+        return soft_threshold(weight, self.threshold.to(weight.dtype))
 
 
 def steerable(
@@ -94,9 +74,7 @@ def steerable(
     put_thresholds(
         prunable(model, skip),
         granularity,
-        lambda shape, filter_axis: SteeredThreshold(
-            0.0, function, scale=scale, shape=shape, filter_axis=filter_axis
-        ),
+        lambda shape: SteeredThreshold(0.0, function, scale=scale, shape=shape),
     )
     return model
 
@@ -132,19 +110,13 @@ def steer(
         part_equals(model, critical, [step.threshold for _, step in steered], share, uses)
 
 
-def set_straight_through(model: nn.Module, is_on: bool) -> None:
-    """Let pruned weights of ``model`` get a gradient from now on, or no longer."""
-    for _, step in weights_with(model, SteeredThreshold):
-        step.straight_through = is_on
-
-
 def bound_gradients(model: nn.Module, optimizer: Optimizer) -> None:
     """Let no single step of ``optimizer`` decide how steered layers of ``model`` share the weights.
 
     Elements of the gradient of ``s``, about the change of the loss per e-fold of a threshold, are
     held within 1 from now on. Unbounded, one steep step is carried on by momentum until a layer
     keeps nearly all that is left; the shift that holds the sparsity then starves the others, and
-    nothing brings them back. It happened in 6 of 26 runs on digits at 99.5 %, with either gradient.
+    nothing brings them back. It happened in 6 of 26 runs on digits at 99.5 %.
 
     Args:
         model: Made by ``steerable``; any other is left alone.

@@ -35,26 +35,6 @@ def soft_threshold(weight: Tensor, threshold: Tensor) -> Tensor:
     return _SoftThreshold.apply(weight, threshold)  # pyright: ignore[reportReturnType]
 
 
-def straight_through(weight: Tensor, thresholded: Tensor, filter_axis: int) -> Tensor:
-    """Return zeros that pass a gradient on to all of ``weight``: beyond the paper.
-
-    To be added to a value that passes none. Entries that are kept get all of the gradient. Those
-    that are pruned get as much of it as their output filter keeps of its magnitude. For what batch
-    norm follows, the gradient of a filter grows as its values shrink; undamped, it would push the
-    pruned entries up, the threshold with them, and the values of the others further down.
-
-    Args:
-        weight: The trained parameter.
-        thresholded: ``soft_threshold`` of it.
-        filter_axis: Axis of the output filters.
-    """
-    weight_now, kept = weight.detach(), thresholded.detach().abs()
-    others = [axis for axis in range(weight.ndim) if axis != filter_axis]
-    whole = weight_now.abs().sum(others, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
-    damping = kept.sum(others, keepdim=True) / whole
-    return (weight - weight_now) * torch.where(kept > 0, 1.0, damping)
-
-
 class Pruning(nn.Module):
     """A parametrization of this library: ``bake`` removes these, and no others."""
 

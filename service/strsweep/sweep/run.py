@@ -88,7 +88,7 @@ def run_single(experiment: Experiment, problem: Problem) -> SweepRecord:
         journal = _start(experiment, problem)
         record = replay(journal.read())
         if not record.finished_runs:
-            _train_once(experiment, fixed_settings(experiment), journal, record)
+            _train_once(experiment, fixed_settings(experiment, problem), journal, record)
     record = replay(journal.read())
     if not record.finished_runs:
         failures = [run.failed.reason for run in record.runs.values() if run.failed is not None]

@@ -15,7 +15,7 @@ from strsweep.journal import Follower, Journal, RunRecord, SweepRecord
 from strsweep.search.outcome import TargetOutcome, outcomes
 from strsweep.search.remaining import Remaining
 from strsweep.search.runs import SearchState
-from strsweep.search.space import onset_of, space_of
+from strsweep.search.space import space_of
 
 _HEARTBEAT_S = 20.0
 _NAMED = 5
@@ -45,7 +45,7 @@ class StatusLines(tune.Callback):
         self._space = space_of(experiment, problem)
         self._state = state
         self._started = self._last_line = time.monotonic()
-        self._remaining = Remaining(onset_of(experiment), slots)
+        self._remaining = Remaining(self._space.onset, slots)
         self._progress: dict[str, str] = {}
         self._printed: Counter[str] = Counter()
         """Interruptions already printed, by run."""

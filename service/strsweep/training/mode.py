@@ -22,7 +22,7 @@ from strsweep.sparsity import (
 )
 from strsweep.sparsity.layers import without
 from strsweep.sparsity.magnitude import cubic_share
-from strsweep.sparsity.steering import is_out_of_reach, set_straight_through
+from strsweep.sparsity.steering import is_out_of_reach
 from strsweep.training.budget import InputShape, dense_layers, densities, uses_of
 
 _GMP_RAMP = (0.2, 0.8)
@@ -89,9 +89,6 @@ class Steering:
     pruning; from its end on it stays at the target, while the weights, and steered thresholds,
     learn on. A share is one of weights, or of multiply-adds if the run is told those.
 
-    Straight-through gradients end with the ramp: while more and more is pruned they let a weight
-    come back, later the few weights that are left would be pushed out by others without end.
-
     Args:
         model: Of the run; any mode. Only a steered or scheduled one is touched.
         experiment: Says ramp and rhythm.
@@ -112,7 +109,6 @@ class Steering:
         self._model = model
         self._mode = config.mode
         self._is_on = config.mode in _RAMPS and not settings.is_dense
-        self._is_straight_through = False
         self._target = settings.pruned_share
         self._uses = uses_of(model, settings, input_shape) if self._is_on else None
         self._steps_per_epoch = steps_per_epoch
@@ -120,19 +116,12 @@ class Steering:
         self._every = _steer_every(config, self._last)
         shares = config.ramp or _RAMPS.get(config.mode, (0.0, 1.0))
         self._start, self._end = (share * self._last for share in shares)
-        self._straight_through_until = self._end if config.gradient == "straight_through" else 0.0
 
     def before_step(self, epoch: int, step: int) -> None:
         """Set the thresholds if it is time to."""
-        if not self._is_on:
-            return
         step += epoch * self._steps_per_epoch
-        if step % self._every == 0:
+        if self._is_on and step % self._every == 0:
             self._prune(step)
-        wanted = step < self._straight_through_until
-        if wanted != self._is_straight_through:
-            self._is_straight_through = wanted
-            set_straight_through(self._model, wanted)
 
     def after_epoch(self, epoch: int) -> None:
         """Set the thresholds to where they are evaluated; exactly on target after the last.

@@ -22,7 +22,6 @@ DIGITS = Path(__file__).parents[3] / "jobs" / "configs" / "digits.yaml"
 GMP = ("sparsity.mode=gmp", "sparsity.budget=uniform")
 STEERED = ("sparsity.mode=steered",)
 SCHEDULED = ("sparsity.mode=scheduled",)
-STRAIGHT = "sparsity.gradient=straight_through"
 DENSE = ("sparsity.mode=dense",)
 RANGE = ("search.decay=shared", "search.weight_decay=[4e-3, 2.4e-2]")
 AUTO = ("search.decay=shared", "search.weight_decay=auto")
@@ -55,10 +54,6 @@ def load(*overrides: str) -> Experiment:
         (["sparsity.mode=foo"], "sparsity.mode", "'foo'", "'gmp', 'dnw'"),
         ([*SCHEDULED, *RANGE], "search.weight_decay", "[0.004, 0.024]", "mode=scheduled nothing"),
         ([*SCHEDULED, "sparsity.budget=erk"], "sparsity.budget", "'erk'", "Only gmp and dnw"),
-        ([STRAIGHT], "sparsity.gradient", "'straight_through'", "set sparsity.mode=steered"),
-        ([*SCHEDULED, STRAIGHT], "sparsity.gradient", "'straight_through'", "scheduled has a"),
-        ([*GMP, STRAIGHT], "sparsity.gradient", "'straight_through'", "gmp has a gradient of its"),
-        ([*STEERED, "sparsity.gradient=ste"], "sparsity.gradient", "'ste'", "'straight_through'"),
         ([*GMP, "sparsity.budget=half"], "sparsity.budget", "'half'", "'uniform' or 'erk'"),
         ([*GMP, "sparsity.budget=0.5"], "sparsity.budget", "0.5", "'uniform' or 'erk'"),
         ([*GMP, "sparsity.budget={fc: 2}"], "sparsity.budget.fc", "2", "less than or equal to 1"),
@@ -87,7 +82,6 @@ def test_what_does_not_go_together_is_refused(
         (*GMP, "sparsity.budget={fc: 1, block1.conv: 0}"),
         (*GMP, "sparsity.ramp=[0, 1]"),
         ("sparsity.mode=dnw", "sparsity.budget=erk", "search.weight_decay=0"),
-        (*STEERED, STRAIGHT),
         (*SCHEDULED, "sparsity.ramp=[0, 0.4]"),
         DENSE,
         (*DENSE, "search.baseline=true"),

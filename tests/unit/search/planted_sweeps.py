@@ -130,14 +130,12 @@ class PlantedRuns:
         rows: list[Epoch] = []
         for epoch in range(epochs):
             decays.append(self._decay(settings, clock, decays, rows))
-            left = clock.remaining(epoch + 1)
             exposure = clock.exposure(decays, delay)
             level = Law(steepness=self.steepness).level(
                 exposure, self.hardness * self._space.expected
             )
-            ahead = FITTED.early_bias * left**0.5
             acts = epoch >= settings.onset
-            rows.append(self.row(expit(level + ahead + noise) if acts else 0.0, decays[-1]))
+            rows.append(self.row(expit(level + noise) if acts else 0.0, decays[-1]))
         return Trained(epochs=tuple(rows))
 
     def _decay(

@@ -240,11 +240,11 @@ def test_one_run_has_the_numbers_of_the_file(
 ) -> None:
     experiment = resolve(digits(*overrides), PROBLEM)
     assert experiment.is_single
-    assert fixed_settings(experiment) == settings
+    assert fixed_settings(experiment, PROBLEM) == settings
 
 
 def test_a_published_model_is_trained_with_its_published_settings() -> None:
     experiment = load_experiment(IMAGENET, ["sparsity.preset=resnet50-90.23"])
     settled = resolve(experiment, IMAGENET_PROBLEM)
     expected = RunSettings(threshold_init=-3200, weight_decay=2.251757813e-5)
-    assert fixed_settings(settled) == expected
+    assert fixed_settings(settled, IMAGENET_PROBLEM) == expected

@@ -47,7 +47,8 @@ def seconds(
     """Return what is left where every epoch took ``per_epoch`` seconds, and no run was started."""
     lost = replace(run_for(Target(sparsity=0.5), 10), status=Status.FAILED, target=None)
     seen = [replace(run, trained_epochs=10, trained_s=10 * per_epoch) for run in (lost, *runs)]
-    return Remaining(onset_of(experiment), slots).seconds(state_of(experiment, *seen), 200.0)
+    remaining = Remaining(onset_of(experiment, PROBLEM), slots)
+    return remaining.seconds(state_of(experiment, *seen), 200.0)
 
 
 START = shared_start(digits())

@@ -31,7 +31,7 @@ def estimates(events: list[Event]) -> Iterator[tuple[float, float]]:
     [started] = [event for event in events if isinstance(event, SweepStarted)]
     experiment = resolve(Experiment.model_validate(started.experiment), started.problem)
     record, reader = SweepRecord(), StateReader(experiment, started.problem)
-    remaining, running = Remaining(onset_of(experiment), SLOTS), set[str]()
+    remaining, running = Remaining(onset_of(experiment, started.problem), SLOTS), set[str]()
     begin, end = started.time, events[-1].time
     for event in events:
         add([event], record)

@@ -27,7 +27,6 @@ from strsweep.config import Experiment, Fork, RunSettings, Target
 from strsweep.search.given import GivenSpace
 from strsweep.search.runs import Run, SearchState, Status
 from strsweep.search.space import LawSpace, onset_of, space_of
-from strsweep.training import law
 from strsweep.training.law import Leader, logit
 
 SHARED_LED = ("search.decay=shared", "search.weight_decay=auto")
@@ -241,7 +240,8 @@ def test_the_dense_network_can_be_forked_from() -> None:
     [
         ((), 10),
         (("training.epochs=24",), 8),
-        (("training.epochs=2",), 1),
+        (("training.epochs=18",), 6),
+        (("training.epochs=17",), 0),  # 121 steps would be left
         (("training.epochs=1",), 0),
         (("search.share_prefix=false",), 0),
         (SHARED_LED, 0),
@@ -250,7 +250,13 @@ def test_the_dense_network_can_be_forked_from() -> None:
     ],
 )
 def test_thresholds_act_after_a_third_of_the_epochs(overrides: tuple[str, ...], onset: int) -> None:
-    assert onset_of(digits(*overrides)) == onset
+    assert onset_of(digits(*overrides), PROBLEM) == onset
+
+
+def test_long_epochs_are_steps_enough() -> None:
+    for steps, onset in ((124, 0), (125, 1)):
+        problem = PROBLEM.model_copy(update={"steps_per_epoch": steps})
+        assert onset_of(digits("training.epochs=2"), problem) == onset
 
 
 def planted(experiment: Experiment, settings: RunSettings, **law: float) -> Run:
@@ -309,11 +315,8 @@ def test_a_run_that_was_stopped_tells_of_the_next_one(sparsity: float, change: i
     )
     after = space.settings(NINETY, state_of(experiment, half))
     assert (after.first_decay - first.first_decay) * change > 0.02 * first.first_decay
-    # It is ahead of a run that ended after the same exposure: this one tells of a harder network.
     as_ended = replace(half, status=Status.FINISHED)
-    level = logit(sparsity) - law.FITTED.early_bias * math.sqrt(1 - space.clock.epochs[19] / LATE)
-    behind = replace(as_ended, sparsity=1 / (1 + math.exp(-level)))
-    assert after.first_decay == space.settings(NINETY, state_of(experiment, behind)).first_decay
+    assert after.first_decay == space.settings(NINETY, state_of(experiment, as_ended)).first_decay
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from strsweep.sparsity import (
 )
 from strsweep.sparsity.convert import parametrization_of
 from strsweep.sparsity.layers import weight_tensors
-from strsweep.sparsity.steering import is_out_of_reach, set_straight_through
+from strsweep.sparsity.steering import is_out_of_reach
 
 SHAPE = (1, 8, 8)
 GRANULARITIES = ["layer", "global", "filter", "weight"]
@@ -149,47 +149,6 @@ def test_weights_above_the_scale_are_out_of_reach_of_a_sigmoid() -> None:
         steer(model, 0.95)
         assert is_out_of_reach(model) == out_of_reach
     assert not is_out_of_reach(net())
-
-
-@pytest.mark.parametrize("compiled", [False, True])
-def test_straight_through_by_hand(compiled: bool) -> None:
-    layer = nn.Linear(4, 2, bias=False)
-    layer.weight.data = torch.tensor([[0.5, -0.3, 0.1, 0.1], [0.02, 0.02, 0.05, 0.05]])
-    steer(steerable(layer), 6 / 8)
-    kept = layer.weight[0, :2].detach()  # of the first filter; of the second nothing
-    set_straight_through(layer, True)
-    run = torch.compile(layer, backend="aot_eager") if compiled else layer
-    outputs = run(torch.tensor([[1.0, 2.0, 3.0, 4.0], [2.0, 2.0, 2.0, 2.0]]))
-    outputs[0].sum().backward()
-    damping = kept.abs().sum() / 1.0
-    expected = torch.tensor([[1.0, 2.0, 3 * damping, 4 * damping], [0.0, 0.0, 0.0, 0.0]])
-    gradient, s = weight_tensors(layer)[0].original.grad, threshold_parameters(layer)[0]
-    assert gradient is not None
-    assert s.grad is not None
-    torch.testing.assert_close(gradient, expected)
-    # The threshold has the gradient of the paper, which leaves the pruned weights out.
-    (threshold,) = [measure(layer).layers[0].threshold]
-    assert threshold is not None
-    assert s.grad.item() == pytest.approx(-(1 - 2) * threshold * (1 - threshold))
-
-
-def test_straight_through_changes_no_value_and_ends() -> None:
-    plain, other = (learned(steerable(net())) for _ in range(2))
-    for s, s_other in zip(threshold_parameters(plain), threshold_parameters(other), strict=True):
-        s_other.data.copy_(s)
-    set_straight_through(other, True)
-    x = torch.randn(4, *SHAPE)
-    for model in (plain, other):
-        steer(model, 0.8)
-        model(x).square().sum().backward()
-    for weight, changed in zip(weight_tensors(plain), weight_tensors(other), strict=True):
-        assert torch.equal(weight.value, changed.value)
-        assert not torch.equal(weight.original.grad, changed.original.grad)  # pyright: ignore
-    set_straight_through(other, False)
-    other.zero_grad()
-    other(x).square().sum().backward()
-    for weight, changed in zip(weight_tensors(plain), weight_tensors(other), strict=True):
-        assert torch.equal(weight.original.grad, changed.original.grad)  # pyright: ignore
 
 
 def test_the_shift_is_the_same_for_all_layers() -> None:

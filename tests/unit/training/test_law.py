@@ -41,7 +41,6 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         by_clock=0.6,
         by_weights=0.5,
         prior=0.01,
-        early_bias=0.3,
         caution=8.0,
         highest=3.0,
         pruning_share=0.25,
@@ -95,7 +94,7 @@ def test_the_exposure_of_a_level_leads_there(
     exposure = unknown * law.relative_exposure(level)
     assert law.level(exposure, unknown) == pytest.approx(level, abs=1e-6)
     implied = law.implied(exposure, level)
-    assert (implied is None) == (exposure <= 0)
+    assert (implied is None) == (law.relative_exposure(level) <= 0.1)
     assert implied is None or implied == pytest.approx(unknown)
 
 
@@ -228,10 +227,11 @@ def test_the_next_decay_by_hand() -> None:
     lead = Lead(quantity="sparsity", pruned=0.9, exposure_at_90=2.0, delay=0.5)
     clock = ThresholdClock(epochs=(10.0, 20.0, 30.0, 40.0), onset=0)
     led = Leader(lead=lead, law=LAW, clock=clock, first_decay=0.0625)
-    # Half is left: the logit of 40 % less 0.3 sqrt(1/2) is -0.617597, its relative exposure
-    # 0.034148, so 0.9 says 26.3558; believed by 1/2^8 that is 2.020249, times 0.995379 wanted.
-    wanted = 0.995379 * 2.0 ** (1 - 1 / 256) * 26.3558 ** (1 / 256)
-    assert led.next_decay(2, 0.9, 0.4) == pytest.approx((wanted - 0.9) / 20, rel=1e-5)
+    # Half is left: the logit of 50 % is 0, its relative exposure 0.173189, so 0.9 says 5.1966;
+    # believed by 1/2^8 that is 2.007474, times 0.995379 wanted.
+    wanted = 0.995379 * 2.0 ** (1 - 1 / 256) * 5.196649 ** (1 / 256)
+    assert led.next_decay(2, 0.9, 0.5) == pytest.approx((wanted - 0.9) / 20, rel=1e-5)
+    # Below 43 % nothing is believed.
     # A run that has pruned too little to tell is expected to do as others did.
     assert led.next_decay(2, 0.9, 0.01) == pytest.approx((0.995379 * 2 - 0.9) / 20, rel=1e-5)
     assert led.next_decay(2, 2.1, 0.01) == 0, "what is too much is not taken back"
@@ -275,8 +275,7 @@ def led_run(led: Leader, unknown: float) -> tuple[list[float], float]:
     law, clock = led.law, led.clock
     for epoch in range(len(clock.epochs)):
         exposure = clock.exposure(decays, led.lead.delay)
-        ahead = FITTED.early_bias * math.sqrt(max(clock.remaining(epoch), 0.0))
-        pruned = expit(law.level(exposure, unknown) + ahead)
+        pruned = expit(law.level(exposure, unknown))
         decays.append(0.0 if epoch < clock.onset else led.next_decay(epoch, exposure, pruned))
     return decays, expit(law.level(clock.exposure(decays, led.lead.delay), unknown))
 
