@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from strsweep.auto import resolve
 from strsweep.config import Experiment, Problem, RunSettings, Target
 from strsweep.data import load_images
 from strsweep.journal import (
@@ -18,7 +19,6 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
-from strsweep.search.auto import resolve
 from strsweep.storage import storage_of
 from strsweep.sweep.landing import land_one
 from strsweep.sweep.searcher import TargetSearcher

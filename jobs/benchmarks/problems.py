@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.data import add_data_sets
+from strsweep.auto import resolve
 from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.data import load_images
-from strsweep.search.auto import resolve
 from strsweep.training.problem import measure_problem
 
 DIGITS = Path(__file__).parents[1] / "configs" / "digits.yaml"

@@ -27,6 +27,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from strsweep.auto import resolve
 from strsweep.cli import exit_codes
 from strsweep.config import Experiment, Problem, RunSettings, load_experiment
 from strsweep.config.sections import results_folder
@@ -41,7 +42,6 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
-from strsweep.search.auto import resolve
 from strsweep.search.space import LawSpace
 from strsweep.storage import storage_of
 from strsweep.sweep.cluster import connected, wait_for_slots

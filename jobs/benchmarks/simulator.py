@@ -62,7 +62,8 @@ class SimulatedSweep:
 
     def ask(self, targets: Sequence[Target]) -> None:
         """Take other targets, as a later job of the same sweep does; all runs are kept."""
-        self._goal = replace(self._goal, targets=tuple(targets))
+        search = self._goal.search.model_copy(update={"targets": tuple(targets)})
+        self._goal = replace(self._goal, search=search)
 
     def search(self) -> None:
         """Train until the search is over."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from math import isclose
 
+from strsweep.auto import fixed_settings, resolve
 from strsweep.config import Experiment, Problem, RunSettings
 from strsweep.data import check_batch_size, check_data, load_images
 from strsweep.errors import SettingError
 from strsweep.models import check_options
-from strsweep.search.auto import fixed_settings, resolve
 from strsweep.search.given import GivenSpace
 from strsweep.search.goal import Goal
 from strsweep.search.space import LawSpace
@@ -35,6 +35,10 @@ def check_sweep(experiment: Experiment) -> tuple[Experiment, Problem]:
         raise SettingError("search.targets", [], "Name the sparsities you want, e.g. [0.8, 0.9].")
     if experiment.is_single:
         raise _nothing_to_sweep(experiment)
+    for key in ("threshold_init", search.knob) if search.led else ():
+        if isinstance(value := getattr(search, key), tuple):
+            remedy = "Runs that keep one decay search ranges: add search.led=false, or write auto."
+            raise SettingError(f"search.{key}", list(value), remedy)
     needed = len(search.targets) + (experiment.shares_prefix or search.baseline)
     if search.max_runs < needed:
         more = ", and so do the epochs that all share" if experiment.shares_prefix else ""

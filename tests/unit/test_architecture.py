@@ -24,6 +24,7 @@ LAYERS = [
     "data",
     "training",
     "search",
+    "auto",
     "sweep",
     "registry",
     "plan",

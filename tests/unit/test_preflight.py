@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from strsweep.auto import fixed_settings
 from strsweep.config import Experiment, RunSettings, load_experiment
 from strsweep.errors import SettingError
 from strsweep.preflight import check_run, check_sweep
-from strsweep.search.auto import fixed_settings
 
 STEERED = ("sparsity.mode=steered",)
 SHARED = "search.decay=shared"
@@ -28,10 +28,10 @@ def load(*overrides: str) -> Experiment:
         (),
         ("search.max_runs=5",),
         ("search.max_runs=4", "search.share_prefix=false"),
-        ("search.threshold_decay=[1e-2, 2e-1]",),
+        ("search.threshold_decay=[1e-2, 2e-1]", "search.led=false"),
         ("search.threshold_decay=1e-1", *INITS),
         (SHARED, "search.weight_decay=auto"),
-        (SHARED, "search.weight_decay=[4e-3, 2.4e-2]", "search.max_runs=4"),
+        (SHARED, "search.weight_decay=[4e-3, 2.4e-2]", "search.led=false", "search.max_runs=4"),
         (SHARED, "search.weight_decay=1.6e-2", *INITS),
     ],
 )
@@ -49,6 +49,14 @@ def test_what_leaves_something_open_is_searchable(overrides: tuple[str, ...]) ->
             r"^search\.threshold_decay: got 0\.1\. .*nothing to search: write auto or a range",
         ),
         ([SHARED], r"^search\.weight_decay: got 0\.0005\. .*nothing to search"),
+        (
+            ["search.threshold_init=[-9, -5]", "search.threshold_decay=0.1"],
+            r"^search\.threshold_init: got \[-9\.0, -5\.0\].*led=false, or write auto",
+        ),
+        (
+            ["search.threshold_decay=[0.01, 0.1]"],
+            r"^search\.threshold_decay: got \[0\.01, 0\.1\].*led=false, or write auto",
+        ),
         (["search.max_runs=4"], r"^search\.max_runs: got 4\. .*epochs that all share: .*least 5"),
         (
             ["search.max_runs=3", "search.share_prefix=false"],

@@ -34,8 +34,8 @@ class SearchConfig(Section, frozen=True):
     """Weight decay of weights and batch norm, a number. Where it is ``shared`` it is searched:
     ``auto``, or a range."""
     threshold_decay: NonNegative | Range | Auto = "auto"
-    """Decay of the thresholds, which decides how much is pruned: ``auto``, a range of what runs
-    begin with, or a number for one run. Not used where ``weight_decay`` is shared."""
+    """Decay of the thresholds, which decides how much is pruned: ``auto``, a range to search, or a
+    number for one run. Not used where ``weight_decay`` is shared."""
     threshold_init: Finite | Range | Auto = "auto"
     """First value of the threshold parameters: a number, ``auto``, or a range to search."""
     led: bool = True
@@ -72,9 +72,6 @@ class SearchConfig(Section, frozen=True):
             _check_range(f"search.{key}", getattr(self, key))
         _check_threshold_init(self.threshold_init)
         self._check_decays()
-        if self.led and isinstance(self.threshold_init, tuple):
-            remedy = "A led run needs one: write auto or a number, or search.led=false."
-            raise SettingError("search.threshold_init", list(self.threshold_init), remedy)
         return self
 
     def _check_decays(self) -> None:

@@ -10,6 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from strsweep.auto import resolve
 from strsweep.config import Experiment, Target
 from strsweep.data import load_images
 from strsweep.errors import SettingError
@@ -29,7 +30,6 @@ from strsweep.registry.report import runs_page
 from strsweep.registry.server import first_line, refusals
 from strsweep.registry.summary import delivered_note, show_summary, summary_files
 from strsweep.registry.tracking import Tracking
-from strsweep.search.auto import resolve
 from strsweep.search.outcome import TargetOutcome, dense_accuracy, outcomes_of
 from strsweep.search.runs import Run, read_state
 from strsweep.storage import storage_of

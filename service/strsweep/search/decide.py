@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections import Counter
 from dataclasses import dataclass
 
@@ -67,7 +65,7 @@ def should_stop(state: SearchState, space: Space, run: Run) -> str | None:
     targets = state.open_targets
     if not targets:
         return DONE
-    if run.epoch < _LATE * state.goal.epochs or _shows_an_end(state, space, run):
+    if run.epoch < _LATE * state.goal.epochs:
         return None
     if any(_may_hit(state, space, run, target) for target in targets):
         return None
@@ -75,29 +73,9 @@ def should_stop(state: SearchState, space: Space, run: Run) -> str | None:
     return f"would end between {low:.2%} and {high:.2%}, where no target is open"
 
 
-def out_of_reach(state: SearchState, space: Space, target: Target) -> Run | None:
-    """Return a run at an end of the ranges beyond which ``target`` lies; None: it is in reach."""
-    window = state.goal.window(target)
-    for run in state.finished:
-        if _led_to_its_target(state, run):
-            continue  # it shows where it was led, not where the ranges end
-        pruned, end = run.pruned(target.quantity), space.end(run)
-        if (end < 0 and pruned > window.high) or (end > 0 and pruned < window.low):
-            return run
-    return None
-
-
-def _led_to_its_target(state: SearchState, run: Run) -> bool:
-    lead = run.settings.lead
-    if lead is None:
-        return False
-    wanted = lead.pruned if run.target is None else state.goal.pruned(run.target)
-    return run.pruned(lead.quantity) in state.goal.window_at(wanted)
-
-
 def _dense_run(state: SearchState, space: Space) -> Action | None:
     """Return the run of the dense network, or of the epochs that are shared, if it is missing."""
-    is_whole = state.goal.has_baseline
+    is_whole = state.goal.search.baseline
     if space.onset and not state.has_shared_start:
         reason = "the dense network" if is_whole else "the epochs before thresholds act"
         return Train(settings=space.dense(is_whole=is_whole), target=None, reason=reason)
@@ -116,55 +94,39 @@ def _next_run(state: SearchState, space: Space) -> Action:
     targets = state.open_targets
     if not targets:
         return _refinement(state, space)
-    busy = {run.target for run in state.runs if run.status in {Status.RUNNING, Status.PAUSED}}
-    reachable = [target for target in targets if out_of_reach(state, space, target) is None]
-    hopeful = [target for target in reachable if _is_hopeful(state, space, target)]
-    free = [target for target in hopeful if target not in busy]
-    if free:
-        return _aimed(_nearest(state, space, free), state, space)
-    if not reachable:
-        return Finish("the targets left are out of reach of the ranges")
-    if hopeful:
-        return Wait()
-    return Finish(
-        f"the targets left were missed by {MOST_TRIES} runs each"
-        if space.retries
-        else "every target had its run"
-    )
-
-
-def _nearest(state: SearchState, space: Space, targets: list[Target]) -> Target:
-    """Return the target that known runs say most of, or the middle one before there are any."""
-    levels = {target: logit(state.goal.pruned(target)) for target in targets}
-    middle = statistics.median(levels.values()) if space.retries else 0.0
+    under_way = {run.target for run in state.runs if run.status in {Status.RUNNING, Status.PAUSED}}
+    hopeful = [target for target in targets if _tries(state, target) < MOST_TRIES]
+    free = [target for target in hopeful if target not in under_way]
     failures = Counter(run.target for run in state.runs if run.status is Status.FAILED)
+    for target in sorted(free, key=lambda t: (failures[t], space.distance(t, state))):
+        settings = space.settings(target, state)
+        if state.run_of(settings) is None:
+            return Train(settings=settings, target=target, reason=_reason(state, space))
+    if under_way.intersection(targets):
+        return Wait()
+    if hopeful:
+        return Finish("the targets left would have the same runs again")
+    return Finish(f"the targets left were missed by {MOST_TRIES} runs each")
 
-    def order(target: Target) -> tuple[float, ...]:
-        distance = space.distance(target, state)
-        apart = abs(levels[target] - middle) if math.isinf(distance) else 0.0
-        return failures[target], distance, apart
 
-    return min(targets, key=order)
+def _tries(state: SearchState, target: Target) -> int:
+    """Return how many runs that aimed at ``target`` have ended, by no failure of a machine."""
+    tries = [run for run in state.runs if run.target == target and not run.is_repeatable]
+    return sum(run.status not in {Status.RUNNING, Status.PAUSED} for run in tries)
 
 
-def _aimed(target: Target, state: SearchState, space: Space) -> Train:
+def _reason(state: SearchState, space: Space) -> str:
+    if not space.retries:
+        return "the method is given its target"
     known = len(state.finished)
     plural = "run" if known == 1 else "runs"
-    reason = f"by {known} finished {plural}" if known else "by the law alone"
-    reason = reason if space.retries else "the method is given its target"
-    return Train(settings=space.settings(target, state), target=target, reason=reason)
-
-
-def _is_hopeful(state: SearchState, space: Space, target: Target) -> bool:
-    tries = [run for run in state.runs if run.target == target and not run.is_repeatable]
-    ended = [run for run in tries if run.status not in {Status.RUNNING, Status.PAUSED}]
-    return len(ended) < (MOST_TRIES if space.retries else 1)
+    return f"by {known} finished {plural}" if known else "by the law alone"
 
 
 def _refinement(state: SearchState, space: Space) -> Action:
     """Return the next run for accuracy, once every target is hit."""
     tried = [run for run in state.runs if run.refines is not None]
-    if len(tried) >= state.goal.refine:
+    if len(tried) >= state.goal.search.refine:
         return Finish(DONE)
     turns = Counter(run.refines for run in tried)
     for target in sorted(state.goal.targets, key=lambda target: turns[target]):
@@ -182,12 +144,6 @@ def _limit(state: SearchState, settings: RunSettings) -> ExceededLimit | None:
 
 def _end(state: SearchState, reason: str) -> str:
     return reason if state.open_targets else f"{DONE}; {reason}"
-
-
-def _shows_an_end(state: SearchState, space: Space, run: Run) -> bool:
-    """Return whether ``run`` is the first at an end of the ranges: it shows what is in reach."""
-    end = space.end(run)
-    return end != 0 and all(space.end(other) != end for other in state.finished)
 
 
 def _may_hit(state: SearchState, space: Space, run: Run, target: Target) -> bool:

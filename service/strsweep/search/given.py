@@ -16,8 +16,8 @@ class Space(ABC):
     """Epochs that all runs share."""
     retries: bool = False
     """Another run for the same target can do better than the first."""
-    knob_name: str = "targets"
-    """The setting whose range decides what can be reached."""
+    limited_by: str = ""
+    """The setting whose range decides what can be reached; empty if none does."""
 
     @abstractmethod
     def settings(self, target: Target, state: SearchState) -> RunSettings:
@@ -28,12 +28,8 @@ class Space(ABC):
         """Return the settings of the dense network, whole or for the epochs that are shared."""
 
     def distance(self, target: Target, state: SearchState) -> float:
-        """Return how far, in logit, the nearest finished run ended from ``target``."""
+        """Return how little is known of ``target``: the next run is for the least."""
         return 0.0
-
-    def end(self, run: Run) -> int:
-        """Return -1 or 1 for a run at the lower or upper end of the ranges, else 0."""
-        return 0
 
     def variants(self, target: Target, state: SearchState) -> Sequence[RunSettings]:
         """Return settings that lead to ``target`` with thresholds that prune later or earlier."""

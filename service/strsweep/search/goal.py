@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from strsweep.config import Experiment, Problem, Target
+from strsweep.config import Experiment, Problem, SearchConfig, Target
 from strsweep.training import law
 
 
@@ -64,19 +64,12 @@ class ExceededLimit:
 class Goal:
     """What is asked of a search."""
 
-    targets: tuple[Target, ...]
+    search: SearchConfig
+    """Targets, tolerance and limits."""
     dense_macs: int
     """Multiply-adds of the dense network: what absolute targets are a share of."""
-    tolerance: float | None
-    """Largest distance from a target, as a fraction; None: as far as landing is harmless."""
     epochs: int
     """Of one run."""
-    max_runs: int
-    max_epochs: int | None = None
-    max_hours: float | None = None
-    refine: int = 0
-    has_baseline: bool = False
-    """The dense network is trained to its end, too."""
 
     @classmethod
     def of(cls, experiment: Experiment, problem: Problem) -> Goal:
@@ -85,20 +78,15 @@ class Goal:
         Raises:
             SettingError: A target is not below what the dense network has.
         """
-        search = experiment.search
+        search, macs = experiment.search, problem.dense_macs
         for target in search.targets:
-            target.pruned(problem.dense_macs)
-        return cls(
-            targets=search.targets,
-            dense_macs=problem.dense_macs,
-            tolerance=None if search.tolerance == "auto" else search.tolerance,
-            epochs=experiment.training.epochs,
-            max_runs=search.max_runs,
-            max_epochs=search.max_epochs,
-            max_hours=search.max_hours,
-            refine=search.refine,
-            has_baseline=search.baseline,
-        )
+            target.pruned(macs)
+        return cls(search=search, dense_macs=macs, epochs=experiment.training.epochs)
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The wanted models, in the order they were given."""
+        return self.search.targets
 
     def pruned(self, target: Target) -> float:
         """Return the share that ``target`` wants pruned, of weights or multiply-adds."""
@@ -106,17 +94,15 @@ class Goal:
 
     def window(self, target: Target) -> Window:
         """Return where a run must end to be delivered for ``target``."""
-        return self.window_at(self.pruned(target))
-
-    def window_at(self, pruned: float) -> Window:
-        """Return the window around a wanted share."""
-        return Window.around(pruned, self.tolerance)
+        tolerance = self.search.tolerance
+        return Window.around(self.pruned(target), None if tolerance == "auto" else tolerance)
 
     def out_of_time(self, usage: Usage) -> ExceededLimit | None:
         """Return ``search.max_hours`` if it is over."""
-        if self.max_hours is None or usage.hours < self.max_hours:
+        hours = self.search.max_hours
+        if hours is None or usage.hours < hours:
             return None
-        return ExceededLimit(setting="search.max_hours", value=self.max_hours, state="is over")
+        return ExceededLimit(setting="search.max_hours", value=hours, state="is over")
 
     def exceeded(self, usage: Usage, promised: int, needed: int) -> ExceededLimit | None:
         """Return the limit that forbids another run; None if none does.
@@ -126,9 +112,10 @@ class Goal:
             promised: Epochs that the runs under way still need.
             needed: Epochs of the other run. It is begun only if it can end.
         """
-        if usage.runs >= self.max_runs:
-            return ExceededLimit(setting="search.max_runs", value=self.max_runs, state="is spent")
-        if self.max_epochs is not None and usage.epochs + promised + needed > self.max_epochs:
+        runs, epochs = self.search.max_runs, self.search.max_epochs
+        if usage.runs >= runs:
+            return ExceededLimit(setting="search.max_runs", value=runs, state="is spent")
+        if epochs is not None and usage.epochs + promised + needed > epochs:
             state = "leaves no room for another run"
-            return ExceededLimit(setting="search.max_epochs", value=self.max_epochs, state=state)
+            return ExceededLimit(setting="search.max_epochs", value=epochs, state=state)
         return self.out_of_time(usage)

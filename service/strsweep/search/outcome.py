@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from strsweep.config import Experiment, Target
 from strsweep.journal import SweepRecord
-from strsweep.search.decide import out_of_reach
 from strsweep.search.given import Space
 from strsweep.search.goal import ExceededLimit, Window
 from strsweep.search.runs import Run, SearchState, Status, read_state
@@ -77,10 +76,11 @@ def _advice(
 ) -> str:
     if closest is None:
         return "no run has finished"
-    if (last := out_of_reach(state, space, target)) is not None:
+    last = state.run_of(space.settings(target, state)) if space.limited_by else None
+    if last is not None and last.status is Status.FINISHED:
         end = "raise the upper" if _miss(state, last, target) < 0 else "lower the lower"
         pruned = last.pruned(target.quantity)
-        return f"the ranges end at {pruned:.2%}: {end} end of search.{space.knob_name}"
+        return f"the ranges end at {pruned:.2%}: {end} end of search.{space.limited_by}"
     miss = _miss(state, closest, target)
     advice: list[str] = []
     if limit is not None:
@@ -88,7 +88,7 @@ def _advice(
         advice.append(f"raise {above} and run the same command again")
     wider = _rounded_up(abs(miss))
     window = Window.around(state.goal.pruned(target), float(wider))
-    if state.goal.tolerance is not None and closest.pruned(target.quantity) in window:
+    if state.goal.search.tolerance != "auto" and closest.pruned(target.quantity) in window:
         advice.append(f"accept search.tolerance {wider}, or auto")
     change = "less" if miss < 0 else "more"
     return ", or ".join(advice) or f"its runs scatter farther than landing may go: ask for {change}"

@@ -109,6 +109,11 @@ class SearchState:
         window = self.goal.window(target)
         return [run for run in self.finished if run.pruned(target.quantity) in window]
 
+    def run_of(self, settings: RunSettings) -> Run | None:
+        """Return the run that has these settings; one that a machine ended may be repeated."""
+        same = (run for run in self.runs if run.settings == settings)
+        return next((run for run in same if not run.is_repeatable), None)
+
     @property
     def promised(self) -> int:
         """Epochs that the runs under way still need."""

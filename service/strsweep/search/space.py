@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -74,8 +75,8 @@ class LawSpace(Space):
         self.threshold_init = as_range(first)
         self.knob = None if knob == "auto" else as_range(knob)
         """Lowest and highest; None: any decay."""
-        is_range = self.knob is not None and self.knob[0] < self.knob[1]
-        self.knob_name = search.knob if is_range else "threshold_init"
+        if self.knob is not None:
+            self.limited_by = search.knob if self.knob[0] < self.knob[1] else "threshold_init"
 
     def delay(self, threshold_init: float) -> float:
         """Return the exposure that passes before thresholds prune."""
@@ -90,27 +91,13 @@ class LawSpace(Space):
         """See ``Space``."""
         aim = self._aim(target, state)
         first, decay = self._at(self._position(aim.exposure))
-        if not self._search.led:
-            same = [run.settings for run in state.runs if run.settings.threshold_init == first]
-            decay = _apart(decay, {settings.first_decay for settings in same})
         return self._run(aim, first, decay, state)
 
     def distance(self, target: Target, state: SearchState) -> float:
-        """See ``Space``; infinite before anything has finished."""
-        level = self._level(target)
+        """See ``Space``: in logit from the nearest end of a run, or from the middle target."""
         ends = [logit(run.pruned(target.quantity)) for run in state.finished]
-        return min((abs(end - level) for end in ends), default=math.inf)
-
-    def end(self, run: Run) -> int:
-        """See ``Space``."""
-        if self.knob is None or run.refines is not None:
-            return 0
-        for position, sign in ((0.0, -1), (1.0, 1)):
-            first, decay = self._at(position)
-            is_there = math.isclose(run.settings.first_decay, decay, rel_tol=1e-3)
-            if is_there and run.settings.threshold_init == first:
-                return sign
-        return 0
+        ends = ends or [statistics.median(map(self._level, state.goal.targets))]
+        return min(abs(end - self._level(target)) for end in ends)
 
     def variants(self, target: Target, state: SearchState) -> Sequence[RunSettings]:
         """See ``Space``."""
@@ -256,12 +243,3 @@ def _between(low: float, high: float, position: float) -> float:
         return low
     exponent = math.log(low) + position * (math.log(high) - math.log(low))
     return float(f"{math.exp(exponent):.6g}")
-
-
-def _apart(decay: float, known: set[float]) -> float:
-    """Return ``decay``, moved by the least step that makes it new: the same run ends the same."""
-    for step in range(1000):
-        moved = decay * (1 + 1e-4 * ((step + 1) // 2) * (1 if step % 2 else -1))
-        if all(not math.isclose(moved, other, rel_tol=5e-5) for other in known):
-            return moved
-    return decay

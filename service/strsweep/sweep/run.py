@@ -14,10 +14,10 @@ from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from strsweep import __version__
+from strsweep.auto import fixed_settings
 from strsweep.config import Experiment, Problem, RunSettings
 from strsweep.errors import EveryRunFailedError
 from strsweep.journal import Journal, RunProposed, SweepRecord, SweepStarted, replay
-from strsweep.search.auto import fixed_settings
 from strsweep.search.outcome import outcomes_of
 from strsweep.storage import storage_of
 from strsweep.sweep.adoption import adopt_runs

@@ -13,9 +13,9 @@ from ray import tune
 from strsweep.config import Experiment, RunSettings, Target, percent
 from strsweep.journal import Follower, Journal, RunRecord, SweepRecord
 from strsweep.search.outcome import TargetOutcome, outcomes
-from strsweep.search.remaining import Remaining
 from strsweep.search.runs import SearchState
 from strsweep.search.space import space_of
+from strsweep.sweep.remaining import Remaining
 
 _HEARTBEAT_S = 20.0
 _NAMED = 5
@@ -111,7 +111,7 @@ class StatusLines(tune.Callback):
         state = self._state()
         for outcome in outcomes(state, self._space):
             print(f"          {describe_target(outcome)}", flush=True)
-        used = f"{state.usage.runs} of {state.goal.max_runs} runs used"
+        used = f"{state.usage.runs} of {state.goal.search.max_runs} runs used"
         print(f"          {used}{self._eta()}", flush=True)
 
     def _eta(self) -> str:

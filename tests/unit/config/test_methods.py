@@ -155,7 +155,6 @@ def test_the_defaults_are_the_papers_method() -> None:
         scale=1.0,
         granularity="layer",
         ramp=None,
-        gradient="paper",
     )
 
 

@@ -25,7 +25,11 @@ IMAGENET_PROBLEM = Problem(
 )
 """Of ResNet50."""
 
-OWN_RANGE = ("search.threshold_init=-10", "search.threshold_decay=[4e-3, 2.4e-2]")
+OWN_RANGE = (
+    "search.led=false",
+    "search.threshold_init=-10",
+    "search.threshold_decay=[4e-3, 2.4e-2]",
+)
 PUBLISHED = ("search.decay=shared", "search.led=false", "search.threshold_init=-10")
 SHARED_RANGE = (*PUBLISHED, "search.weight_decay=[4e-3, 2.4e-2]")
 STEERED = ("sparsity.mode=steered", "search.weight_decay=1e-4")

@@ -20,9 +20,9 @@ from planted_sweeps import (
     state_of,
 )
 
+from strsweep.auto import fixed_settings, resolve
 from strsweep.config import Experiment, Problem, RunSettings, Target, load_experiment
 from strsweep.errors import SettingError
-from strsweep.search.auto import fixed_settings, resolve
 from strsweep.search.decide import DONE
 from strsweep.search.space import LawSpace
 from strsweep.training.law import expit

@@ -19,7 +19,7 @@ from planted_sweeps import (
     state_of,
 )
 
-from strsweep.config import Experiment, Fork, Target
+from strsweep.config import Experiment, Fork, RunSettings, Target
 from strsweep.search.decide import (
     DONE,
     MOST_TRIES,
@@ -28,7 +28,6 @@ from strsweep.search.decide import (
     Train,
     Wait,
     next_action,
-    out_of_reach,
     should_stop,
 )
 from strsweep.search.runs import Run, Status
@@ -38,7 +37,7 @@ THREE = ("search.targets=[0.5, 0.9, 0.99]",)
 HALF, NINETY, NINETY_NINE = sparsities(0.5, 0.9, 0.99)
 NINETY_FIVE = Target(sparsity=0.95)
 STORED = Fork(folder="runs/run-001/epoch_00010", epoch=10)
-BEYOND = Finish("the targets left are out of reach of the ranges")
+SAME = Finish("the targets left would have the same runs again")
 FAILED, PAUSED, STOPPED = Status.FAILED, Status.PAUSED, Status.STOPPED
 
 
@@ -216,10 +215,26 @@ def test_a_target_whose_run_failed_waits_until_others_were_tried() -> None:
 
 
 def missed(experiment: Experiment, count: int, status: Status = Status.FINISHED) -> list[Run]:
+    """Return runs that aimed at 90 %, no two of the same settings."""
+    first = aimed(experiment, NINETY, 0.8)
+    decays = [first.settings.first_decay * (1 + number / 100) for number in range(1, count + 1)]
     return [
-        replace(aimed(experiment, NINETY, 0.8, number), status=status)
-        for number in range(2, count + 2)
+        replace(ended(number, with_decay(first.settings, decay), 0.8, target=NINETY), status=status)
+        for number, decay in enumerate(decays, start=2)
     ]
+
+
+def with_decay(settings: RunSettings, decay: float) -> RunSettings:
+    return settings.model_copy(update={"threshold_decay": decay})
+
+
+def test_a_run_that_failed_by_its_settings_is_not_repeated() -> None:
+    experiment = digits("search.targets=[0.9]")
+    start = shared_start(experiment)
+    first = ended(2, trained(decided(experiment, start)).settings, 0.8, target=NINETY)
+    assert decided(experiment, start, lost(first, by_machine=False)) == SAME
+    again = trained(decided(experiment, start, lost(first, by_machine=True)))
+    assert again.settings == first.settings
 
 
 @pytest.mark.parametrize("status", [Status.FINISHED, STOPPED, FAILED])
@@ -308,7 +323,7 @@ def test_a_given_target_has_one_run(overrides: tuple[str, ...]) -> None:
     # A run that ended elsewhere, say in a small layer, or diverged, would do so again.
     far = aimed(experiment, targets[0], 0.7)
     for run in (far, lost(hits[0], by_machine=False)):
-        assert decided(experiment, run, *hits[1:]) == Finish("every target had its run")
+        assert decided(experiment, run, *hits[1:]) == SAME
     broken = lost(hits[0], by_machine=True)
     assert trained(decided(experiment, broken, *hits[1:])).target == targets[0]
 
@@ -322,44 +337,20 @@ def at_end(experiment: Experiment, sign: int, sparsity: float, number: int = 2) 
 
 
 @pytest.mark.parametrize("overrides", [OWN_RANGE, SHARED_RANGE])
-@pytest.mark.parametrize(
-    ("sign", "end", "beyond"),
-    [
-        (1, 0.85, [NINETY, NINETY_NINE]),
-        (1, 0.95, [NINETY_NINE]),
-        (-1, 0.85, [HALF]),
-        (-1, 0.95, [HALF, NINETY]),
-        (1, 0.992, []),
-    ],
-)
-def test_a_run_at_an_end_of_the_range_shows_what_is_in_reach(
-    overrides: tuple[str, ...], sign: int, end: float, beyond: list[Target]
+@pytest.mark.parametrize("sign", [1, -1])
+def test_targets_beyond_a_run_at_the_end_of_the_range_end_the_search(
+    overrides: tuple[str, ...], sign: int
 ) -> None:
-    experiment = digits(*THREE, *overrides)
-    run = at_end(experiment, sign, end)
-    state, space = state_of(experiment, run), space_of(experiment, PROBLEM)
-    for target in state.goal.targets:
-        assert out_of_reach(state, space, target) == (run if target in beyond else None)
-
-
-def test_what_is_left_out_of_reach_ends_the_search() -> None:
-    experiment = digits(*THREE, *SHARED_RANGE)
-    hits = [aimed(experiment, target, number=n) for n, target in enumerate((HALF, NINETY))]
-    end = at_end(experiment, 1, 0.95)
-    assert decided(experiment, *hits, end) == BEYOND
-    assert decided(experiment, *hits, end, begun(end)) == Wait()
-    assert trained(decided(experiment, hits[0], end)).target == NINETY
-
-
-def test_a_run_that_led_itself_to_its_target_shows_no_end() -> None:
-    experiment = digits("search.targets=[0.95, 0.98]", *OWN_RANGE)
-    space = LawSpace(experiment, PROBLEM)
-    run = aimed(experiment, NINETY_FIVE)
-    assert space.end(run) == 1, "it begins with the highest decay of the range"
-    ninety_eight = Target(sparsity=0.98)
-    assert out_of_reach(state_of(experiment, run), space, ninety_eight) is None
-    short = replace(run, sparsity=0.9)  # though it led itself, it came no further
-    assert out_of_reach(state_of(experiment, short), space, ninety_eight) == short
+    targets = (0.999, 0.9995) if sign > 0 else (1e-3, 2e-3)
+    experiment = digits(*overrides, f"search.targets={list(targets)}")
+    known = [shared_start(experiment)] if experiment.shares_prefix else []
+    first = trained(decided(experiment, *known))
+    assert first.settings.first_decay == (2.4e-2 if sign > 0 else 4e-3)
+    run = ended(2, first.settings, 0.97 if sign > 0 else 0.4, target=first.target)
+    assert decided(experiment, *known, begun(run, 12)) == Wait(), "another would be the same"
+    assert decided(experiment, *known, run) == SAME
+    failed = lost(run, by_machine=True)
+    assert trained(decided(experiment, *known, failed)).settings == first.settings
 
 
 # More accuracy.
@@ -495,11 +486,3 @@ def test_multiply_adds_are_judged_by_themselves() -> None:
     # A run that leads itself by weights may do anything to multiply-adds.
     other = digits("search.targets=[{macs: 0.1}, 0.5]")
     assert stops(other, half_way(other, HALF, 0.99, 25)) is None
-
-
-def test_the_first_run_at_an_end_of_the_range_shows_it() -> None:
-    experiment = digits("search.targets=[0.99]", *OWN_RANGE)
-    run = half_way(experiment, NINETY_NINE, 0.3, epoch=28)
-    assert LawSpace(experiment, PROBLEM).end(run) == 1
-    assert stops(experiment, run) is None
-    assert stops(experiment, run, at_end(experiment, 1, 0.95)) is not None

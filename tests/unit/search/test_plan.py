@@ -5,14 +5,18 @@ from __future__ import annotations
 import pytest
 from planted_sweeps import GMP, PROBLEM, SHARED_RANGE, STEERED, digits, state_of
 
+from strsweep.config import Problem
 from strsweep.plan import Plan, plan_of, print_plan
 from strsweep.search.space import space_of
 
 ONE = ("search.targets=[0.9]",)
+LONG_EPOCHS = PROBLEM.model_copy(update={"steps_per_epoch": 100})
 
 
-def plan(*overrides: str, slots: int = 2, seconds: float = 120.0) -> Plan:
-    return plan_of(digits(*overrides), PROBLEM, slots=slots, seconds_per_epoch=seconds)
+def plan(
+    *overrides: str, slots: int = 2, seconds: float = 120.0, problem: Problem = PROBLEM
+) -> Plan:
+    return plan_of(digits(*overrides), problem, slots=slots, seconds_per_epoch=seconds)
 
 
 @pytest.mark.parametrize(
@@ -150,5 +154,6 @@ def test_numbers_read_as_a_person_writes_them(
     expected: list[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    lines = printed(plan(*overrides, slots=slots, seconds=seconds), capsys)[-len(expected) :]
+    planned = plan(*overrides, slots=slots, seconds=seconds, problem=LONG_EPOCHS)
+    lines = printed(planned, capsys)[-len(expected) :]
     assert all(line.startswith(text) for line, text in zip(lines, expected, strict=True)), lines

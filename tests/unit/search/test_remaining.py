@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from planted_sweeps import (
+    PROBLEM,
     SHARED_RANGE,
     STEERED,
     begun,
@@ -20,9 +21,9 @@ from planted_sweeps import (
 )
 
 from strsweep.config import Experiment, Fork, RunSettings, Target
-from strsweep.search.remaining import Remaining
 from strsweep.search.runs import Run, Status
 from strsweep.search.space import onset_of
+from strsweep.sweep.remaining import Remaining
 
 FORKED = RunSettings(
     threshold_init=-7,

@@ -173,7 +173,9 @@ class Exact:
         return Trained(epochs=tuple(rows))
 
 
-@pytest.mark.parametrize(("off", "end"), [(0.0, DONE), (-0.15, "every target had its run")])
+@pytest.mark.parametrize(
+    ("off", "end"), [(0.0, DONE), (-0.15, "the targets left would have the same runs again")]
+)
 def test_given_targets_take_one_run_each(off: float, end: str) -> None:
     experiment = digits(*STEERED)
     runs = Exact(PlantedRuns(experiment=digits()), off)

@@ -154,7 +154,7 @@ def test_the_first_threshold_follows_the_threshold_function(
 
 def test_two_ranges_are_searched_along_their_diagonal() -> None:
     space, state = law_space(*BOX)
-    assert space.knob_name == "threshold_decay"
+    assert space.limited_by == "threshold_decay"
     places: list[float] = []
     for sparsity in (0.8, 0.9, 0.95):
         settings = space.settings(Target(sparsity=sparsity), state)
@@ -170,22 +170,13 @@ def test_two_ranges_are_searched_along_their_diagonal() -> None:
     assert 0 < places[0] < places[1] < places[2] < 1
 
 
-@pytest.mark.parametrize(
-    ("target", "first", "decay", "end"), [(1e-4, -20, 0.01, -1), (1 - 1e-5, -6, 0.1, 1)]
-)
-def test_beyond_the_ranges_a_run_is_at_their_end(
-    target: float, first: float, decay: float, end: int
-) -> None:
+@pytest.mark.parametrize(("target", "first", "decay"), [(1e-4, -20, 0.01), (1 - 1e-5, -6, 0.1)])
+def test_beyond_the_ranges_a_run_is_at_their_end(target: float, first: float, decay: float) -> None:
     space, state = law_space(*BOX)
     settings = space.settings(Target(sparsity=target), state)
     assert (settings.threshold_init, settings.first_decay) == (first, pytest.approx(decay, 1e-3))
-    run = ended(1, settings, 0.5)
-    assert space.end(run) == end
-    assert space.end(replace(run, refines=NINETY)) == 0
-    inside = settings.model_copy(update={"threshold_init": -10.0})
-    assert space.end(ended(1, inside, 0.5)) == 0
-    middle = space.settings(NINETY, state)
-    assert space.end(ended(1, middle, 0.9)) == 0
+    shown = replace(state, runs=(ended(1, settings, 0.5),))
+    assert space.settings(Target(sparsity=target), shown) == settings, "whatever it gave"
 
 
 @pytest.mark.parametrize(
@@ -201,12 +192,11 @@ def test_beyond_the_ranges_a_run_is_at_their_end(
 )
 def test_the_range_that_limits_is_named(overrides: tuple[str, ...], name: str) -> None:
     space, _ = law_space(*overrides)
-    assert space.knob_name == name
+    assert space.limited_by == name
 
 
-def test_without_a_range_nothing_is_at_an_end() -> None:
-    space, state = law_space()
-    assert space.end(ended(1, space.settings(NINETY, state), 0.9)) == 0
+def test_without_a_range_nothing_limits() -> None:
+    assert law_space()[0].limited_by == ""
 
 
 def test_a_run_forks_only_where_the_shared_start_is_stored() -> None:
@@ -364,17 +354,6 @@ def test_between_two_misses_the_next_run_begins_between_their_decays(
     assert following.lead.pruned == pytest.approx(0.9)
 
 
-def test_a_run_that_keeps_its_decay_is_never_made_twice() -> None:
-    experiment = digits(*SHARED_RANGE)
-    space, runs = LawSpace(experiment, PROBLEM), list[Run]()
-    for number in range(1, 6):
-        settings = space.settings(NINETY, state_of(experiment, *runs))
-        runs.append(begun(ended(number, settings, 0.9), status=Status.FAILED))
-    decays = [run.settings.weight_decay for run in runs]
-    assert len(set(decays)) == 5
-    assert decays == pytest.approx([decays[0]] * 5, rel=3e-4)
-
-
 @pytest.mark.parametrize("decay", [2.0**-6, 0.0])
 def test_a_decay_that_is_a_number_is_taken_to_its_last_digit(decay: float) -> None:
     asked = ("search.threshold_init=[-100, -0.001]", f"search.weight_decay={decay}")
@@ -391,7 +370,8 @@ def test_a_decay_that_is_a_number_is_taken_to_its_last_digit(decay: float) -> No
 
 def test_the_nearest_finished_run_by_hand() -> None:
     space, state = law_space()
-    assert space.distance(NINETY, state) == math.inf
+    middle = (math.log(9) + math.log(19)) / 2  # of 80, 90, 95 and 98 %
+    assert space.distance(NINETY, state) == pytest.approx(middle - math.log(9))
     settings = space.settings(NINETY, state)
     runs = [ended(1, settings, 0.8), ended(2, settings, 0.95), begun(ended(3, settings, 0.9), 20)]
     known = state_of(digits(), *runs)
@@ -453,7 +433,7 @@ def test_where_targets_are_given_so_are_the_settings(overrides: tuple[str, ...])
     assert three.numbers == {"weight_decay": 1e-4, "macs": pytest.approx(0.1)}
     assert space.dense(is_whole=True) == RunSettings(weight_decay=1e-4, is_dense=True)
     run = ended(1, one, 0.5)
-    assert (space.onset, space.retries, space.end(run)) == (0, False, 0)
+    assert (space.onset, space.retries, space.limited_by) == (0, False, "")
     assert space.reach(run, "sparsity") == (0, 1)
     assert list(space.variants(NINETY, state)) == []
     assert isinstance(space_of(digits(), PROBLEM), LawSpace)

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from strsweep.auto import resolve
 from strsweep.config import Experiment, Problem, RunSettings, Target, load_experiment
 from strsweep.journal import (
     EpochFinished,
@@ -26,7 +27,6 @@ from strsweep.journal import (
     replay,
 )
 from strsweep.registry.receipt import LandedFrom, Receipt
-from strsweep.search.auto import resolve
 from strsweep.search.outcome import dense_accuracy, outcomes_of
 from strsweep.search.runs import read_state
 from strsweep.search.space import LawSpace

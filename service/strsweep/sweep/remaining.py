@@ -60,10 +60,10 @@ class Remaining:
         goal, aimed = state.goal, {run.target for run in _under_way(state)}
         refined = sum(run.refines is not None for run in state.runs)
         missing = sum(target not in aimed for target in state.open_targets)
-        missing += max(goal.refine - refined, 0)
+        missing += max(goal.search.refine - refined, 0)
         left = [goal.epochs - self._onset] * missing
         begun = self._onset if state.has_shared_start else 0
-        if goal.has_baseline and not state.has_baseline:
+        if goal.search.baseline and not state.has_baseline:
             return [goal.epochs - begun, *left]
         return [self._onset, *left] if begun < self._onset else left
 
