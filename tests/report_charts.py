@@ -9,7 +9,6 @@ CHARTS = {
     "accuracy-epochs",
     "threshold-epochs",
     "thresholds",
-    "settings",
     "aims",
 }
 """Of a report, by element id."""

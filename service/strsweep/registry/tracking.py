@@ -6,7 +6,9 @@ import threading
 from collections.abc import Sequence
 from types import TracebackType
 
+from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
 from mlflow.exceptions import MlflowException, RestException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
 from strsweep.config import Experiment
@@ -25,7 +27,6 @@ from strsweep.registry.server import (
 from strsweep.registry.shown import end_files, end_time, run_name, status
 from strsweep.registry.sweep_page import show_as, sweep_run, totals
 from strsweep.registry.sweep_runs import ShownRun, SweepRuns
-from strsweep.registry.system_metrics import SystemMetrics
 from strsweep.storage import storage_of
 
 _INTERVAL_S = 10.0
@@ -38,7 +39,8 @@ class Tracking:
 
     As a context manager it delivers every few seconds and once more at the end. While the server is
     away nothing is lost and nothing waits; ``is_behind`` tells that something is still to deliver.
-    What is still to deliver stays in the journal: this holds a few numbers per run.
+    What is still to deliver stays in the journal: this holds a few numbers per run. MLflow's own
+    ``MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`` makes it watch the machine of the job, too.
 
     Args:
         experiment: Names server, MLflow experiment and sweep.
@@ -122,14 +124,10 @@ class Tracking:
             raise
         return record
 
-    def try_deliver(self, machine: SystemMetrics | None = None) -> bool:
+    def try_deliver(self) -> bool:
         """Deliver if that is possible, and say once if it is not; returns True if it was."""
         try:
-            record = self.deliver()
-            if machine and record.started:
-                sample = machine.sample(record.started[0].time)
-                if sample:
-                    self.client.log_batch(self.mlflow_id(None), metrics=sample)
+            self.deliver()
         except MlflowException as error:
             self._say(self._trouble(error))
         except StrsweepError as error:
@@ -156,9 +154,12 @@ class Tracking:
         show_as(self.client, shown, "FINISHED", last or record.started[-1].time)
 
     def _loop(self) -> None:
-        machine = SystemMetrics()
+        is_unwatched = MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING.get()
         while not self._stop.is_set():
-            self.try_deliver(machine)
+            if self.try_deliver() and is_unwatched and self._runs is not None:
+                uri, is_unwatched = self.experiment.tracking.uri, False
+                sweep = self.mlflow_id(None)
+                SystemMetricsMonitor(sweep, resume_logging=True, tracking_uri=uri).start()
             self._stop.wait(_INTERVAL_S)
 
     def _trouble(self, error: MlflowException) -> str:

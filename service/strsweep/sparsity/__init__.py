@@ -16,7 +16,7 @@ from strsweep.sparsity.layers import WeightTensor, weight_tensors
 from strsweep.sparsity.magnitude import LargestWeights, MagnitudeMethod, obey, ramp
 from strsweep.sparsity.measure import LayerSparsity, SparsityReport, measure
 from strsweep.sparsity.quantile import Uses, weight_uses
-from strsweep.sparsity.scheduled import ScheduledThreshold, prune_smallest, schedulable
+from strsweep.sparsity.scheduled import ScheduledThreshold, schedulable
 from strsweep.sparsity.steering import SteeredThreshold, bound_gradients, steer, steerable
 from strsweep.sparsity.threshold import SoftThreshold, ThresholdFunction, soft_threshold
 
@@ -42,7 +42,6 @@ __all__ = [
     "land",
     "measure",
     "obey",
-    "prune_smallest",
     "ramp",
     "schedulable",
     "set_threshold_parameters",

@@ -66,7 +66,7 @@ def land(
         return Landing(shift=0.0, before=before, after=before)
     uses = None if macs is None or input_shape is None else weight_uses(model, input_shape)
     steps = _thresholds(model)
-    critical = [(weight, step.critical_offset(weight.original)) for weight, step in steps]
+    critical = [(weight, step.critical(weight.original)) for weight, step in steps]
     cut = find_cut(model, critical, share, uses)
     shift = _shift(cut, min(value.min().item() for _, value in critical))
     if _keeps_at_most(before, macs) and abs(shift) < _STILL:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from strsweep.sparsity.convert import AnyModule, parametrized, prunable, weights_with
-from strsweep.sparsity.quantile import Uses, find_cut, part_equals
+from strsweep.sparsity.convert import AnyModule, parametrized, prunable
+from strsweep.sparsity.quantile import Cut
 from strsweep.sparsity.threshold import Pruning, soft_threshold
 
 _SCALE = 1.01
@@ -47,6 +47,14 @@ class ScheduledThreshold(Pruning):
         value = thresholded * self._scale(weight_now)
         return value + _straight_through(weight, thresholded, self.filter_axis)
 
+    def critical(self, weight: Tensor) -> Tensor:
+        """Return for every entry of ``weight`` the threshold from which on it is pruned."""
+        return weight.abs()
+
+    def set_cut(self, cut: Cut | None) -> None:
+        """Prune what is critical up to the cut; None: nothing."""
+        self.threshold.zero_() if cut is None else self.threshold.copy_(cut.last)
+
     def _scale(self, weight: Tensor) -> Tensor:
         magnitude = weight.abs()
         others = [axis for axis in range(weight.ndim) if axis != self.filter_axis]
@@ -62,7 +70,7 @@ class ScheduledThreshold(Pruning):
 def schedulable(model: AnyModule, *, skip: Sequence[str] = ()) -> AnyModule:
     """Put the common threshold on every convolution and linear weight of ``model``, in place.
 
-    Nothing is pruned before the first ``prune_smallest``.
+    Nothing is pruned before the first ``steer``.
 
     Args:
         model: Dense.
@@ -77,33 +85,6 @@ def schedulable(model: AnyModule, *, skip: Sequence[str] = ()) -> AnyModule:
     for weight in prunable(model, skip):
         parametrized(weight, ScheduledThreshold(weight.filter_axis))
     return model
-
-
-@torch.no_grad()
-def prune_smallest(
-    model: nn.Module, share: float, uses: Uses | None = None, *, exactly: bool = False
-) -> None:
-    """Set the threshold so that the smallest weights of ``model``, ``share`` of it, are pruned.
-
-    Args:
-        model: Made by ``schedulable``.
-        share: To prune of all convolution and linear weights, dense layers included, in [0, 1).
-        uses: Given (see ``weight_uses``), ``share`` is one of multiply-adds, and what is left of
-            them is the most that is not above the rest.
-        exactly: Also where weights are equal (see ``part_equals``). Takes longer.
-
-    Raises:
-        ValueError: The model has no such threshold, or its dense layers leave too few weights.
-    """
-    steps = weights_with(model, ScheduledThreshold)
-    if not steps:
-        raise ValueError("the model has no scheduled threshold: use schedulable()")
-    magnitudes = [(weight, weight.original.abs()) for weight, _ in steps]
-    cut = find_cut(model, magnitudes, share, uses)
-    for _, step in steps:
-        step.threshold.zero_() if cut is None else step.threshold.copy_(cut.last)
-    if cut is not None and exactly:
-        part_equals(model, magnitudes, [step.threshold for _, step in steps], share, uses)
 
 
 def _straight_through(weight: Tensor, thresholded: Tensor, filter_axis: int) -> Tensor:

@@ -21,7 +21,8 @@ from strsweep.sparsity.convert import (
     threshold_parameters,
     weights_with,
 )
-from strsweep.sparsity.quantile import Uses, find_cut, part_equals
+from strsweep.sparsity.quantile import Cut, Uses, find_cut, part_equals
+from strsweep.sparsity.scheduled import ScheduledThreshold
 from strsweep.sparsity.threshold import SoftThreshold, ThresholdFunction, soft_threshold
 
 _NOTHING_PRUNED = -1e4
@@ -53,6 +54,13 @@ class SteeredThreshold(SoftThreshold):
         """What the function is applied to: ``s + c``, in float64."""
         return self.s.double() + self.offset  # a c of no dimension would not widen several s
 
+    def set_cut(self, cut: Cut | None) -> None:
+        """Prune what is critical up to the cut; None: nothing."""
+        if cut is None:
+            self.offset.fill_(_NOTHING_PRUNED)
+        else:
+            self.offset.copy_((cut.last + cut.following) / 2)
+
     def forward(self, weight: Tensor) -> Tensor:
         """Return the thresholded weight, in the dtype of ``weight``."""
         return soft_threshold(weight, self.threshold.to(weight.dtype))
@@ -83,10 +91,12 @@ def steerable(
 def steer(
     model: nn.Module, share: float, uses: Uses | None = None, *, exactly: bool = False
 ) -> None:
-    """Shift all thresholds of ``model`` so that ``share`` of it is pruned.
+    """Set the thresholds of ``model`` so that ``share`` of it is pruned.
+
+    Steered ones are shifted together; the scheduled one is set.
 
     Args:
-        model: Made by ``steerable``.
+        model: Made by ``steerable`` or ``schedulable``.
         share: To prune of all convolution and linear weights, dense layers included, in [0, 1).
         uses: Given (see ``weight_uses``), ``share`` is one of multiply-adds, and what is left of
             them is the most that is not above the rest.
@@ -94,20 +104,17 @@ def steer(
             ``part_equals``). Takes longer.
 
     Raises:
-        ValueError: The model has no steered threshold, or its dense layers leave too few weights.
+        ValueError: The model has no such threshold, or its dense layers leave too few weights.
     """
-    steered = weights_with(model, SteeredThreshold)
-    if not steered:
-        raise ValueError("the model has no steered thresholds: use steerable()")
-    critical = [(weight, step.critical_offset(weight.original)) for weight, step in steered]
+    steps = weights_with(model, SteeredThreshold) or weights_with(model, ScheduledThreshold)
+    if not steps:
+        raise ValueError("the model has no thresholds to set: use steerable() or schedulable()")
+    critical = [(weight, step.critical(weight.original)) for weight, step in steps]
     cut = find_cut(model, critical, share, uses)
-    for _, step in steered:
-        if cut is None:
-            step.offset.fill_(_NOTHING_PRUNED)
-        else:
-            step.offset.copy_((cut.last + cut.following) / 2)
+    for _, step in steps:
+        step.set_cut(cut)
     if cut is not None and exactly:
-        part_equals(model, critical, [step.threshold for _, step in steered], share, uses)
+        part_equals(model, critical, [step.threshold for _, step in steps], share, uses)
 
 
 def bound_gradients(model: nn.Module, optimizer: Optimizer) -> None:

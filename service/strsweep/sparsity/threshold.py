@@ -100,7 +100,7 @@ class SoftThreshold(Pruning):
             return weight
         return soft_threshold(weight, self.threshold.to(weight.dtype))
 
-    def critical_offset(self, weight: Tensor) -> Tensor:
+    def critical(self, weight: Tensor) -> Tensor:
         """Return for every entry of ``weight`` the ``c`` from which on ``k * g(s + c)`` prunes it.
 
         In float64. Infinite for entries above ``k``, which no sigmoid can prune.

@@ -11,7 +11,6 @@ from strsweep.errors import SettingError, TrainingDivergedError
 from strsweep.sparsity import (
     activate_thresholds,
     obey,
-    prune_smallest,
     ramp,
     schedulable,
     set_threshold_parameters,
@@ -107,7 +106,6 @@ class Steering:
     ) -> None:
         config = experiment.sparsity
         self._model = model
-        self._mode = config.mode
         self._is_on = config.mode in _RAMPS and not settings.is_dense
         self._target = settings.pruned_share
         self._uses = uses_of(model, settings, input_shape) if self._is_on else None
@@ -139,8 +137,7 @@ class Steering:
                 )
 
     def _prune(self, step: int, *, exactly: bool = False) -> None:
-        prune = steer if self._mode == "steered" else prune_smallest
-        prune(self._model, self._wanted(step), self._uses, exactly=exactly)
+        steer(self._model, self._wanted(step), self._uses, exactly=exactly)
 
     def _wanted(self, step: int) -> float:
         if step >= min(self._end, self._last):
@@ -170,12 +167,10 @@ def _with_thresholds(
     uses = uses_of(model, settings, input_shape)
     if config.mode == "steered":
         steerable(model, **_thresholds(config, model))
-        prune = steer
     else:
         schedulable(model, skip=dense_layers(config, model))
-        prune = prune_smallest
-    prune(model, settings.pruned_share, uses)  # says now if it cannot be reached at the end
-    prune(model, 0.0, uses)
+    steer(model, settings.pruned_share, uses)  # says now if it cannot be reached at the end
+    steer(model, 0.0, uses)
     return model
 
 

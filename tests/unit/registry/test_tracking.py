@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
@@ -533,3 +534,30 @@ def test_a_refusal_in_the_background_is_told_once_and_ends_nothing(
     assert capsys.readouterr().out.count("It was deleted in MLflow") == 1
     assert tracking.try_deliver()
     assert len(mlflow.runs) == 2
+
+
+@pytest.mark.filterwarnings("default:.*noload.*")  # in MLflow's own tables
+@pytest.mark.parametrize("asked", ["true", "false"])
+def test_mlflow_watches_the_machine_only_if_its_own_switch_says_so(
+    tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """On a real database: MLflow's own monitor takes a sample every tenth of a second."""
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", asked)
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    places = [f"storage.path={tmp_path}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"]
+    experiment = load_experiment(DIGITS, places)
+    assert Journal(storage_of(experiment)).read() == journal.read()
+    with Tracking(experiment) as tracking:
+        until = time.monotonic() + (60 if asked == "true" else 2)
+        while not (found := system_metrics(tracking)) and time.monotonic() < until:
+            time.sleep(0.1)
+        journal.append(finished("run-001"))
+    tracking.close_sweep(replay(journal.read()))
+    assert bool(found) == (asked == "true")
+
+
+def system_metrics(tracking: Tracking) -> set[str]:
+    """Return what MLflow has of the machine; nothing before the first delivery."""
+    pages = tracking.client.search_experiments()
+    runs = tracking.client.search_runs([page.experiment_id for page in pages])
+    return {key for run in runs for key in run.data.metrics if key.startswith("system/")}

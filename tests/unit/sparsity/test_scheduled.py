@@ -14,8 +14,8 @@ from strsweep.sparsity import (
     ScheduledThreshold,
     bake,
     measure,
-    prune_smallest,
     schedulable,
+    steer,
     threshold_parameters,
     weight_uses,
 )
@@ -52,7 +52,7 @@ def threshold(model: nn.Module) -> float:
 def test_values_and_scale_by_hand() -> None:
     layer = nn.Linear(4, 2, bias=False)
     layer.weight.data = torch.tensor([[0.5, -0.3, 0.1, 0.1], [0.2, -0.2, 0.05, 0.05]])
-    prune_smallest(schedulable(layer), 4 / 8)  # up to 0.1
+    steer(schedulable(layer), 4 / 8)  # up to 0.1
     assert threshold(layer) == pytest.approx(0.1)
     # Of the first filter 0.8 of 1.0 is kept, of the second 0.4 of 0.5.
     scale = 1.01 / 0.81
@@ -63,7 +63,7 @@ def test_values_and_scale_by_hand() -> None:
 def test_the_gradient_by_hand() -> None:
     layer = nn.Linear(4, 2, bias=False)
     layer.weight.data = torch.tensor([[0.5, -0.3, 0.1, 0.1], [0.02, 0.02, 0.05, 0.05]])
-    prune_smallest(schedulable(layer), 6 / 8)
+    steer(schedulable(layer), 6 / 8)
     upstream = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]])
     layer.weight.backward(upstream)
     # The kept weights get it as it is; the pruned ones of a filter of which 0.6 of 1.0 is left
@@ -77,7 +77,7 @@ def test_the_gradient_by_hand() -> None:
 def test_the_filters_of_a_transposed_convolution_are_on_its_second_axis() -> None:
     layer = nn.ConvTranspose2d(2, 2, 1, bias=False)
     layer.weight.data = torch.tensor([[0.9, 0.2], [0.1, 0.3]]).view(2, 2, 1, 1)
-    prune_smallest(schedulable(layer), 1 / 4)  # the 0.1: of the first filter 0.9 of 1.0 is kept
+    steer(schedulable(layer), 1 / 4)  # the 0.1: of the first filter 0.9 of 1.0 is kept
     scales = torch.tensor([1.01 / 0.91, 1.0])
     expected = torch.tensor([[0.8, 0.1], [0.0, 0.2]]) * scales
     torch.testing.assert_close(layer.weight.view(2, 2), expected)
@@ -90,7 +90,7 @@ def test_any_sparsity_is_met_to_the_weight_however_many_are_equal(
 ) -> None:
     model = schedulable(rounded(net(seed), steps))
     already = sum(int((w.original == 0).sum()) for w in weight_tensors(model))
-    prune_smallest(model, sparsity, exactly=True)
+    steer(model, sparsity, exactly=True)
     report = measure(model)
     assert report.zeros == max(already, round(sparsity * report.weights))
 
@@ -102,7 +102,7 @@ def test_the_most_macs_that_are_not_above_the_wanted_ones(
 ) -> None:
     model = schedulable(rounded(net(seed), steps))
     zeros = sum(int((w.original == 0).sum()) for w in weight_tensors(model))
-    prune_smallest(model, 1 - macs, weight_uses(model, SHAPE), exactly=True)
+    steer(model, 1 - macs, weight_uses(model, SHAPE), exactly=True)
     report = measure(model, SHAPE)
     assert report.macs is not None
     assert report.dense_macs is not None
@@ -115,7 +115,7 @@ def test_the_most_macs_that_are_not_above_the_wanted_ones(
 def test_equal_weights_are_moved_by_the_least_step_only() -> None:
     model = schedulable(rounded(net(), 30))
     before = [weight.original.clone() for weight in weight_tensors(model)]
-    prune_smallest(model, 0.7, exactly=True)
+    steer(model, 0.7, exactly=True)
     for weight, old in zip(weight_tensors(model), before, strict=True):
         torch.testing.assert_close(weight.original.detach(), old, rtol=2e-7, atol=0)
 
@@ -123,15 +123,15 @@ def test_equal_weights_are_moved_by_the_least_step_only() -> None:
 def test_nothing_is_pruned_at_first_and_the_outputs_are_those_of_the_dense_model() -> None:
     model, x = schedulable(net()), torch.randn(2, *SHAPE)
     torch.testing.assert_close(model(x), net()(x))
-    prune_smallest(model, 0.5)
-    prune_smallest(model, 0.0)
+    steer(model, 0.5)
+    steer(model, 0.0)
     torch.testing.assert_close(model(x), net()(x))
     assert measure(model).zeros == 0
 
 
 def test_baked_values_are_those_that_were_multiplied_with() -> None:
     model, x = schedulable(net()), torch.randn(2, *SHAPE)
-    prune_smallest(model, 0.9)
+    steer(model, 0.9)
     outputs, values = model(x), [weight.value.detach() for weight in weight_tensors(model)]
     report = measure(model)
     bake(model)
@@ -146,7 +146,7 @@ def test_baked_values_are_those_that_were_multiplied_with() -> None:
 def test_a_filter_of_zeros_stays_finite() -> None:
     model = net()
     weight_tensors(model)[0].original.data[0] = 0
-    prune_smallest(schedulable(model), 0.5)
+    steer(schedulable(model), 0.5)
     loss = model(torch.randn(2, *SHAPE)).square().sum()
     loss.backward()
     for weight in weight_tensors(model):
@@ -158,7 +158,7 @@ def test_a_filter_of_zeros_stays_finite() -> None:
 def test_there_is_nothing_to_learn_and_the_threshold_is_part_of_the_state() -> None:
     model = schedulable(net())
     assert threshold_parameters(model) == []
-    prune_smallest(model, 0.6)
+    steer(model, 0.6)
     again = schedulable(net())
     again.load_state_dict(model.state_dict())
     assert measure(again, SHAPE) == measure(model, SHAPE)
@@ -171,7 +171,7 @@ def test_compiled_values_and_gradients_are_the_plain_ones() -> None:
         layer = nn.Linear(20, 10, bias=False)
         torch.manual_seed(1)
         layer.weight.data = torch.randn(10, 20)
-        prune_smallest(schedulable(layer), 0.7)
+        steer(schedulable(layer), 0.7)
         run = torch.compile(layer, backend="aot_eager") if compiled else layer
         loss = run(torch.linspace(-1, 1, 60).view(3, 20)).square().sum()
         loss.backward()
@@ -184,11 +184,11 @@ def test_compiled_values_and_gradients_are_the_plain_ones() -> None:
 def test_what_cannot_be_reached_is_told() -> None:
     model = schedulable(net(), skip=("3",))  # 5,760 of 5,932 weights, 5,760 of 8,452 multiply-adds
     with pytest.raises(ValueError, match="5339 of 5932 weights are to be pruned, but only 172 can"):
-        prune_smallest(model, 0.9)
+        steer(model, 0.9)
     uses = weight_uses(model, SHAPE)
     assert uses == {"0": 36, "3": 1, "4": 1}
     with pytest.raises(ValueError, match=r"7607 of 8452 multiply-adds .* only 2692 can be"):
-        prune_smallest(model, 0.9, uses)
-    prune_smallest(model, 0.3, uses)
-    with pytest.raises(ValueError, match="no scheduled threshold: use schedulable"):
-        prune_smallest(net(), 0.9)
+        steer(model, 0.9, uses)
+    steer(model, 0.3, uses)
+    with pytest.raises(ValueError, match="no thresholds to set"):
+        steer(net(), 0.9)

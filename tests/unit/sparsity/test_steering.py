@@ -103,7 +103,7 @@ def last_pruned(model: nn.Module) -> float:
     for weight in weight_tensors(model):
         step = parametrization_of(weight, SteeredThreshold)
         assert step is not None
-        critical = step.critical_offset(weight.original)[weight.value == 0]
+        critical = step.critical(weight.original)[weight.value == 0]
         found += [(value, uses[weight.name]) for value in critical.tolist()]
     return max(found)[1]
 
@@ -215,7 +215,7 @@ def test_what_cannot_be_reached_is_told() -> None:
         steer(model, 0.9)
     steer(model, 0.02)
     assert measure(model).zeros == round(0.02 * 5932)
-    with pytest.raises(ValueError, match="no steered thresholds"):
+    with pytest.raises(ValueError, match="no thresholds to set"):
         steer(sparsify(net(), threshold_init=-3.0), 0.9)
     with pytest.raises(ValueError, match="granularity: got 'kernel'"):
         steerable(net(), granularity="kernel")  # pyright: ignore

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from strsweep.registry.report.contents import SweepContents
-from strsweep.registry.report.fronts import target_line
 from strsweep.registry.report.runs import RunRow
 from strsweep.registry.report.share_axis import UP, left_of, share_axis
 from strsweep.registry.report.style import (
@@ -15,8 +14,6 @@ from strsweep.registry.report.style import (
     ORANGE,
     STATE_SYMBOLS,
     chart_layout,
-    color,
-    log_axis,
     markers,
     run_hover,
 )
@@ -47,37 +44,6 @@ def aim_and_outcome(contents: SweepContents) -> dict[str, Any] | None:
             yaxis=axis.layout(_pruned([run for _, run in numbered]), is_pruned_shown=True),
         ),
     }
-
-
-def settings_and_outcome(contents: SweepContents) -> dict[str, Any] | None:
-    """Return final sparsity over the setting that was searched; None if nothing was."""
-    ended = [run for run in contents.runs if run.state == "finished" and not run.role]
-    setting, values = _searched(ended)
-    if len(set(values)) < 2:
-        return None
-    points = [
-        (value, left_of(run.sparsity or 0.0), run_hover(run), run.link)
-        for run, value in zip(ended, values, strict=True)
-    ]
-    trace = markers("finished run", points, symbol="circle", size=9, color=color(0))
-    targets = [left_of(t.pruned) for t in contents.targets if t.quantity == "sparsity"]
-    axis = share_axis([point[1] for point in points], targets, UP)
-    return {
-        "data": [trace],
-        "layout": chart_layout(
-            xaxis=log_axis(setting, values),
-            yaxis=axis.layout("sparsity (dotted: targets)", is_pruned_shown=True),
-            shapes=[target_line("y", target) for target in targets],
-            showlegend=False,
-        ),
-    }
-
-
-def _searched(runs: list[RunRow]) -> tuple[str, list[float]]:
-    decays = [run.threshold_decay or run.weight_decay for run in runs]
-    if len(set(decays)) > 1:
-        return "decay of the thresholds (mean over the epochs)", decays
-    return "-threshold init", [-(run.threshold_init or 0.0) for run in runs]
 
 
 def _at(number: int, pruned: float, run: RunRow) -> _Point:

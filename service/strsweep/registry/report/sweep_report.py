@@ -19,7 +19,7 @@ from strsweep.registry.report.layer_charts import (
 from strsweep.registry.report.numbers import number_files
 from strsweep.registry.report.page import render
 from strsweep.registry.report.runs import Link
-from strsweep.registry.report.search_charts import aim_and_outcome, settings_and_outcome
+from strsweep.registry.report.search_charts import aim_and_outcome
 from strsweep.registry.report.trajectories import (
     accuracy_over_epochs,
     sparsity_over_epochs,
@@ -60,7 +60,6 @@ def _figures(contents: SweepContents) -> dict[str, Any]:
             "accuracy-epochs": accuracy_over_epochs(contents),
             "threshold-epochs": thresholds_over_epochs(contents.thresholds),
             "aims": aim_and_outcome(contents),
-            "settings": settings_and_outcome(contents),
         }
     if layers := shown_layers(contents.layers):
         figures |= {
