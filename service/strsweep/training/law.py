@@ -43,10 +43,10 @@ class Fitted:
     networks get 5.0 and 11.4, where its runs show 5.5 (ResNet50) and 12 (MobileNetV1)."""
     prior: float = 0.01
     """Weight of these guesses beside that of a finished run."""
-    caution: float = 5.0
+    caution: float = 3.0
     """A run believes its own ``exposure_at_90`` by ``(1 - share of decay left)`` to this power;
     with 1 it is driven to catch up early and overshoots, which nothing undoes."""
-    highest: float = 3.0
+    highest: float = 5.0
     """Largest decay of a led run, in terms of its first one; the least is 0."""
     largest_cut: float = 0.1
     """Share of the kept weights that landing may prune; see ``search.goal``."""
@@ -61,8 +61,8 @@ _LOGIT_90 = math.log(9)
 _LEAST = 0.1
 """Share of the expected ``exposure_at_90`` that runs do not make us believe less of."""
 _EARLY = 0.1
-"""Relative exposure, 43 % pruned, up to which a run says nothing: a small error of its delay would
-be all that it says."""
+"""Relative exposure, 43 % pruned, at which a run is believed by half: earlier a small error of its
+delay is all that it says."""
 
 
 def logit(share: float) -> float:
@@ -110,11 +110,6 @@ class Law:
         """Return the exposure that leads to the logit ``level``, in terms of ``exposure_at_90``."""
         scaled = FITTED.knee * math.exp(min((level - _LOGIT_90) / self.steepness, 5.0))
         return (scaled + math.log(-math.expm1(-scaled))) / FITTED.knee
-
-    def implied(self, exposure: float, level: float) -> float | None:
-        """Return ``exposure_at_90`` of a run that came to ``level``; None: it says nothing yet."""
-        relative = self.relative_exposure(level)
-        return exposure / relative if relative > _EARLY and exposure > 0 else None
 
     def believe(self, expected: float, ends: Sequence[tuple[float, float]], level: float) -> Belief:
         """Fit both unknowns of a recipe to how its runs ended, by ridge regression.
@@ -238,11 +233,12 @@ class Leader:
         return 0.0, FITTED.highest * self.first_decay
 
     def _believed(self, exposure: float, pruned: float, left: float) -> float:
-        own = self.law.implied(exposure, logit(pruned))
-        if own is None:
+        relative = self.law.relative_exposure(logit(pruned))
+        if relative <= 0 or exposure <= 0:
             return self.lead.exposure_at_90
-        weight = (1 - left) ** FITTED.caution
-        return own**weight * self.lead.exposure_at_90 ** (1 - weight)
+        told = relative**2 / (relative**2 + _EARLY**2)
+        weight = told * (1 - left) ** FITTED.caution
+        return (exposure / relative) ** weight * self.lead.exposure_at_90 ** (1 - weight)
 
 
 def pruning_level(experiment: Experiment, weight_scale: float) -> float:

@@ -93,9 +93,6 @@ def test_the_exposure_of_a_level_leads_there(
     law = Law(steepness=steepness)
     exposure = unknown * law.relative_exposure(level)
     assert law.level(exposure, unknown) == pytest.approx(level, abs=1e-6)
-    implied = law.implied(exposure, level)
-    assert (implied is None) == (law.relative_exposure(level) <= 0.1)
-    assert implied is None or implied == pytest.approx(unknown)
 
 
 @given(steepnesses, unknowns, st.floats(-2, 6), st.floats(-2, 6))
@@ -227,11 +224,10 @@ def test_the_next_decay_by_hand() -> None:
     lead = Lead(quantity="sparsity", pruned=0.9, exposure_at_90=2.0, delay=0.5)
     clock = ThresholdClock(epochs=(10.0, 20.0, 30.0, 40.0), onset=0)
     led = Leader(lead=lead, law=LAW, clock=clock, first_decay=0.0625)
-    # Half is left: the logit of 50 % is 0, its relative exposure 0.173189, so 0.9 says 5.1966;
-    # believed by 1/2^8 that is 2.007474, times 0.995379 wanted.
-    wanted = 0.995379 * 2.0 ** (1 - 1 / 256) * 5.196649 ** (1 / 256)
+    # Half is left: the logit of 50 % is 0, its relative exposure 0.173189, so 0.9 says 5.196649.
+    # That is believed by 0.173189^2 / (0.173189^2 + 0.1^2) = 0.749964 times 1/2^8; 0.995379 wanted.
+    wanted = 0.995379 * 2.0 ** (1 - 0.002930) * 5.196649**0.002930
     assert led.next_decay(2, 0.9, 0.5) == pytest.approx((wanted - 0.9) / 20, rel=1e-5)
-    # Below 43 % nothing is believed.
     # A run that has pruned too little to tell is expected to do as others did.
     assert led.next_decay(2, 0.9, 0.01) == pytest.approx((0.995379 * 2 - 0.9) / 20, rel=1e-5)
     assert led.next_decay(2, 2.1, 0.01) == 0, "what is too much is not taken back"
@@ -243,7 +239,7 @@ shares = st.floats(0.3, 0.995)
 
 
 @given(shares, st.integers(0, 29), st.integers(0, 30), st.floats(-1, 6), st.floats(0, 1))
-def test_decays_stay_between_nothing_and_three_times_the_first(
+def test_decays_stay_between_nothing_and_the_highest(
     pruned: float, onset: int, epoch: int, exposure: float, now: float
 ) -> None:
     led = leader(pruned, onset=onset)
