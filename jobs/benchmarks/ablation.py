@@ -32,7 +32,15 @@ from strsweep.training import law
 from strsweep.training.law import logit
 
 RECORDED = Path(__file__).with_name("recorded.jsonl")
-PROBLEMS = ("digits", "digits-deep", "digits-short", "width 10")
+PROBLEMS = (
+    "digits",
+    "digits-deep",
+    "digits-short",
+    "width 10",
+    "1,000 steps",
+    "few noisy images",
+    "residual, wide",
+)
 _NARROW = ("search.tolerance=0.005",)
 _GRID = 16
 """Recorded runs of every problem, log-spaced in their decay."""

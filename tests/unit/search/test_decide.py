@@ -442,7 +442,7 @@ def test_a_run_that_may_hit_a_target_goes_on(sparsity: float, epoch: int) -> Non
 
 def test_what_is_said_of_an_end_has_a_margin() -> None:
     experiment = digits("search.targets=[0.9]")
-    run, state = half_way(experiment, NINETY, 0.86, 25), state_of(experiment)
+    run, state = half_way(experiment, NINETY, 0.87, 26), state_of(experiment)
     _, high = LawSpace(experiment, PROBLEM).reach(run, "sparsity")
     assert high < state.goal.window(NINETY).low
     assert stops(experiment, run) is None

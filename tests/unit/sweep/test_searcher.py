@@ -266,7 +266,7 @@ def stopped_run(sweep: JournaledSweep) -> str:
 
 
 def test_a_run_without_hope_is_stopped_and_noted(tmp_path: Path) -> None:
-    sweep = JournaledSweep(tmp_path, hardness=5.0)
+    sweep = JournaledSweep(tmp_path, hardness=8.0)
     run_id = stopped_run(sweep)
     run = sweep.record.runs[run_id]
     assert run.stopped is not None
@@ -345,7 +345,7 @@ def test_hours_are_blamed_only_if_they_were_spent(tmp_path: Path) -> None:
 
 
 def test_epochs_are_counted_over_all_jobs(tmp_path: Path) -> None:
-    sweep = JournaledSweep(tmp_path, *NINETY, "search.max_epochs=55", hardness=5.0)
+    sweep = JournaledSweep(tmp_path, *NINETY, "search.max_epochs=55", hardness=8.0)
     sweep.finish(sweep.job(), "start")
     sweep.finish(sweep.job(), "a")
     again = sweep.job()
