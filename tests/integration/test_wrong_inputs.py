@@ -54,7 +54,13 @@ WRONG = [
     ("sweep", f"{SHARED}search.threshold_decay=1", "search.threshold_decay", "1", "leave it out"),
     ("sweep", f"{SHARED}search.baseline=true", "search.baseline", "True", "search.decay=own"),
     ("sweep", f"{SHARED}sparsity.mode=dense", "search.weight_decay", "'auto'", "write one number"),
-    ("sweep", "search.threshold_init=[-20, -5]", "search.threshold_init", "[-20", "led=false"),
+    (
+        "sweep",
+        "search.threshold_init=[-20, -5]; search.threshold_decay=0.1",
+        "search.threshold_init",
+        "[-20",
+        "led=false",
+    ),
     (
         "sweep",
         "search.led=false; search.threshold_init=[-20, -5]",
@@ -64,7 +70,7 @@ WRONG = [
     ),
     (
         "sweep",
-        "search.threshold_init=-20; search.threshold_decay=[1e-6, 2e-6]",
+        "search.led=false; search.threshold_init=-20; search.threshold_decay=[1e-6, 2e-6]",
         "search.threshold_decay",
         "[1e-06",
         "Nothing would be pruned",
