@@ -22,7 +22,7 @@ _NAMED = 5
 
 
 class StatusLines(tune.Callback):
-    """Prints what happens to the runs, and after each finished run the state of every target.
+    """Prints what happens to the runs, and after each finished one what it did for the targets.
 
     Args:
         experiment: Of the sweep.
@@ -85,7 +85,7 @@ class StatusLines(tune.Callback):
         if run.unreadable:
             what, shown = count(len(run.unreadable), "unreadable image"), run.unreadable[:_NAMED]
             self._say(f"{run_id} left out {what}: {', '.join(shown)}")
-        self._say_targets()
+        self._say_targets(run)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say that a run is lost."""
@@ -107,12 +107,17 @@ class StatusLines(tune.Callback):
                 self._say(f"{run_id} restarts  {interruption.reason}")
             self._printed[run_id] = len(run.interruptions)
 
-    def _say_targets(self) -> None:
+    def _say_targets(self, run: RunRecord) -> None:
+        """Show the targets that ``run`` aimed at or serves, and how many are hit."""
         state = self._state()
-        for outcome in outcomes(state, self._space):
-            print(f"          {describe_target(outcome)}", flush=True)
+        found = outcomes(state, self._space)
+        for outcome in found:
+            serves = outcome.run is not None and outcome.run.run_id == run.run_id
+            if serves or outcome.target == run.target:
+                print(f"          {describe_target(outcome)}", flush=True)
+        hit = sum(outcome.run is not None for outcome in found)
         used = f"{state.usage.runs} of {state.goal.search.max_runs} runs used"
-        print(f"          {used}{self._eta()}", flush=True)
+        print(f"          {hit} of {len(found)} targets hit, {used}{self._eta()}", flush=True)
 
     def _eta(self) -> str:
         left = self._remaining.seconds(self._state(), time.monotonic())
