@@ -18,10 +18,11 @@ help: ## show this list
 install: .venv/installed ## make .venv with the exact versions the tests ran on
 
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed: make PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	@echo "making .venv, and installing torch, Ray, MLflow and the tools of the tests into it: a few minutes"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
 
 quickstart: install ## sweep digits to 80, 90, 95 and 98 % sparsity on a Ray of its own
 	infra/local_ray.sh run ray job submit --working-dir . \
