@@ -173,7 +173,7 @@ def _quality(ends: Sequence[Trained], targets: Sequence[float], method: str) -> 
 
 def print_rows(rows: Sequence[Row]) -> None:
     """Print a table of costs and one of accuracies, a line per problem and method."""
-    console, groups = Console(width=110, highlight=False), _groups(rows)
+    console, groups = Console(width=140, highlight=False), _groups(rows)
     costs = Table(box=box.SIMPLE_HEAD, title="runs per target: median (least to most of the seeds)")
     for column in ("problem", "method", "seeds", "runs a target", "with forks and dense", "hits"):
         costs.add_column(column)
