@@ -23,9 +23,9 @@ from rich.table import Table
 
 from benchmarks.onset import patched
 from benchmarks.problems import TARGETS, Case
-from benchmarks.recorded import ReplayedRuns, Trained, TrainedRuns, json_lines
+from benchmarks.recorded import ReplayedRuns, Trained, TrainedRuns, json_lines, shared_fork
 from benchmarks.simulator import SimulatedSweep
-from strsweep.config import Fork, RunSettings
+from strsweep.config import RunSettings
 from strsweep.config.sections import results_folder
 from strsweep.search.space import LawSpace
 from strsweep.training import law
@@ -123,7 +123,7 @@ def record(name: str) -> list[str]:
             weight_decay=5e-4,
             threshold_decay=float(f"{decay:.6g}"),
             onset=space.onset,
-            fork=Fork(folder="shared", epoch=space.onset) if space.onset else None,
+            fork=shared_fork(space.onset),
         )
         line = _line(name, settings.first_decay, runs.train(settings))
         lines.append(json.dumps(line, separators=(",", ":")))

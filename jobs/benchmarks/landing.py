@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.problems import Case
-from benchmarks.recorded import TrainedRuns
-from strsweep.config import Fork, RunSettings, Target
+from benchmarks.recorded import TrainedRuns, shared_fork
+from strsweep.config import RunSettings, Target
 from strsweep.config.sections import results_folder
 from strsweep.plan import first_settings
 from strsweep.search.space import LawSpace
@@ -64,8 +64,7 @@ def points_of(case: Case) -> list[Point]:
 
 def _landed(runs: TrainedRuns, settings: RunSettings, case: Case, target: float) -> Iterator[Point]:
     experiment, _ = case.experiment()
-    fork = Fork(folder="shared", epoch=settings.onset) if settings.onset else None
-    run = runs.finished(settings.model_copy(update={"fork": fork}))
+    run = runs.finished(settings.model_copy(update={"fork": shared_fork(settings.onset)}))
     state, kept = run.state(), (1 - run.history[-1].sparsity) / (1 - target)
     for images in IMAGES if abs(kept - 1) < 0.1 else IMAGES[-1:]:
         after = land_run(experiment, settings, state, Target(sparsity=target), _CPU, images).after

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import strsweep
-from strsweep.config import Experiment, Problem, RunSettings
+from strsweep.config import Experiment, Fork, Problem, RunSettings
 from strsweep.search.goal import Window
 from strsweep.training import law
 from strsweep.training.checkpoint import State, copied
@@ -148,6 +148,11 @@ class TrainedRuns:
         self._memo.parent.mkdir(parents=True, exist_ok=True)
         with self._memo.open("a") as file:  # one write: lines of processes do not mix
             file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
+def shared_fork(onset: int) -> Fork | None:
+    """Return what lets ``TrainedRuns`` train the epochs before ``onset`` once; None without any."""
+    return Fork(folder="shared", epoch=onset) if onset else None
 
 
 @cache

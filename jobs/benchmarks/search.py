@@ -19,9 +19,9 @@ from rich.table import Table
 
 from benchmarks.peers import PEERS, Ledger
 from benchmarks.problems import TARGETS, TOLERANCE, Case
-from benchmarks.recorded import Trained, TrainedRuns
+from benchmarks.recorded import Trained, TrainedRuns, shared_fork
 from benchmarks.simulator import SimulatedSweep
-from strsweep.config import Fork, Range, RunSettings
+from strsweep.config import Range, RunSettings
 from strsweep.config.sections import results_folder
 from strsweep.search.outcome import dense_accuracy
 from strsweep.search.space import LawSpace
@@ -113,14 +113,13 @@ def _peer(case: Case, method: str, memo: Path) -> Row:
     assert isinstance(weights, float | int)
 
     def train(decay: float) -> Trained:
-        fork = Fork(folder="shared", epoch=onset) if onset else None
         return runs.train(
             RunSettings(
                 threshold_init=first,
                 weight_decay=weights,
                 threshold_decay=decay,
                 onset=onset,
-                fork=fork,
+                fork=shared_fork(onset),
             )
         )
 

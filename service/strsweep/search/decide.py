@@ -94,7 +94,7 @@ def _next_run(state: SearchState, space: Space) -> Action:
     targets = state.open_targets
     if not targets:
         return _refinement(state, space)
-    under_way = {run.target for run in state.runs if run.status in {Status.RUNNING, Status.PAUSED}}
+    under_way = {run.target for run in state.runs if run.is_under_way}
     hopeful = [target for target in targets if _tries(state, target) < MOST_TRIES]
     free = [target for target in hopeful if target not in under_way]
     failures = Counter(run.target for run in state.runs if run.status is Status.FAILED)
@@ -112,7 +112,7 @@ def _next_run(state: SearchState, space: Space) -> Action:
 def _tries(state: SearchState, target: Target) -> int:
     """Return how many runs that aimed at ``target`` have ended, by no failure of a machine."""
     tries = [run for run in state.runs if run.target == target and not run.is_repeatable]
-    return sum(run.status not in {Status.RUNNING, Status.PAUSED} for run in tries)
+    return sum(not run.is_under_way for run in tries)
 
 
 def _reason(state: SearchState, space: Space) -> str:

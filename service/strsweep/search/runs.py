@@ -52,6 +52,11 @@ class Run:
     prefix: str | None = None
     """Folder of the checkpoint that other runs can fork from."""
 
+    @property
+    def is_under_way(self) -> bool:
+        """True if it has not ended: it trains, or the next job resumes it."""
+        return self.status in {Status.RUNNING, Status.PAUSED}
+
     def pruned(self, quantity: Quantity) -> float:
         """Return the share that is pruned, of weights or multiply-adds."""
         return self.sparsity if quantity == "sparsity" else self.macs_pruned

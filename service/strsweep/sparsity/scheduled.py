@@ -3,7 +3,7 @@
 Nothing about the threshold is learned: it is the quantile of the magnitudes of all weights at the
 share to prune. Pruned weights get a gradient, too, and the values of a filter are scaled up to make
 good for what it lost. One thing is ours: where ST-3 passes the gradient on as it is and clips its
-norm, ``_straight_through`` damps that of pruned weights.
+norm, that of pruned weights is damped here.
 """
 
 from __future__ import annotations
@@ -41,11 +41,22 @@ class ScheduledThreshold(Pruning):
         self.register_buffer("threshold", torch.zeros(()))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the thresholded, scaled weight; pruned entries get a gradient, too."""
+        """Return the thresholded, scaled weight; pruned entries get a gradient, too.
+
+        Entries that are kept get all of it. Those that are pruned get as much of it as their output
+        filter keeps of its magnitude. For what batch norm follows, the gradient of a filter grows
+        as its values shrink; undamped, it would push the pruned entries up, the threshold with
+        them, and the values of the others further down.
+        """
         weight_now = weight.detach()
+        magnitude = weight_now.abs()
         thresholded = soft_threshold(weight_now, self.threshold.to(weight.dtype))
-        value = thresholded * self._scale(weight_now)
-        return value + _straight_through(weight, thresholded, self.filter_axis)
+        left = thresholded.abs()
+        whole = self._filter_sums(magnitude).clamp(min=torch.finfo(weight.dtype).tiny)
+        kept = self._filter_sums(magnitude.where(magnitude > self.threshold, 0))
+        scale = _SCALE / (kept / whole + _SCALE_FLOOR)
+        passed_on = torch.where(left > 0, 1.0, self._filter_sums(left) / whole)
+        return thresholded * scale + (weight - weight_now) * passed_on
 
     def critical(self, weight: Tensor) -> Tensor:
         """Return for every entry of ``weight`` the threshold from which on it is pruned."""
@@ -55,12 +66,9 @@ class ScheduledThreshold(Pruning):
         """Prune what is critical up to the cut; None: nothing."""
         self.threshold.zero_() if cut is None else self.threshold.copy_(cut.last)
 
-    def _scale(self, weight: Tensor) -> Tensor:
-        magnitude = weight.abs()
-        others = [axis for axis in range(weight.ndim) if axis != self.filter_axis]
-        kept = magnitude.where(magnitude > self.threshold, 0).sum(others, keepdim=True)
-        whole = magnitude.sum(others, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
-        return _SCALE / (kept / whole + _SCALE_FLOOR)
+    def _filter_sums(self, values: Tensor) -> Tensor:
+        others = [axis for axis in range(values.ndim) if axis != self.filter_axis]
+        return values.sum(others, keepdim=True)
 
     def extra_repr(self) -> str:
         """Show what ``print(model)`` would otherwise hide."""
@@ -85,23 +93,3 @@ def schedulable(model: AnyModule, *, skip: Sequence[str] = ()) -> AnyModule:
     for weight in prunable(model, skip):
         parametrized(weight, ScheduledThreshold(weight.filter_axis))
     return model
-
-
-def _straight_through(weight: Tensor, thresholded: Tensor, filter_axis: int) -> Tensor:
-    """Return zeros that pass a gradient on to all of ``weight``.
-
-    To be added to a value that passes none. Entries that are kept get all of the gradient. Those
-    that are pruned get as much of it as their output filter keeps of its magnitude. For what batch
-    norm follows, the gradient of a filter grows as its values shrink; undamped, it would push the
-    pruned entries up, the threshold with them, and the values of the others further down.
-
-    Args:
-        weight: The trained parameter.
-        thresholded: ``soft_threshold`` of it.
-        filter_axis: Axis of the output filters.
-    """
-    weight_now, kept = weight.detach(), thresholded.detach().abs()
-    others = [axis for axis in range(weight.ndim) if axis != filter_axis]
-    whole = weight_now.abs().sum(others, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
-    damping = kept.sum(others, keepdim=True) / whole
-    return (weight - weight_now) * torch.where(kept > 0, 1.0, damping)

@@ -23,7 +23,7 @@ from strsweep.sparsity.convert import (
 )
 from strsweep.sparsity.quantile import Cut, Uses, find_cut, part_equals
 from strsweep.sparsity.scheduled import ScheduledThreshold
-from strsweep.sparsity.threshold import SoftThreshold, ThresholdFunction, soft_threshold
+from strsweep.sparsity.threshold import SoftThreshold, ThresholdFunction
 
 _NOTHING_PRUNED = -1e4
 """An offset so far below zero that every threshold is 0."""
@@ -60,10 +60,6 @@ class SteeredThreshold(SoftThreshold):
             self.offset.fill_(_NOTHING_PRUNED)
         else:
             self.offset.copy_((cut.last + cut.following) / 2)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """Return the thresholded weight, in the dtype of ``weight``."""
-        return soft_threshold(weight, self.threshold.to(weight.dtype))
 
 
 def steerable(

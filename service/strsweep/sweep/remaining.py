@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strsweep.search.runs import Run, SearchState, Status
+from strsweep.search.runs import Run, SearchState
 
 
 class Remaining:
@@ -37,7 +37,8 @@ class Remaining:
         left = [
             self._still_starts_s(run, now, start_s)
             + epoch_s * state.epochs_left(run.settings, run.epoch)
-            for run in _under_way(state)
+            for run in state.runs
+            if run.is_under_way
         ]
         left += [start_s + epochs * epoch_s for epochs in self._not_begun(state)]
         return max(sum(left) / min(self._slots, len(left)), max(left)) if left else 0.0
@@ -57,7 +58,7 @@ class Remaining:
 
     def _not_begun(self, state: SearchState) -> list[int]:
         """Return the epochs of the runs that are still to come."""
-        goal, aimed = state.goal, {run.target for run in _under_way(state)}
+        goal, aimed = state.goal, {run.target for run in state.runs if run.is_under_way}
         refined = sum(run.refines is not None for run in state.runs)
         missing = sum(target not in aimed for target in state.open_targets)
         missing += max(goal.search.refine - refined, 0)
@@ -66,7 +67,3 @@ class Remaining:
         if goal.search.baseline and not state.has_baseline:
             return [goal.epochs - begun, *left]
         return [self._onset, *left] if begun < self._onset else left
-
-
-def _under_way(state: SearchState) -> list[Run]:
-    return [run for run in state.runs if run.status in {Status.RUNNING, Status.PAUSED}]

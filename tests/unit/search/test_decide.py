@@ -331,11 +331,6 @@ def test_a_given_target_has_one_run(overrides: tuple[str, ...]) -> None:
 # Out of reach.
 
 
-def at_end(experiment: Experiment, sign: int, sparsity: float, number: int = 2) -> Run:
-    """Return a finished run at an end of the range, aimed at a target far beyond."""
-    return aimed(experiment, Target(sparsity=0.9999 if sign > 0 else 1e-3), sparsity, number)
-
-
 @pytest.mark.parametrize("overrides", [OWN_RANGE, SHARED_RANGE])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_targets_beyond_a_run_at_the_end_of_the_range_end_the_search(
