@@ -12,9 +12,11 @@ from typing import Any
 import ray
 from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayActorError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from strsweep.config import Experiment
 from strsweep.errors import SettingError, SweepRunningError
+from strsweep.training.desk import Desk
 
 _NAMESPACE = "strsweep"
 _RELEASE_S = 20.0
@@ -121,37 +123,37 @@ def num_workers_that_fit(nodes: Sequence[Resources], *, cpus: float, gpus: float
 
 
 @contextmanager
-def sweep_lock(sweep_id: str) -> Generator[None]:
+def sweep_desk(sweep_id: str) -> Generator[Any]:
     """Hold the sweep for this job, cluster-wide; freed when the job ends, however it ends.
+
+    Yields:
+        The actor that is the sweep's desk; who has made it holds the sweep.
 
     Raises:
         SweepRunningError: Another job holds it.
     """
-    owner = ray.get_runtime_context().get_job_id()
-    lock = _acquire(sweep_id, owner)
+    desk = _acquired(sweep_id, ray.get_runtime_context())
     try:
-        yield
+        yield desk
     finally:
-        ray.kill(lock)
+        ray.kill(desk)
 
 
-class _LockActor:
-    def owner(self, job: str) -> str:
-        self._job = getattr(self, "_job", job)
-        return self._job
-
-
-def _acquire(sweep_id: str, owner: str) -> Any:
+def _acquired(sweep_id: str, job: Any) -> Any:
     deadline = time.monotonic() + _RELEASE_S
-    actor: Any = ray.remote(num_cpus=0)(_LockActor)
+    owner, here = job.get_job_id(), NodeAffinitySchedulingStrategy(job.get_node_id(), soft=False)
+    actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Desk)
     while True:
         # get_if_exists makes the look-up and the creation one step: two jobs cannot both win.
-        lock = actor.options(
-            name=f"sweep:{sweep_id}", namespace=_NAMESPACE, get_if_exists=True
-        ).remote()
-        other = _owner(lock, owner)
+        desk = actor.options(
+            name=f"sweep:{sweep_id}",
+            namespace=_NAMESPACE,
+            get_if_exists=True,
+            scheduling_strategy=here,
+        ).remote(owner)
+        other = _owner(desk)
         if other == owner:
-            return lock
+            return desk
         if time.monotonic() > deadline:
             raise SweepRunningError(
                 f"the sweep {sweep_id} is already running in Ray job {other}: wait for it, or stop "
@@ -160,10 +162,10 @@ def _acquire(sweep_id: str, owner: str) -> Any:
         time.sleep(1)
 
 
-def _owner(lock: Any, owner: str) -> str | None:
+def _owner(desk: Any) -> str | None:
     try:
-        return ray.get(lock.owner.remote(owner))
-    except RayActorError:  # the lock died with its job just now
+        return ray.get(desk.owner.remote())
+    except RayActorError:  # it died with its job just now
         return None
 
 

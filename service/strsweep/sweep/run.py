@@ -7,32 +7,32 @@ import os
 import time
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray import tune
-from ray.tune.integration.ray_train import TuneReportCallback
 
 from strsweep import __version__
 from strsweep.auto import fixed_settings
 from strsweep.config import Experiment, Problem, RunSettings
 from strsweep.errors import EveryRunFailedError
-from strsweep.journal import Journal, RunProposed, SweepRecord, SweepStarted, replay
+from strsweep.journal import Journal, RunFailed, RunProposed, SweepRecord, SweepStarted, replay
 from strsweep.search.outcome import outcomes_of
 from strsweep.storage import storage_of
 from strsweep.sweep.adoption import adopt_runs
-from strsweep.sweep.cluster import free_slots, sweep_lock, wait_for_slots
-from strsweep.sweep.interruptions import Interruptions
+from strsweep.sweep.cluster import free_slots, sweep_desk, wait_for_slots
 from strsweep.sweep.landing import land_targets
+from strsweep.sweep.lanes import Lanes, LaneScheduler, notes_folder
 from strsweep.sweep.nodes import check_data_on_nodes
 from strsweep.sweep.searcher import EarlyStop, TargetSearcher
 from strsweep.sweep.status import StatusLines
-from strsweep.training.worker import notes_folder, trainer
+from strsweep.sweep.trial import LaneTrial
+from strsweep.training.desk import Told, Train
 
-_DRIVER = {"memory": 1.0}
-"""Resources of a trial's driver, in bytes. It only waits: a CPU of its own would starve the workers
-of a small cluster, and Tune refuses a driver without any resource."""
-_MAX_DRIVER_FAILURES = 2
+_TRIAL = {"memory": 1.0}
+"""Resources of a trial, in bytes. It only waits: a CPU of its own would starve the workers of a
+small cluster, and Tune refuses a trial without any resource."""
+_MAX_TRIAL_FAILURES = 2
 _OLDEST_UNDER_WAY = timedelta(hours=1)
 """What was begun before then and is not written yet never will be."""
 
@@ -54,19 +54,18 @@ def run_sweep(experiment: Experiment, problem: Problem) -> SweepRecord:
     """
     at_once = wait_for_slots(experiment)
     check_data_on_nodes(experiment)
-    with sweep_lock(experiment.sweep_id):
+    with sweep_desk(experiment.sweep_id) as desk, Lanes(experiment, desk) as lanes:
         journal = _start(experiment, problem)
         _announce(experiment, at_once)
         if experiment.sparsity.mode == "str" and (count := adopt_runs(experiment, journal)):
             print(f"reusing {count} runs of other sweeps with this model, data and training")
         searcher = TargetSearcher(experiment, journal, partial(free_slots, experiment))
         if not searcher.is_over():
-            _tuner(
-                experiment, searcher, StatusLines(experiment, journal, at_once, searcher.state)
-            ).fit()
+            status = StatusLines(experiment, journal, at_once, searcher.state)
+            _tuner(experiment, LaneScheduler(searcher, lanes), desk, status).fit()
         print(f"search ended: {searcher.stopped}", flush=True)
         record = replay(journal.read())
-        land_targets(experiment, outcomes_of(record, experiment), record, journal)
+        land_targets(experiment, lanes, outcomes_of(record, experiment), record, journal)
         record = replay(journal.read())
     if searcher.failure is not None and not record.landed:
         raise searcher.failure
@@ -84,11 +83,12 @@ def run_single(experiment: Experiment, problem: Problem) -> SweepRecord:
     assert experiment.is_single
     wait_for_slots(experiment)
     check_data_on_nodes(experiment)
-    with sweep_lock(experiment.sweep_id):
+    with sweep_desk(experiment.sweep_id) as desk, Lanes(experiment, desk) as lanes:
         journal = _start(experiment, problem)
         record = replay(journal.read())
         if not record.finished_runs:
-            _train_once(experiment, fixed_settings(experiment, problem), journal, record)
+            settings = fixed_settings(experiment, problem)
+            _train_once(experiment, lanes, settings, journal, record)
     record = replay(journal.read())
     if not record.finished_runs:
         failures = [run.failed.reason for run in record.runs.values() if run.failed is not None]
@@ -97,14 +97,23 @@ def run_single(experiment: Experiment, problem: Problem) -> SweepRecord:
 
 
 def _train_once(
-    experiment: Experiment, settings: RunSettings, journal: Journal, record: SweepRecord
+    experiment: Experiment,
+    lanes: Lanes,
+    settings: RunSettings,
+    journal: Journal,
+    record: SweepRecord,
 ) -> None:
     run_id = next((run.run_id for run in record.runs.values() if run.is_open), None)
     if run_id is None:
         run_id, reason = record.next_run_id, "a single run"
         journal.append(RunProposed(run_id=run_id, settings=settings, target=None, reason=reason))
     print(f"{run_id} of {experiment.sweep_id} trains", flush=True)
-    trainer(experiment, run_id, settings, [Interruptions(experiment, run_id)]).fit()
+    work, told = Train(run_id, settings), Told(0)
+    lanes.do(work)
+    while not told.is_over:
+        told = cast("Told", ray.get(lanes.follow(work, told.number)))
+    if told.failure is not None:
+        journal.append(RunFailed(run_id=run_id, reason=told.failure))
 
 
 def _start(experiment: Experiment, problem: Problem) -> Journal:
@@ -119,49 +128,37 @@ def _start(experiment: Experiment, problem: Problem) -> Journal:
     return journal
 
 
-def _tuner(experiment: Experiment, searcher: TargetSearcher, status: StatusLines) -> tune.Tuner:
+def _tuner(
+    experiment: Experiment, scheduler: EarlyStop, desk: Any, status: StatusLines
+) -> tune.Tuner:
     # The old output engine is the one that can be silenced; our own lines take its place. Tune's
     # experiment state is not used either, and saving it can race with the end of a short sweep.
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
     os.environ.setdefault("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
-    trainable: Any = tune.with_parameters(trial, experiment=experiment.model_dump(mode="json"))
+    trainable: Any = tune.with_parameters(LaneTrial, desk=desk)
     return tune.Tuner(
-        tune.with_resources(trainable, _DRIVER),
-        tune_config=tune_config(searcher),
+        tune.with_resources(trainable, _TRIAL),
+        tune_config=tune_config(scheduler),
         run_config=tune.RunConfig(
             # Tune's own records are scaffolding of one job that nobody reads again.
             name=f"{experiment.sweep_id}-{time.strftime('%Y%m%d-%H%M%S')}",
             storage_path=notes_folder(),
-            failure_config=tune.FailureConfig(max_failures=_MAX_DRIVER_FAILURES),
+            failure_config=tune.FailureConfig(max_failures=_MAX_TRIAL_FAILURES),
             callbacks=[status],
             verbose=0,
         ),
     )
 
 
-def tune_config(searcher: TargetSearcher) -> tune.TuneConfig:
-    """Return how Tune is to search: as ``searcher`` says, which also limits the runs at a time."""
+def tune_config(scheduler: EarlyStop) -> tune.TuneConfig:
+    """Return how Tune is to search: as the searcher says, which also limits the runs at a time."""
     return tune.TuneConfig(
-        search_alg=searcher,
-        scheduler=EarlyStop(searcher),
+        search_alg=scheduler.searcher,
+        scheduler=scheduler,
         num_samples=-1,
-        # Tune hands the actor of a stopped run to the next one. If the stopped one is slow to
-        # leave, the next is dropped and the searcher never told: the sweep would wait for ever.
-        reuse_actors=False,
+        reuse_actors=True,  # a process that follows runs can follow the next one
     )
-
-
-def trial(config: dict[str, Any], *, experiment: dict[str, Any]) -> None:
-    """Run one training run to its end; Tune calls this in an actor of its own.
-
-    Args:
-        config: ``run_id`` and ``settings`` of the run, chosen by the searcher.
-        experiment: The dumped experiment.
-    """
-    settings, run_id = RunSettings.model_validate(config["settings"]), config["run_id"]
-    loaded = Experiment.model_validate(experiment)
-    trainer(loaded, run_id, settings, [TuneReportCallback(), Interruptions(loaded, run_id)]).fit()
 
 
 def _announce(experiment: Experiment, at_once: int) -> None:

@@ -140,7 +140,7 @@ class TargetSearcher(Searcher):
         elif run.failed is not None:
             self._note_failure(run, run.failed.reason)
         elif run.stopped is None and run.run_id not in self._paused:
-            reason = DIED if error else NO_RESULT
+            reason = (result or {}).get("failure") or (DIED if error else NO_RESULT)
             self._journal.append(RunFailed(run_id=run.run_id, reason=reason))
             self._note_failure(run, reason)
 
@@ -180,9 +180,9 @@ class EarlyStop(FIFOScheduler):
 
     def __init__(self, searcher: TargetSearcher) -> None:
         super().__init__()
-        self._searcher = searcher
+        self.searcher = searcher
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return whether ``trial`` goes on; a stopped one keeps its checkpoints."""
-        stops = self._searcher.stops(trial.config["run_id"], int(result["epoch"]))
+        stops = self.searcher.stops(trial.config["run_id"], int(result["epoch"]))
         return TrialScheduler.STOP if stops else TrialScheduler.CONTINUE

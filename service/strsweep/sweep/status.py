@@ -63,6 +63,8 @@ class StatusLines(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Remember how far the run is."""
+        if "epoch" not in result:
+            return  # it failed before
         run = self._follower.record().runs[trial.config["run_id"]]
         last = run.settings.last_epoch or self._experiment.training.epochs
         self._progress[run.run_id] = (

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
@@ -56,8 +57,9 @@ def land_run(
     settings: RunSettings,
     state: State,
     target: Target,
-    device: torch.device,
-    images: int = _IMAGES,
+    *,
+    images: InputPipeline | None = None,
+    seen: int = _IMAGES,
 ) -> LandedRun:
     """Land the run whose last checkpoint is ``state`` on ``target``.
 
@@ -68,23 +70,25 @@ def land_run(
         settings: Of the run.
         state: As of ``load_checkpoint``.
         target: What to land on.
-        device: Where to evaluate.
-        images: That batch norm sees at least, if there are so many.
+        images: Of one of several workers that all call this; None: one calls it alone.
+        seen: Images that batch norm sees at least, if there are so many.
 
     Raises:
         CheckpointError: The state belongs to another model.
         ImagesUnreadableError: More images cannot be read than a bad file here and there.
         ValueError: The thresholds cannot be shifted there.
     """
-    pipeline = InputPipeline(_one_worker(experiment), 0, 1)
-    model = _finished(experiment, settings, state, pipeline).to(device)
+    device = torch.device("cuda" if experiment.workers.gpus else "cpu")
+    images = images or InputPipeline(_one_worker(experiment), 0, 1)
+    model = _finished(experiment, settings, state, images).to(device)
     stepper = Stepper(experiment.training, device)
-    landing = _land(model, target, pipeline.images.input_shape)
-    batches = math.ceil(images / pipeline.sizes[0])
+    landing = _land(model, target, images.images.input_shape)
+    batches = math.ceil(seen / images.sizes[0])
     with recalibrated(model):
-        seen = stepper.evaluate(model, islice(pipeline.epoch(experiment.training.epochs), batches))
-    after = _evaluated(stepper, model, pipeline)
-    pipeline.unreadable(seen.unreadable, after.unreadable)
+        next_epoch = images.epoch(experiment.training.epochs)
+        recalibration = stepper.evaluate(model, islice(next_epoch, batches))
+    after = _evaluated(stepper, model, images)
+    images.unreadable(recalibration.unreadable, after.unreadable)
     return LandedRun(
         state={"model": {name: value.cpu() for name, value in model.state_dict().items()}},
         shift=landing.shift,
@@ -97,7 +101,8 @@ def land_run(
 def recalibrated(model: nn.Module) -> Generator[None]:
     """Let every batch norm that runs inside the ``with`` block learn its statistics anew.
 
-    They become the mean over the images it saw; a batch of fewer images counts less. Only batch
+    They become the mean over the images it saw, on all workers, whose shares are equal; a batch of
+    fewer images counts less. Only batch
     norm trains: the rest of the model, such as dropout, stays in evaluation mode. A batch norm that
     stays in evaluation mode when its model trains is frozen, and keeps its statistics.
     """
@@ -125,6 +130,10 @@ def recalibrated(model: nn.Module) -> Generator[None]:
             handle.remove()
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+            for statistics in (norm.running_mean, norm.running_var):
+                if statistics is not None and dist.is_initialized():
+                    dist.all_reduce(statistics)
+                    statistics /= dist.get_world_size()
 
 
 def _one_worker(experiment: Experiment) -> Experiment:

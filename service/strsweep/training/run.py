@@ -70,6 +70,7 @@ class TrainingRun:
         device: Where to train.
         rank: Number of this worker, from 0.
         world_size: Workers of this run; above 1 the default process group must be initialized.
+        images: Opened for an earlier run of the same experiment on this worker; None: by this one.
 
     Raises:
         SettingError: The model or the data do not fit the settings.
@@ -83,15 +84,17 @@ class TrainingRun:
         device: torch.device,
         rank: int = 0,
         world_size: int = 1,
+        images: InputPipeline | None = None,
     ) -> None:
         self._experiment, self._settings = experiment, settings
         self._config = experiment.training
         self._device, self._world_size = device, world_size
-        self._input = InputPipeline(experiment, rank, world_size)
-        images = self._input.images
-        self._input_shape = images.input_shape
+        self._input = images or InputPipeline(experiment, rank, world_size)
+        self._input_shape = self._input.images.input_shape
         torch.manual_seed(self._config.seed)
-        self.model = sparse_model(experiment, settings, images.num_classes, images.input_shape)
+        self.model = sparse_model(
+            experiment, settings, self._input.images.num_classes, self._input_shape
+        )
         self.model.to(device)
         if self._config.channels_last:
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -118,10 +121,14 @@ class TrainingRun:
         """Epochs of the whole run."""
         return self._settings.last_epoch or self._config.epochs
 
-    @property
-    def checkpoint_every(self) -> int:
-        """Epochs between checkpoints."""
-        return self._config.checkpoint_every
+    def is_shared(self, epoch: int) -> bool:
+        """Return whether other runs begin with the state after ``epoch``."""
+        return epoch == self._settings.shared_epoch
+
+    def is_stored(self, epoch: int) -> bool:
+        """Return whether the state after ``epoch`` is stored."""
+        is_due = epoch % self._config.checkpoint_every == 0
+        return is_due or self.is_shared(epoch) or epoch == self.num_epochs
 
     def epochs(self) -> Iterator[EpochMetrics]:
         """Train the epochs that are left, and yield after each.

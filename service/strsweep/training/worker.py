@@ -1,163 +1,183 @@
-"""The Ray Train worker: runs a training run, stores what it gives, reports to Ray."""
+"""The Ray Train worker of a lane: does what the desk gives, and stores what comes of it."""
 
 from __future__ import annotations
 
-import math
-import os
-import secrets
-import tempfile
-from collections.abc import Sequence
+import gc
+import time
+from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
+import ray
 import ray.train
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
-from ray.train.v2.api.callback import UserCallback
+import torch
+import torch.distributed as dist
+from ray.train.torch import get_device
 
-from strsweep.config import Experiment, RunSettings
+from strsweep.config import Experiment
 from strsweep.errors import ImagesUnreadableError, StorageError, StrsweepError
-from strsweep.journal import Journal, RunFailed
-from strsweep.storage import storage_of, store_at
+from strsweep.journal import Journal, ModelLanded, RunFailed
+from strsweep.storage import Store, store_at
+from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.checkpoints import RunCheckpoints, resume
-from strsweep.training.run import TrainingRun
-from strsweep.training.writer import RunWriter
-
-_MAX_WORKER_FAILURES = 3
-_MAX_CONTROLLER_FAILURES = 10
-"""Ray's default is to try for ever, which turns a missing worker into a hang."""
-_RAY_TRAIN = {
-    # A report waits for the controller's next poll: at Ray's default of 2 s, short epochs would
-    # spend most of their time waiting.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    # Workers import torch first. Where that takes longer than Ray's minute, as on a busy machine or
-    # a slow disk, every try would begin anew and fail again.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
-}
-"""Read by ``fit()`` from the environment of its process."""
+from strsweep.training.desk import Land, Ticket, Train
+from strsweep.training.input_pipeline import InputPipeline
+from strsweep.training.landing import land_run
+from strsweep.training.run import EpochMetrics, TrainingRun
+from strsweep.training.writer import RunWriter, layer_rows
 
 
-class WorkerTask(TypedDict):
-    """What a worker is told, as plain values that Ray can ship."""
+def serve(config: dict[str, Any]) -> None:
+    """Do on one Ray Train worker what the desk gives to its lane, until it gives no more.
 
-    location: str
-    """Of the sweep: computed once, so that all processes of a sweep write into the same one."""
-    experiment: dict[str, Any]
-    run_id: str
-    settings: dict[str, Any]
+    All workers of the lane call this; the first one asks, and tells the others. Processes, their
+    group and the images stay between pieces of work; all else is made anew, so that none depends
+    on those before it.
 
-
-def task(experiment: Experiment, run_id: str, settings: RunSettings) -> WorkerTask:
-    """Return the task of one run."""
-    return WorkerTask(
-        location=storage_of(experiment).location,
-        experiment=experiment.model_dump(mode="json"),
-        run_id=run_id,
-        settings=settings.model_dump(),
-    )
-
-
-def trainer(
-    experiment: Experiment,
-    run_id: str,
-    settings: RunSettings,
-    callbacks: Sequence[UserCallback] = (),
-) -> TorchTrainer:
-    """Return the Ray trainer of one run; its ``fit()`` continues where an earlier one ended.
-
-    Workers keep their checkpoints on the sweep's storage themselves: Ray Train ends a run when its
-    own storage is away for a few seconds, so it gets a folder on the node for its notes.
+    Args:
+        config: ``desk`` (handle of the actor), ``lane`` (its name), the dumped ``experiment``, and
+            the ``location`` of the sweep, which was computed once for all processes.
     """
-    for name, value in _RAY_TRAIN.items():
-        os.environ.setdefault(name, value)
-    workers = experiment.workers
-    return TorchTrainer(
-        train_worker,
-        train_loop_config=dict(task(experiment, run_id, settings)),
-        torch_config=TorchConfig(timeout_s=math.ceil(60 * workers.timeout_minutes)),
-        scaling_config=ScalingConfig(
-            num_workers=workers.count
-            if workers.least == workers.count
-            else (workers.least, workers.count),
-            use_gpu=workers.gpus > 0,
-            resources_per_worker=worker_resources(experiment),
-        ),
-        run_config=RunConfig(
-            name=f"{experiment.sweep_id}-{run_id}-{secrets.token_hex(4)}",
-            storage_path=notes_folder(),
-            failure_config=FailureConfig(
-                max_failures=_MAX_WORKER_FAILURES,
-                controller_failure_limit=_MAX_CONTROLLER_FAILURES,
-            ),
-            callbacks=list(callbacks),
-        ),
-    )
+    worker = _Worker(config)
+    while (given := worker.ask()) is not False:
+        if given is not True:
+            worker.do(given)
 
 
-def notes_folder() -> str:
-    """Return a folder of this node for what Ray writes down and nobody reads again."""
-    return str(Path(tempfile.gettempdir()) / f"strsweep-ray-{os.getuid()}")
+class _Worker:
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._desk, self._lane = config["desk"], config["lane"]
+        self._experiment = Experiment.model_validate(config["experiment"])
+        self._storage = store_at(config["location"], self._experiment.storage)
+        context = ray.train.get_context()
+        self._rank, self._world_size = context.get_world_rank() or 0, context.get_world_size() or 1
+        self._images: InputPipeline | None = None
+        self._idle_since = time.monotonic()
 
+    def ask(self) -> Ticket | bool:
+        """Return what is to be done; True to ask again, False to end."""
+        idle_s = time.monotonic() - self._idle_since
+        return self._first_asks(lambda: self._desk.take.remote(self._lane, idle_s))
 
-def worker_resources(experiment: Experiment) -> dict[str, float]:
-    """Return the Ray resources of one worker."""
-    resources = {"CPU": experiment.workers.cpus}
-    if experiment.workers.gpus:
-        resources["GPU"] = experiment.workers.gpus
-    return resources
+    def do(self, ticket: Ticket) -> None:
+        """Do a piece of work, and leave nothing of it behind but what it stored."""
+        match ticket.work:
+            case Train() as work:
+                self._train(work, ticket)
+            case Land() as work:
+                self._land(work, ticket)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self._idle_since = time.monotonic()
 
+    def _train(self, work: Train, ticket: Ticket) -> None:
+        """Train a run to its end, or until it is not wanted any more.
 
-def train_worker(config: dict[str, Any]) -> None:
-    """Train on one Ray Train worker; all workers of the run call this.
+        Errors that the same run would meet again, such as a loss of NaN, are written to the journal
+        instead of raised: Ray would answer them with futile restarts.
+        """
+        journal = Journal(self._storage, writer=work.run_id)
+        try:
+            self._train_epochs(work, ticket, journal)
+        except (ImagesUnreadableError, StorageError):
+            raise  # the storage may come back: a new process tries again from the last checkpoint
+        except StrsweepError as error:
+            if self._rank == 0:
+                reason = f"{type(error).__name__}: {error}"
+                journal.append(RunFailed(run_id=work.run_id, reason=reason))
+        self._end(ticket)
 
-    Errors that the same run would meet again, such as a loss of NaN, are written to the journal
-    instead of raised: Ray would answer them with futile retries.
-    """
-    experiment = Experiment.model_validate(config["experiment"])
-    run_id: str = config["run_id"]
-    context = ray.train.get_context()
-    storage = store_at(config["location"], experiment.storage)
-    journal = Journal(storage, writer=run_id)
-    settings = RunSettings.model_validate(config["settings"])
-    checkpoints = RunCheckpoints(
-        storage,
-        run_id,
-        experiment.storage.checkpoints_kept,
-        shared_epoch=settings.shared_epoch,
-        fork=settings.fork,
-    )
-    rank, world_size = context.get_world_rank() or 0, context.get_world_size() or 1
-    try:
+    def _train_epochs(self, work: Train, ticket: Ticket, journal: Journal) -> None:
+        checkpoints = self._checkpoints(work)
         run = TrainingRun(
-            experiment,
-            settings,
+            self._experiment,
+            work.settings,
             device=get_device(),
-            rank=rank,
-            world_size=world_size,
+            rank=self._rank,
+            world_size=self._world_size,
+            images=self._opened_images(),
         )
-        resume(run, checkpoints, rank)
-        _train(run, RunWriter(run_id, journal, checkpoints) if rank == 0 else None, settings)
-    except (ImagesUnreadableError, StorageError):
-        raise  # the storage may come back: Ray tries again from the last checkpoint
-    except StrsweepError as error:
-        if rank == 0:
-            reason = f"{type(error).__name__}: {error}"
-            journal.append(RunFailed(run_id=run_id, reason=reason))
-
-
-def _train(run: TrainingRun, writer: RunWriter | None, settings: RunSettings) -> None:
-    with nullcontext() if writer is None else writer.outbox:
-        for metrics in run.epochs():
-            is_shared = metrics.epoch == settings.shared_epoch
-            is_due = metrics.epoch % run.checkpoint_every == 0 or metrics.epoch == run.num_epochs
+        resume(run, checkpoints, self._rank)
+        writer = RunWriter(work.run_id, journal, checkpoints) if self._rank == 0 else None
+        with nullcontext() if writer is None else writer.outbox:
+            for metrics in run.epochs():
+                if writer is not None:
+                    writer.epoch(run, metrics)
+                if run.is_stored(metrics.epoch) and not self._goes_on(ticket, metrics):
+                    return
             if writer is not None:
-                writer.epoch(run, metrics)
-                if is_shared:
-                    writer.share(run, metrics.epoch)
-                elif is_due:
-                    writer.checkpoint(run, metrics.epoch)
-            if is_shared or is_due:
-                ray.train.report(dict(vars(metrics)))
-        if writer is not None:
-            writer.finish(run)
+                writer.finish(run)
+
+    def _goes_on(self, ticket: Ticket, metrics: EpochMetrics) -> bool:
+        told = dict(vars(metrics))
+        return self._first_asks(lambda: self._desk.report.remote(ticket, told))
+
+    def _land(self, work: Land, ticket: Ticket) -> None:
+        try:
+            landed = land_one(self._experiment, self._storage, work, self._opened_images())
+        except (ImagesUnreadableError, StorageError):
+            raise
+        except (StrsweepError, ValueError) as error:  # all workers have it
+            self._end(ticket, failure=f"{type(error).__name__}: {error}")
+        else:
+            self._end(ticket, landed=landed)
+
+    def _end(self, ticket: Ticket, **outcome: ModelLanded | str) -> None:
+        if self._rank == 0:
+            ray.get(self._desk.end.remote(ticket, **outcome))
+
+    def _opened_images(self) -> InputPipeline:
+        if self._images is None:
+            self._images = InputPipeline(self._experiment, self._rank, self._world_size)
+        return self._images
+
+    def _checkpoints(self, work: Train) -> RunCheckpoints:
+        return RunCheckpoints(
+            self._storage,
+            work.run_id,
+            self._experiment.storage.checkpoints_kept,
+            shared_epoch=work.settings.shared_epoch,
+            fork=work.settings.fork,
+        )
+
+    def _first_asks(self, asked: Callable[[], Any]) -> Any:
+        """Return on all workers what the desk answers to the first one."""
+        answer: list[Any] = [ray.get(asked()) if self._rank == 0 else None]
+        if dist.is_initialized():
+            dist.broadcast_object_list(answer)
+        return answer[0]
+
+
+def land_one(
+    experiment: Experiment,
+    storage: Store,
+    work: Land,
+    images: InputPipeline | None = None,
+) -> ModelLanded:
+    """Land a run, on all workers of a group alike, and save the landed state.
+
+    Args:
+        experiment: Of the sweep.
+        storage: Of the sweep.
+        work: The run, which is finished, and its target.
+        images: Opened for training; None: they are opened here.
+
+    Returns:
+        The event, which is not in the journal yet.
+    """
+    run, target = work.run, work.target
+    assert run.finished is not None
+    state = load_checkpoint(storage, run.finished.checkpoint)
+    landed = land_run(experiment, run.settings, state, target, images=images)
+    checkpoint = f"landed/{target.label}/{run.run_id}"
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        save_checkpoint(storage, checkpoint, landed.state)
+    return ModelLanded(
+        target=target,
+        run_id=run.run_id,
+        checkpoint=checkpoint,
+        metrics=dict(vars(landed.after)),
+        layers=layer_rows(landed.report),
+        shift=landed.shift,
+    )

@@ -41,7 +41,7 @@ class RunWriter:
         """Images that were told to be unreadable."""
 
     def epoch(self, run: TrainingRun, metrics: EpochMetrics) -> None:
-        """Put one epoch into the journal, and images that it was the first not to be able to read.
+        """Put one epoch into the journal, and store the state after it where that is due.
 
         Its row comes before its checkpoint: a crash in between repeats an epoch instead of losing
         its row.
@@ -49,6 +49,15 @@ class RunWriter:
         Raises:
             StorageError: The storage refused, or stayed away too long.
         """
+        self._write(run, metrics)
+        if run.is_shared(metrics.epoch):
+            self._share(run, metrics.epoch)
+        elif run.is_stored(metrics.epoch):
+            state = copied(run.state())
+            save = partial(self._checkpoints.save, metrics.epoch, state)
+            self.outbox.put(save, replaceable=True)
+
+    def _write(self, run: TrainingRun, metrics: EpochMetrics) -> None:
         row = EpochFinished(
             run_id=self._run_id,
             metrics=dict(vars(metrics)),
@@ -60,21 +69,8 @@ class RunWriter:
             told = ImagesUnreadable(run_id=self._run_id, names=new)
             self.outbox.put(partial(self._journal.append, told))
 
-    def checkpoint(self, run: TrainingRun, epoch: int) -> None:
-        """Store a copy of the state of ``run`` after ``epoch``.
-
-        Raises:
-            StorageError: The storage refused, or stayed away too long.
-        """
-        state = copied(run.state())
-        self.outbox.put(partial(self._checkpoints.save, epoch, state), replaceable=True)
-
-    def share(self, run: TrainingRun, epoch: int) -> None:
-        """Store the state that other runs begin with, and then say that it is there.
-
-        Raises:
-            StorageError: The storage refused, or stayed away too long.
-        """
+    def _share(self, run: TrainingRun, epoch: int) -> None:
+        """Store the state that other runs begin with, and then say that it is there."""
         state, folder = copied(run.state()), self._checkpoints.folder(epoch)
         self.outbox.put(partial(self._checkpoints.save, epoch, state))
         event = PrefixTrained(run_id=self._run_id, epoch=epoch, checkpoint=folder)

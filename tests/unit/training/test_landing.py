@@ -81,7 +81,7 @@ def test_batch_norm_sees_whole_batches_of_the_next_epoch_of_training(
     finished: tuple[State, EpochMetrics], images: int, batches: int
 ) -> None:
     target = Target(sparsity=0.4)
-    run = land_run(experiment(), SETTINGS, finished[0], target, CPU, images=images)
+    run = land_run(experiment(), SETTINGS, finished[0], target, CPU, seen=images)
     # The first batch norm by hand, from the images themselves.
     model = sparse_model(experiment(), SETTINGS, 10, (1, 8, 8))
     model.load_state_dict(run.state["model"])

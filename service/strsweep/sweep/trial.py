@@ -1,0 +1,45 @@
+"""What Tune schedules: a trial that follows a run. Its process is small, and trains nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+from ray import tune
+
+from strsweep.config import RunSettings
+from strsweep.training.desk import Told, Train
+
+
+def work_of(config: dict[str, Any]) -> Train:
+    """Return the run of a trial."""
+    return Train(config["run_id"], RunSettings.model_validate(config["settings"]))
+
+
+class LaneTrial(tune.Trainable):
+    """What Tune schedules: it follows one run after the other, and trains nothing itself."""
+
+    def setup(self, config: dict[str, Any], desk: Any = None) -> None:
+        """Begin with the first run; Tune hands over the ``desk``."""
+        self._desk = desk
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin with the next run."""
+        self._work = work_of(new_config)
+        self._told = Told(0)
+        self._last: dict[str, Any] = {}
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Return the next epoch whose checkpoint is on its way, or the last one with the end."""
+        told: Any = ray.get(self._desk.follow.remote(self._work, self._told.number))
+        self._told = told
+        self._last |= self._told.metrics or {}
+        return {**self._last, "done": self._told.is_over, "failure": self._told.failure}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Workers store their own."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Workers find their own."""
