@@ -94,16 +94,15 @@ def train_and_register(experiment: Experiment, *, is_sweep: bool) -> int:
 
     check = preflight.check_sweep if is_sweep else preflight.check_run
     experiment, problem = check(experiment)
-    from strsweep.sweep.cluster import connected, wait_for_slots
+    from strsweep.sweep.cluster import connected
+    from strsweep.sweep.run import held_sweep, run_single, run_sweep
 
-    with connected():
-        wait_for_slots(experiment)
+    train = run_sweep if is_sweep else run_single
+    with connected(), held_sweep(experiment) as lanes:
         from strsweep import registry
-        from strsweep.sweep.run import run_single, run_sweep
 
-        train = run_sweep if is_sweep else run_single
         with registry.Tracking(experiment) as tracking:
-            record = train(experiment, problem)
+            record = train(experiment, problem, lanes)
     publish = registry.publish_sweep if is_sweep else registry.publish_single
     delivery = publish(experiment, record, tracking)
     registry.print_delivery(experiment, delivery)

@@ -53,37 +53,47 @@ class Lanes:
     """
 
     def __init__(self, experiment: Experiment, desk: Any) -> None:
-        self._experiment, self._desk = experiment, desk
+        self.desk = desk
+        self._experiment = experiment
         self._location = storage_of(experiment).location
         self._threads: list[threading.Thread] = []
+        self._is_closing = False
 
     def __enter__(self) -> Lanes:
         """Nothing is opened before there is work."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End all work, and wait for the lanes to end."""
-        ray.get(self._desk.close.remote())
+        """End all work, and wait for the lanes to end; after an error it is told at once."""
+        self._is_closing = True
+        ray.get(self.desk.close.remote())
         for thread in self._threads:
-            thread.join(_CLOSING_S)
+            thread.join(0 if error[0] is not None else _CLOSING_S)
+
+    def __reduce__(self) -> Any:
+        """Tune writes down whatever it is given; a copy holds no lane open."""
+        return Lanes, (self._experiment, self.desk)
 
     def do(self, work: Work) -> None:
         """Lay work down, and open a lane for it if there is none."""
-        missing: int = ray.get(self._desk.lay.remote(work, max(free_slots(self._experiment), 1)))
-        for _ in range(missing):
-            lane = f"lane-{len(self._threads) + 1}"
-            ray.get(self._desk.open.remote(lane))
-            thread = threading.Thread(target=self._hold, args=[lane], daemon=True, name=lane)
-            self._threads.append(thread)
-            thread.start()
+        slots = max(free_slots(self._experiment), 1)
+        for _ in range(ray.get(self.desk.lay.remote(work, slots))):
+            self.open()
+
+    def open(self) -> None:
+        """Open a lane; it closes by itself when there was no work for a while."""
+        lane = f"lane-{len(self._threads) + 1}"
+        ray.get(self.desk.open.remote(lane))
+        self._threads.append(threading.Thread(target=self._hold, args=[lane], daemon=True))
+        self._threads[-1].start()
 
     def follow(self, work: Work, read: int = 0) -> Any:
         """Return Ray's reference of what is told of ``work`` after number ``read``."""
-        return self._desk.follow.remote(work, read)
+        return self.desk.follow.remote(work, read)
 
     def leave(self, work: Work) -> None:
         """End work where it is: nobody follows it any more."""
-        ray.get(self._desk.leave.remote(work))
+        ray.get(self.desk.leave.remote(work))
 
     def _hold(self, lane: str) -> None:
         """Keep a lane open while it is needed, also if what Ray Train keeps of it dies."""
@@ -92,8 +102,10 @@ class Lanes:
             try:
                 self._trainer(lane).fit()
             except Exception as error:
-                Losses(self._experiment, self._desk, lane).note("Ray Train", error)
-            is_needed = ray.get(self._desk.shut.remote(lane))
+                if self._is_closing:
+                    return  # this process may have left Ray, and a call would end it
+                Losses(self._experiment, self.desk, lane).note("Ray Train", error)
+            is_needed = ray.get(self.desk.shut.remote(lane))
 
     def _trainer(self, lane: str) -> TorchTrainer:
         """Return the Ray trainer of one lane; its ``fit()`` ends when the lane has no more work.
@@ -109,7 +121,7 @@ class Lanes:
         return TorchTrainer(
             serve,
             train_loop_config={
-                "desk": self._desk,
+                "desk": self.desk,
                 "lane": lane,
                 "location": self._location,
                 "experiment": self._experiment.model_dump(mode="json"),
@@ -125,7 +137,7 @@ class Lanes:
                     max_failures=-1,  # the desk counts those of every piece of work
                     controller_failure_limit=_MAX_CONTROLLER_FAILURES,
                 ),
-                callbacks=[Losses(self._experiment, self._desk, lane)],
+                callbacks=[Losses(self._experiment, self.desk, lane)],
             ),
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast
@@ -37,58 +39,67 @@ _OLDEST_UNDER_WAY = timedelta(hours=1)
 """What was begun before then and is not written yet never will be."""
 
 
-def run_sweep(experiment: Experiment, problem: Problem) -> SweepRecord:
+@contextmanager
+def held_sweep(experiment: Experiment) -> Generator[Lanes]:
+    """Hold the sweep of ``experiment`` on the cluster, for this job alone.
+
+    Yields:
+        Its lanes; the first one opens at once where nothing was trained yet.
+
+    Raises:
+        SettingError: The cluster cannot hold even one run, or a node lacks the data.
+        SweepRunningError: Another job runs the same sweep.
+    """
+    wait_for_slots(experiment)
+    check_data_on_nodes(experiment)
+    with sweep_desk(experiment.sweep_id) as desk, Lanes(experiment, desk) as lanes:
+        if not Journal(storage_of(experiment)).read():
+            lanes.open()
+        yield lanes
+
+
+def run_sweep(experiment: Experiment, problem: Problem, lanes: Lanes) -> SweepRecord:
     """Train until every target is hit or the budget is spent, and land on the targets.
 
     Args:
         experiment: Without ``auto``.
         problem: Its network and data.
+        lanes: Of the sweep, which is held.
 
     Returns:
         All that is known then.
 
     Raises:
-        SettingError: The cluster cannot hold even one run, or a node lacks the data.
-        SweepRunningError: Another job runs the same sweep.
         EveryRunFailedError: Run after run failed, and no target is hit.
     """
-    at_once = wait_for_slots(experiment)
-    check_data_on_nodes(experiment)
-    with sweep_desk(experiment.sweep_id) as desk, Lanes(experiment, desk) as lanes:
-        journal = _start(experiment, problem)
-        _announce(experiment, at_once)
-        if experiment.sparsity.mode == "str" and (count := adopt_runs(experiment, journal)):
-            print(f"reusing {count} runs of other sweeps with this model, data and training")
-        searcher = TargetSearcher(experiment, journal, partial(free_slots, experiment))
-        if not searcher.is_over():
-            status = StatusLines(experiment, journal, at_once, searcher.state)
-            _tuner(experiment, LaneScheduler(searcher, lanes), desk, status).fit()
-        print(f"search ended: {searcher.stopped}", flush=True)
-        record = replay(journal.read())
-        land_targets(experiment, lanes, outcomes_of(record, experiment), record, journal)
-        record = replay(journal.read())
+    journal, slots = _start(experiment, problem), free_slots(experiment)
+    _announce(experiment, slots)
+    if experiment.sparsity.mode == "str" and (count := adopt_runs(experiment, journal)):
+        print(f"reusing {count} runs of other sweeps with this model, data and training")
+    searcher = TargetSearcher(experiment, journal, partial(free_slots, experiment))
+    if not searcher.is_over():
+        status = StatusLines(experiment, journal, slots, searcher.state)
+        _tuner(experiment, LaneScheduler(searcher, lanes), lanes, status).fit()
+    print(f"search ended: {searcher.stopped}", flush=True)
+    record = replay(journal.read())
+    land_targets(experiment, lanes, outcomes_of(record, experiment), record, journal)
+    record = replay(journal.read())
     if searcher.failure is not None and not record.landed:
         raise searcher.failure
     return record
 
 
-def run_single(experiment: Experiment, problem: Problem) -> SweepRecord:
+def run_single(experiment: Experiment, problem: Problem, lanes: Lanes) -> SweepRecord:
     """Train one run with the fixed settings of ``experiment``; returns all that is known then.
 
     Raises:
-        SettingError: The cluster cannot hold the run, or a node lacks the data.
-        SweepRunningError: Another job trains the same run.
         EveryRunFailedError: The run failed.
     """
     assert experiment.is_single
-    wait_for_slots(experiment)
-    check_data_on_nodes(experiment)
-    with sweep_desk(experiment.sweep_id) as desk, Lanes(experiment, desk) as lanes:
-        journal = _start(experiment, problem)
-        record = replay(journal.read())
-        if not record.finished_runs:
-            settings = fixed_settings(experiment, problem)
-            _train_once(experiment, lanes, settings, journal, record)
+    journal = _start(experiment, problem)
+    record = replay(journal.read())
+    if not record.finished_runs:
+        _train_once(experiment, lanes, fixed_settings(experiment, problem), journal, record)
     record = replay(journal.read())
     if not record.finished_runs:
         failures = [run.failed.reason for run in record.runs.values() if run.failed is not None]
@@ -129,14 +140,14 @@ def _start(experiment: Experiment, problem: Problem) -> Journal:
 
 
 def _tuner(
-    experiment: Experiment, scheduler: EarlyStop, desk: Any, status: StatusLines
+    experiment: Experiment, scheduler: LaneScheduler, lanes: Lanes, status: StatusLines
 ) -> tune.Tuner:
     # The old output engine is the one that can be silenced; our own lines take its place. Tune's
     # experiment state is not used either, and saving it can race with the end of a short sweep.
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
     os.environ.setdefault("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
-    trainable: Any = tune.with_parameters(LaneTrial, desk=desk)
+    trainable: Any = tune.with_parameters(LaneTrial, desk=lanes.desk)
     return tune.Tuner(
         tune.with_resources(trainable, _TRIAL),
         tune_config=tune_config(scheduler),
