@@ -35,6 +35,8 @@ _RAY_TRAIN = {
     # Workers import torch first. Where that takes longer than Ray's minute, as on a busy machine or
     # a slow disk, every try would begin anew and fail again.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+    # A process for every lane, which tells workers that their node will go: ours do not ask it.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 """Read by ``fit()`` from the environment of its process."""
 _CLOSING_S = 30.0
