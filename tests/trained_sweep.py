@@ -20,9 +20,9 @@ from strsweep.journal import (
     replay,
 )
 from strsweep.storage import storage_of
-from strsweep.sweep.landing import land_one
 from strsweep.sweep.searcher import TargetSearcher
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
+from strsweep.training.landing import land_one
 from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
 from strsweep.training.writer import layer_rows
@@ -103,7 +103,7 @@ class TrainedSweep:
         """Land every finished run on the target that it aimed at."""
         for run in self.record.finished_runs:
             if run.target is not None:
-                self.journal.append(land_one(self.experiment, run, run.target))
+                self.journal.append(land_one(self.experiment, self.storage, run, run.target))
 
 
 def _folder(run_id: str, epoch: int) -> str:

@@ -67,9 +67,8 @@ def _landed(runs: TrainedRuns, settings: RunSettings, case: Case, target: float)
     run = runs.finished(settings.model_copy(update={"fork": shared_fork(settings.onset)}))
     state, kept = run.state(), (1 - run.history[-1].sparsity) / (1 - target)
     for images in IMAGES if abs(kept - 1) < 0.1 else IMAGES[-1:]:
-        after = land_run(
-            experiment, settings, state, Target(sparsity=target), _CPU, seen=images
-        ).after
+        wanted = Target(sparsity=target)
+        after = land_run(experiment, settings, state, wanted, seen=images).after
         yield Point(
             problem=case.name, target=target, kept=kept, images=images, accuracy=after.accuracy
         )

@@ -138,7 +138,7 @@ class TrainedRuns:
             )
             if ended not in Window.around(pruned, None):
                 continue
-            after = land_run(self._experiment, settings, state, target, _CPU).after
+            after = land_run(self._experiment, settings, state, target).after
             yield Landed(
                 target=pruned, sparsity=after.sparsity, accuracy=after.accuracy, macs=after.macs
             )

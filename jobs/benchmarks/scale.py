@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -46,8 +46,9 @@ from strsweep.search.space import LawSpace
 from strsweep.storage import storage_of
 from strsweep.sweep.cluster import connected, wait_for_slots
 from strsweep.sweep.run import tune_config
-from strsweep.sweep.searcher import TargetSearcher
+from strsweep.sweep.searcher import EarlyStop, TargetSearcher
 from strsweep.sweep.status import StatusLines
+from strsweep.sweep.trial import work_of
 from strsweep.training import law
 from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
@@ -87,9 +88,8 @@ class SimulatedRuns:
         folder = f"runs/{run_id}/{last}"
         yield RunFinished(run_id=run_id, metrics=metrics, layers=layers, checkpoint=folder)
 
-    def train(self, config: dict[str, Any]) -> None:
-        """Write what a worker would write, and tell Tune the epochs that have a checkpoint."""
-        settings, run_id = RunSettings.model_validate(config["settings"]), config["run_id"]
+    def train(self, run_id: str, settings: RunSettings) -> Iterator[dict[str, float]]:
+        """Write what a worker would write, and yield the epochs that have a checkpoint."""
         journal, training = Journal(storage_of(self.experiment), run_id), self.experiment.training
         stored = {settings.shared_epoch, settings.last_epoch, training.epochs}
         for event in self.epochs(run_id, settings):
@@ -97,7 +97,7 @@ class SimulatedRuns:
             if isinstance(event, EpochFinished):
                 epoch = int(event.metrics["epoch"])
                 if epoch in stored or epoch % training.checkpoint_every == 0:
-                    tune.report(event.metrics)
+                    yield event.metrics
 
     def _course(self, run_id: str, settings: RunSettings) -> Iterator[tuple[float, float]]:
         """Yield the decay of the thresholds in every epoch, and the share pruned after it."""
@@ -198,6 +198,32 @@ class Stopwatch:
         )
 
 
+class SimulatedTrial(tune.Trainable):
+    """Follows one simulated run after the other, as a trial follows those of the lanes."""
+
+    def setup(self, config: dict[str, Any], runs: SimulatedRuns | None = None) -> None:
+        """Begin with the first run."""
+        self._runs = runs
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin with the next run."""
+        assert self._runs is not None
+        work = work_of(new_config)
+        self._epochs = self._runs.train(work.run_id, work.settings)
+        self._last: dict[str, float] = {}
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Return the next epoch, or the last one with the end."""
+        told = next(self._epochs, None)
+        self._last = told or self._last
+        return {**self._last, "done": told is None}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing is simulated of checkpoints."""
+
+
 class TimedSearcher(TargetSearcher):
     """The searcher of a sweep with a stopwatch on its decisions."""
 
@@ -231,13 +257,13 @@ def sweep(runs: SimulatedRuns, folder: Path) -> Iterator[tuple[str, str]]:
     dumped = experiment.model_dump(mode="json")
     journal.append(SweepStarted(experiment=dumped, version="simulated", problem=runs.problem))
     searcher = TimedSearcher(experiment, journal, lambda: slots)
+    trial: Any = tune.with_parameters(SimulatedTrial, runs=runs)
     wall, driver = time.perf_counter(), time.process_time()
     with (folder / "status.log").open("w") as log, redirect_stdout(log):
         status = StatusLines(experiment, journal, slots, searcher.state)
         tune.Tuner(
-            tune.with_resources(runs.train, {"memory": 1.0}),
-            # What the start of a driver takes is not asked: all runs share one.
-            tune_config=replace(tune_config(searcher), reuse_actors=True),
+            tune.with_resources(trial, {"memory": 1.0}),
+            tune_config=tune_config(EarlyStop(searcher)),
             run_config=tune.RunConfig(
                 name="tune", storage_path=str(folder), callbacks=[status], verbose=0
             ),

@@ -30,8 +30,8 @@ from strsweep.journal import (
 from strsweep.registry import Tracking, export_model, publish_sweep
 from strsweep.registry.receipt import read_receipt
 from strsweep.storage import Store, storage_of
-from strsweep.sweep.landing import land_one
 from strsweep.training.checkpoint import save_checkpoint
+from strsweep.training.landing import land_one
 from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
 from strsweep.training.writer import layer_rows
@@ -85,7 +85,7 @@ def publish(experiment: Experiment, storage: Store) -> None:
         RunProposed(run_id="run-001", settings=SETTINGS, target=target, reason="for this test")
     )
     train(experiment, storage, journal)
-    journal.append(land_one(experiment, replay(journal.read()).runs["run-001"], target))
+    journal.append(land_one(experiment, storage, replay(journal.read()).runs["run-001"], target))
     with Tracking(experiment) as tracking:
         pass
     assert publish_sweep(experiment, replay(journal.read()), tracking).is_complete

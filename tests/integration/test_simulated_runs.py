@@ -1,32 +1,28 @@
-"""What a real Tune makes of runs that are slow to leave, or fail: their training is simulated."""
+"""What a real Tune makes of many runs, and of those that fail: their training is simulated."""
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 from benchmarks import scale
-from benchmarks.scale import DIGITS, SimulatedRuns, simulated_runs, sweep
+from benchmarks.scale import DIGITS, SimulatedRuns, SimulatedTrial, simulated_runs, sweep
 from ray import cloudpickle, tune
 
-from strsweep.journal import Journal, RunFailed, RunStopped, SweepStarted, replay
+from strsweep.journal import Journal, RunFailed, SweepStarted, replay
 from strsweep.storage import storage_of
 from strsweep.sweep.run import tune_config
-from strsweep.sweep.searcher import TargetSearcher
+from strsweep.sweep.searcher import EarlyStop, TargetSearcher
 
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore"),  # Ray's own, in this process
 ]
-
-STOPPED, LEAVES_AFTER_S = "run-002", 5
-"""The first run trains what others share. Tune itself waits two seconds for a trial to leave."""
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +32,6 @@ def a_ray() -> Iterator[None]:
     yield
     ray.shutdown()
     cloudpickle.unregister_pickle_by_value(scale)
-
-
-class StopsTheSecond(TargetSearcher):
-    """Ends one run with its first checkpoint, and no other."""
-
-    def stops(self, run_id: str, epoch: int) -> bool:
-        if run_id == STOPPED:
-            self._journal.append(RunStopped(run_id=run_id, epoch=epoch, reason="to see it leave"))
-        return run_id == STOPPED
 
 
 def simulated(folder: Path, *, trials: int) -> SimulatedRuns:
@@ -58,42 +45,26 @@ def started(runs: SimulatedRuns) -> Journal:
     return journal
 
 
-def fit(trial: Callable[[dict[str, Any]], None], searcher: TargetSearcher, folder: Path) -> None:
-    tune.Tuner(
-        tune.with_resources(trial, {"memory": 1.0}),
-        tune_config=tune_config(searcher),
-        run_config=tune.RunConfig(name="tune", storage_path=str(folder), verbose=0),
-    ).fit()
+class FailingTrial(SimulatedTrial):
+    """Follows runs that say why they fail, before their first epoch."""
 
-
-def test_the_next_run_starts_though_the_stopped_one_is_slow_to_leave(
-    a_ray: None, tmp_path: Path
-) -> None:
-    runs = simulated(tmp_path, trials=4)
-    journal = started(runs)
-
-    def trial(config: dict[str, Any]) -> None:
-        try:
-            runs.train(config)
-        finally:
-            time.sleep(LEAVES_AFTER_S if config["run_id"] == STOPPED else 0)
-
-    fit(trial, StopsTheSecond(runs.experiment, journal, lambda: 1), tmp_path)
-    record = replay(journal.read())
-    assert record.runs[STOPPED].stopped is not None
-    assert [run.run_id for run in record.finished_runs] == ["run-001", "run-003", "run-004"]
+    def step(self) -> dict[str, Any]:
+        assert self._runs is not None
+        failed = RunFailed(run_id=self.config["run_id"], reason="lower training.learning_rate")
+        Journal(storage_of(self._runs.experiment), writer=failed.run_id).append(failed)
+        return {"done": True}
 
 
 def test_a_sweep_whose_runs_all_fail_stops(a_ray: None, tmp_path: Path) -> None:
     runs = simulated(tmp_path, trials=20)
-    journal, storage = started(runs), storage_of(runs.experiment)
-
-    def trial(config: dict[str, Any]) -> None:
-        failed = RunFailed(run_id=config["run_id"], reason="lower training.learning_rate")
-        Journal(storage, writer=failed.run_id).append(failed)
-
+    journal = started(runs)
     searcher = TargetSearcher(runs.experiment, journal, lambda: 2)
-    fit(trial, searcher, tmp_path)
+    trial: Any = tune.with_parameters(FailingTrial, runs=runs)
+    tune.Tuner(
+        tune.with_resources(trial, {"memory": 1.0}),
+        tune_config=tune_config(EarlyStop(searcher)),
+        run_config=tune.RunConfig(name="tune", storage_path=str(tmp_path), verbose=0),
+    ).fit()
     assert re.search(r"the last \d runs failed; .*: lower training", str(searcher.failure))
     assert len(replay(journal.read()).runs) <= 4
 

@@ -16,12 +16,15 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 
 from strsweep.config import Experiment, RunSettings, Target
 from strsweep.errors import CheckpointError, ImagesUnreadableError
+from strsweep.journal import ModelLanded, RunRecord
 from strsweep.sparsity import SparsityReport, measure
 from strsweep.sparsity.landing import Landing, land
-from strsweep.training.checkpoint import State
+from strsweep.storage import Store
+from strsweep.training.checkpoint import State, load_checkpoint, save_checkpoint
 from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.loop import Evaluation, Stepper
 from strsweep.training.network import sparse_model
+from strsweep.training.writer import layer_rows
 
 _IMAGES = 8192
 """Training images that batch norm sees after the shift. On digits and its deeper network accuracy
@@ -50,6 +53,38 @@ class LandedRun:
     after: LandedMetrics
     report: SparsityReport
     """Of the layers, after landing."""
+
+
+def land_one(
+    experiment: Experiment,
+    storage: Store,
+    run: RunRecord,
+    target: Target,
+    images: InputPipeline | None = None,
+) -> ModelLanded:
+    """Land a run on ``target`` and save the landed state; returns the event for the journal.
+
+    Args:
+        experiment: Of the sweep.
+        storage: Of the sweep.
+        run: It is finished.
+        target: What to land on.
+        images: As of ``land_run``.
+    """
+    assert run.finished is not None
+    state = load_checkpoint(storage, run.finished.checkpoint)
+    landed = land_run(experiment, run.settings, state, target, images=images)
+    checkpoint = f"landed/{target.label}/{run.run_id}"
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        save_checkpoint(storage, checkpoint, landed.state)
+    return ModelLanded(
+        target=target,
+        run_id=run.run_id,
+        checkpoint=checkpoint,
+        metrics=dict(vars(landed.after)),
+        layers=layer_rows(landed.report),
+        shift=landed.shift,
+    )
 
 
 def land_run(

@@ -17,14 +17,13 @@ from ray.train.torch import get_device
 from strsweep.config import Experiment
 from strsweep.errors import ImagesUnreadableError, StorageError, StrsweepError
 from strsweep.journal import Journal, ModelLanded, RunFailed
-from strsweep.storage import Store, store_at
-from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
+from strsweep.storage import store_at
 from strsweep.training.checkpoints import RunCheckpoints, resume
 from strsweep.training.desk import Land, Ticket, Train
 from strsweep.training.input_pipeline import InputPipeline
-from strsweep.training.landing import land_run
+from strsweep.training.landing import land_one
 from strsweep.training.run import EpochMetrics, TrainingRun
-from strsweep.training.writer import RunWriter, layer_rows
+from strsweep.training.writer import RunWriter
 
 
 def serve(config: dict[str, Any]) -> None:
@@ -115,7 +114,9 @@ class _Worker:
 
     def _land(self, work: Land, ticket: Ticket) -> None:
         try:
-            landed = land_one(self._experiment, self._storage, work, self._opened_images())
+            landed = land_one(
+                self._experiment, self._storage, work.run, work.target, self._opened_images()
+            )
         except (ImagesUnreadableError, StorageError):
             raise
         except (StrsweepError, ValueError) as error:  # all workers have it
@@ -147,37 +148,3 @@ class _Worker:
         if dist.is_initialized():
             dist.broadcast_object_list(answer)
         return answer[0]
-
-
-def land_one(
-    experiment: Experiment,
-    storage: Store,
-    work: Land,
-    images: InputPipeline | None = None,
-) -> ModelLanded:
-    """Land a run, on all workers of a group alike, and save the landed state.
-
-    Args:
-        experiment: Of the sweep.
-        storage: Of the sweep.
-        work: The run, which is finished, and its target.
-        images: Opened for training; None: they are opened here.
-
-    Returns:
-        The event, which is not in the journal yet.
-    """
-    run, target = work.run, work.target
-    assert run.finished is not None
-    state = load_checkpoint(storage, run.finished.checkpoint)
-    landed = land_run(experiment, run.settings, state, target, images=images)
-    checkpoint = f"landed/{target.label}/{run.run_id}"
-    if not dist.is_initialized() or dist.get_rank() == 0:
-        save_checkpoint(storage, checkpoint, landed.state)
-    return ModelLanded(
-        target=target,
-        run_id=run.run_id,
-        checkpoint=checkpoint,
-        metrics=dict(vars(landed.after)),
-        layers=layer_rows(landed.report),
-        shift=landed.shift,
-    )

@@ -13,8 +13,8 @@ from strsweep.data import load_images
 from strsweep.journal import ModelLanded, RunFinished, RunProposed, RunRecord, replay
 from strsweep.sparsity import measure
 from strsweep.storage import Store, storage_of
-from strsweep.sweep.landing import land_one
 from strsweep.training.checkpoint import save_checkpoint
+from strsweep.training.landing import land_one
 from strsweep.training.network import sparse_model
 from strsweep.training.writer import layer_rows
 
@@ -32,7 +32,8 @@ class Sweep:
         return storage_of(self.experiment)
 
     def land(self, **target: float) -> ModelLanded:
-        return land_one(self.experiment, self.run, Target.model_validate(target))
+        wanted = Target.model_validate(target)
+        return land_one(self.experiment, self.storage, self.run, wanted)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def finished() -> tuple[State, EpochMetrics]:
 
 
 def landed(state: State, **target: float) -> LandedRun:
-    return land_run(experiment(), SETTINGS, state, Target.model_validate(target), CPU)
+    return land_run(experiment(), SETTINGS, state, Target.model_validate(target))
 
 
 @pytest.mark.parametrize("change", [-0.05, 0.05], ids=["down", "up"])
@@ -81,7 +81,7 @@ def test_batch_norm_sees_whole_batches_of_the_next_epoch_of_training(
     finished: tuple[State, EpochMetrics], images: int, batches: int
 ) -> None:
     target = Target(sparsity=0.4)
-    run = land_run(experiment(), SETTINGS, finished[0], target, CPU, seen=images)
+    run = land_run(experiment(), SETTINGS, finished[0], target, seen=images)
     # The first batch norm by hand, from the images themselves.
     model = sparse_model(experiment(), SETTINGS, 10, (1, 8, 8))
     model.load_state_dict(run.state["model"])
@@ -119,7 +119,7 @@ def test_unless_said_batch_norm_sees_at_most_8192_images(
         f"training.batch_size={batch_size}",
     )
     state = {"model": sparse_model(noise, SETTINGS, 10, (3, 8, 8)).state_dict()}
-    run = land_run(noise, SETTINGS, state, Target(sparsity=0.4), CPU)
+    run = land_run(noise, SETTINGS, state, Target(sparsity=0.4))
     assert run.state["model"]["1.num_batches_tracked"] == batches
 
 
@@ -129,7 +129,7 @@ def test_a_frozen_batch_norm_stays_frozen() -> None:
     trained = TrainingRun(half, SETTINGS, device=CPU)
     list(trained.epochs())
     state = trained.state()
-    run = land_run(half, SETTINGS, state, Target(sparsity=0.4), CPU)
+    run = land_run(half, SETTINGS, state, Target(sparsity=0.4))
     before, after = state["model"], run.state["model"]
     assert torch.equal(before["1.running_mean"], torch.full((8,), 0.25))
     for name in ("running_mean", "running_var", "num_batches_tracked"):
@@ -167,7 +167,7 @@ def test_recalibration_ends_with_an_error_too_and_needs_no_batch_norm() -> None:
 
 def test_the_batches_are_those_of_one_worker(finished: tuple[State, EpochMetrics]) -> None:
     shared = experiment("workers.count=3")
-    run = land_run(shared, SETTINGS, finished[0], Target(sparsity=0.4), CPU)
+    run = land_run(shared, SETTINGS, finished[0], Target(sparsity=0.4))
     tracked = next(v for k, v in run.state["model"].items() if k.endswith("num_batches_tracked"))
     assert tracked == 2 * 5 + 14  # trained on 300 images at a time, recalibrated on 100
 

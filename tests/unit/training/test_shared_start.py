@@ -239,8 +239,6 @@ def written(storage: Store, settings: RunSettings) -> list[object]:
     with writer.outbox:
         for metrics in run.epochs():
             writer.epoch(run, metrics)
-            if metrics.epoch == settings.shared_epoch:
-                writer.share(run, metrics.epoch)
         writer.finish(run)
     return list(journal.read())
 
@@ -280,16 +278,16 @@ def assert_opens(is_open: threading.Event) -> None:
 def test_while_the_storage_is_slow_newer_checkpoints_do_not_replace_the_start(
     tmp_path: Path,
 ) -> None:
-    storage, run, is_open = store_at(str(tmp_path)), new_run(DENSE), threading.Event()
+    storage, is_open = store_at(str(tmp_path)), threading.Event()
+    run = new_run(DENSE)
     own = RunCheckpoints(storage, "run-001", kept=1, shared_epoch=ONSET)
     writer = RunWriter("run-001", Journal(storage, writer="run-001"), own)
     with writer.outbox:
         writer.outbox.put(lambda: assert_opens(is_open))
-        writer.share(run, ONSET)
-        writer.checkpoint(run, ONSET + 1)
-        writer.checkpoint(run, ONSET + 2)
+        for metrics in run.epochs():
+            writer.epoch(run, metrics)
         is_open.set()
-    assert storage.folders("runs/run-001") == ["epoch_00002", "epoch_00004"]
+    assert storage.folders("runs/run-001") == ["epoch_00002", "epoch_00005"]
 
 
 def test_compiled_steps_notice_that_thresholds_begin(tiny_models: None) -> None:
