@@ -60,5 +60,33 @@ def dies_once(num_classes: int, at_batch: int, mark: str) -> nn.Module:
     return FailsOnce(network, rank=0, at_batch=at_batch, mark=mark, fault=fault)
 
 
+class Armed(nn.Module):
+    """A network that has a fault whenever it sees a batch while a file is there.
+
+    Args:
+        network: That has it.
+        armed: The file.
+        fault: ``dies``, ``dies_once`` or ``raises_once``.
+    """
+
+    def __init__(self, network: nn.Module, armed: Path, fault: str) -> None:
+        super().__init__()
+        self.network, self._armed, self._fault = network, armed, fault
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self._armed.exists() and len(images) > 1:
+            if self._fault != "dies":
+                self._armed.unlink()
+            if self._fault == "raises_once":
+                raise ValueError("the disk is gone")
+            os._exit(1)
+        return self.network(images)
+
+
+def armed(num_classes: int, armed: str, fault: str) -> nn.Module:
+    """Build a network for digits that has a fault once it is armed."""
+    return Armed(build("digits_cnn", num_classes=num_classes), Path(armed), fault)
+
+
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,12 @@ from pathlib import Path
 import pytest
 import ray
 
-from strsweep.config import Experiment, RunSettings, Target, load_experiment
+from strsweep.config import RunSettings, Target, load_experiment
 from strsweep.journal import (
     Journal,
     ModelLanded,
     RunFinished,
     RunProposed,
-    RunRecord,
     SweepRecord,
     replay,
 )
@@ -24,9 +22,11 @@ from strsweep.search.outcome import TargetOutcome
 from strsweep.search.runs import Run, Status
 from strsweep.sparsity import measure
 from strsweep.storage import storage_of
-from strsweep.sweep import landing
-from strsweep.sweep.landing import is_on_target, land_one, land_targets
+from strsweep.sweep.cluster import sweep_desk
+from strsweep.sweep.landing import is_on_target, land_targets
+from strsweep.sweep.lanes import Lanes
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
+from strsweep.training.landing import land_one
 from strsweep.training.network import sparse_model
 from strsweep.training.writer import layer_rows
 
@@ -63,10 +63,29 @@ def cluster() -> Iterator[None]:
 
 @dataclass
 class Sweep:
-    """A finished run, of an untrained network, that was chosen for all targets."""
+    """A finished run, of an untrained network, that was chosen for its targets."""
 
-    experiment: Experiment
-    journal: Journal
+    overrides: tuple[str, ...]
+    targets: tuple[Target, ...] = TARGETS
+
+    def __post_init__(self) -> None:
+        self.experiment = load_experiment(DIGITS, self.overrides)
+        self.storage = storage_of(self.experiment)
+        self.journal = Journal(self.storage)
+        model = sparse_model(self.experiment, SETTINGS, 10, (1, 8, 8))
+        report = measure(model, (1, 8, 8))
+        save_checkpoint(self.storage, "runs/run-001/last", {"model": model.state_dict()})
+        target, metrics = TARGETS[0], {"sparsity": report.sparsity, "accuracy": 0.1}
+        proposed = RunProposed(run_id="run-001", settings=SETTINGS, target=target, reason="a test")
+        self.journal.append(proposed)
+        self.journal.append(
+            RunFinished(
+                run_id="run-001",
+                metrics=metrics | {"macs": float(report.macs or 0)},
+                layers=layer_rows(report),
+                checkpoint="runs/run-001/last",
+            )
+        )
 
     @property
     def record(self) -> SweepRecord:
@@ -76,35 +95,26 @@ class Sweep:
     def landed(self) -> dict[Target, ModelLanded]:
         return {target: event for (target, _), event in self.record.landed.items()}
 
-    def land(self, *overrides: str) -> None:
-        states = [*map(chosen, TARGETS), chosen(Target(sparsity=0.99), is_hit=False)]
-        experiment = load_experiment(
-            DIGITS, [f"storage.path={self.experiment.storage.path}", *overrides]
-        )
-        land_targets(experiment, states, self.record, self.journal)
+    def land(self, *overrides: str, record: SweepRecord | None = None) -> None:
+        """Land as a job does after its search."""
+        states = [*map(chosen, self.targets), chosen(Target(sparsity=0.99), is_hit=False)]
+        experiment = load_experiment(DIGITS, [*self.overrides, *overrides])
+        with sweep_desk(experiment.sweep_id) as desk, Lanes(experiment, desk) as lanes:
+            land_targets(experiment, lanes, states, record or self.record, self.journal)
 
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
-    experiment = load_experiment(DIGITS, [f"storage.path={tmp_path}"])
-    storage = storage_of(experiment)
-    model = sparse_model(experiment, SETTINGS, 10, (1, 8, 8))
-    report = measure(model, (1, 8, 8))
-    save_checkpoint(storage, "runs/run-001/last", {"model": model.state_dict()})
-    journal = Journal(storage)
-    journal.append(
-        RunProposed(run_id="run-001", settings=SETTINGS, target=TARGETS[0], reason="a test")
-    )
-    metrics = {"sparsity": report.sparsity, "macs": float(report.macs or 0), "accuracy": 0.1}
-    journal.append(
-        RunFinished(
-            run_id="run-001",
-            metrics=metrics,
-            layers=layer_rows(report),
-            checkpoint="runs/run-001/last",
-        )
-    )
-    return Sweep(experiment, journal)
+    return Sweep((f"storage.path={tmp_path}",))
+
+
+def faulty(folder: Path, fault: str, *targets: Target) -> Sweep:
+    """Return a sweep whose network has a fault once the file ``armed`` is there."""
+    options = {"armed": str(folder / "armed"), "fault": fault}
+    model = f"model={{name: 'tests.integration.faulty_models:armed', options: {options}}}"
+    sweep = Sweep((f"storage.path={folder}", model), targets or TARGETS)
+    (folder / "armed").touch()
+    return sweep
 
 
 def test_every_target_lands_once(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,50 +142,45 @@ def test_a_run_on_its_target_and_other_modes_need_nothing(sweep: Sweep) -> None:
     record = sweep.record
     run = record.runs["run-001"]
     assert run.finished is not None
-    exact = land_one(sweep.experiment, run, TARGETS[0])
+    exact = land_one(sweep.experiment, sweep.storage, run, TARGETS[0])
     run.finished = run.finished.model_copy(update={"layers": exact.layers})
-    land_targets(sweep.experiment, [chosen(TARGETS[0])], record, sweep.journal)
+    sweep.targets = TARGETS[:1]
+    sweep.land(record=record)
     sweep.land("sparsity.mode=steered")
     assert sweep.landed == {}
 
 
-def test_a_worker_that_dies_once_is_tried_again(
-    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def dying(experiment: Experiment, run: RunRecord, target: Target) -> ModelLanded:
-        marker = tmp_path / target.label
-        if not marker.exists():
-            marker.touch()
-            os._exit(1)
-        return land_one(experiment, run, target)
+def test_two_workers_land_together(tmp_path: Path) -> None:
+    sweep = Sweep((f"storage.path={tmp_path}", "workers.count=2"), TARGETS[:1])
+    alone = land_one(sweep.experiment, sweep.storage, sweep.record.runs["run-001"], TARGETS[0])
+    sweep.land()
+    together = sweep.landed[TARGETS[0]]
+    assert together.layers == alone.layers
+    assert together.metrics["val_loss"] == pytest.approx(alone.metrics["val_loss"], rel=0.01)
 
-    monkeypatch.setattr(landing, "land_one", dying)
+
+def test_a_worker_that_dies_once_is_tried_again(tmp_path: Path) -> None:
+    sweep = faulty(tmp_path, "dies_once")
     sweep.land()
     assert len(sweep.landed) == 2
+    assert not (tmp_path / "armed").exists()
 
 
 def test_a_landing_that_fails_is_told_and_the_others_land(
-    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def failing(experiment: Experiment, run: RunRecord, target: Target) -> ModelLanded:
-        if target.macs is not None:
-            raise ValueError("the disk is gone")
-        return land_one(experiment, run, target)
-
-    monkeypatch.setattr(landing, "land_one", failing)
+    sweep = faulty(tmp_path, "raises_once")
     sweep.land()
-    assert list(sweep.landed) == [TARGETS[0]]
+    assert list(sweep.landed) == [TARGETS[1]]
     output = capsys.readouterr().out
-    assert "50 % MACs keeps run-001 as trained, landing failed: ValueError: the disk" in output
+    assert "20 % keeps run-001 as trained, landing failed: ValueError: the disk" in output
 
 
 def test_a_worker_that_always_dies_is_told(
-    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def dead(experiment: Experiment, run: RunRecord, target: Target) -> ModelLanded:
-        os._exit(1)
-
-    monkeypatch.setattr(landing, "land_one", dead)
+    sweep = faulty(tmp_path, "dies", TARGETS[0])
     sweep.land()
     assert sweep.landed == {}
-    assert capsys.readouterr().out.count("keeps run-001 as trained, landing failed: ") == 2
+    text = r"20 % keeps run-001 as trained, landing failed: its processes ended 4 times, "
+    assert text in capsys.readouterr().out

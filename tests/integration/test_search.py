@@ -136,18 +136,18 @@ def test_a_search_as_published_hits_its_targets(job: Job, results: Path) -> None
 def test_a_job_that_is_out_of_time_pauses_and_a_run_without_a_target_is_stopped(
     job: Job, results: Path
 ) -> None:
-    epochs = 300
+    epochs = 100
     overrides = [
         f"training.epochs={epochs}",
         "training.checkpoint_every=1",
         "search.share_prefix=false",
         "search.max_runs=8",
     ]
-    # Both runs have begun before their processes have started, and none is through by then.
-    first = [*overrides, "search.targets=[0.98, 0.7]", "search.max_hours=0.01"]
+    # Both runs have begun before a lane has, and neither is through by then.
+    first = [*overrides, "search.targets=[0.98, 0.7]", "search.max_hours=0.004"]
     paused = job("sweep", *arguments(first), timeout=900)
     assert paused.returncode == 1, paused.stderr
-    assert "search ended: search.max_hours (0.01) is over" in paused.stdout
+    assert "search ended: search.max_hours (0.004) is over" in paused.stdout
     assert paused.stdout.count("paused    the next job continues it") == 2
     experiment = loaded(results, first)
     before = record_of(experiment)

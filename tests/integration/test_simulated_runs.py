@@ -45,17 +45,16 @@ def started(runs: SimulatedRuns) -> Journal:
     return journal
 
 
-class FailingTrial(SimulatedTrial):
-    """Follows runs that say why they fail, before their first epoch."""
-
-    def step(self) -> dict[str, Any]:
-        assert self._runs is not None
-        failed = RunFailed(run_id=self.config["run_id"], reason="lower training.learning_rate")
-        Journal(storage_of(self._runs.experiment), writer=failed.run_id).append(failed)
-        return {"done": True}
-
-
 def test_a_sweep_whose_runs_all_fail_stops(a_ray: None, tmp_path: Path) -> None:
+    class FailingTrial(SimulatedTrial):
+        """Follows runs that say why they fail, before their first epoch."""
+
+        def step(self) -> dict[str, Any]:
+            assert self._runs is not None
+            failed = RunFailed(run_id=self.config["run_id"], reason="lower training.learning_rate")
+            Journal(storage_of(self._runs.experiment), writer=failed.run_id).append(failed)
+            return {"done": True}
+
     runs = simulated(tmp_path, trials=20)
     journal = started(runs)
     searcher = TargetSearcher(runs.experiment, journal, lambda: 2)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from strsweep.config import RunSettings, Target
@@ -129,6 +129,8 @@ class Desk:
     async def follow(self, work: Work, read: int) -> Told:
         """Return what is told of ``work`` after number ``read``; asking lets it go on."""
         entry = await self._entry(work)
+        if read > entry.last.number:  # a desk that was started anew goes on counting from there
+            entry.last = replace(entry.last, number=read)
         entry.read = max(entry.read, read)
         await self._notify()
         await self._until(lambda: entry.last.number > read)
