@@ -12,6 +12,7 @@ import typer
 
 from strsweep.cli import exit_codes
 from strsweep.config.sections import results_folder
+from strsweep.progress import doing
 
 SweepsOption = Annotated[
     list[str],
@@ -33,7 +34,7 @@ def main(sweeps: SweepsOption, out: OutOption = None) -> None:
 
     Exit code 0: they are written; 2: a sweep cannot be found or read.
     """
-    with exit_codes():
+    with exit_codes(), doing("reading the sweeps"):
         from strsweep.registry.report import COMPARISON, comparison_files, read_sweep
 
         files = comparison_files([read_sweep(reference) for reference in sweeps])

@@ -16,6 +16,7 @@ from strsweep.cli import (
     tracking_uri_of,
 )
 from strsweep.config import percent
+from strsweep.progress import doing
 
 
 def main(model: ModelOption, tracking_uri: UriOption = None, data_path: DataOption = None) -> None:
@@ -23,7 +24,7 @@ def main(model: ModelOption, tracking_uri: UriOption = None, data_path: DataOpti
 
     Exit code 0: the zeros are those of the receipt; 1: they are not; 2: the input is wrong.
     """
-    with exit_codes():
+    with exit_codes(), doing(f"evaluating {model}"):
         from strsweep.registry import evaluate_model
 
         result = evaluate_model(model, tracking_uri_of(tracking_uri), data_path)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from strsweep.cli import DataOption, ModelOption, UriOption, exit_codes, tracking_uri_of
+from strsweep.progress import doing
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the files; it is created.")]
 FormatOption = Annotated[
@@ -35,7 +36,7 @@ def main(
     Exit code 0: every file is written and computes the same; 1: one does not, or the weights cannot
     be read; 2: the input is wrong.
     """
-    with exit_codes():
+    with exit_codes(), doing(f"exporting {model}"):
         from strsweep.registry import export_model, print_exports
 
         uri = tracking_uri_of(tracking_uri)

@@ -11,6 +11,7 @@ import typer
 
 from strsweep.cli import ConfigOption, SetOption, exit_codes
 from strsweep.config import load_experiment
+from strsweep.progress import doing
 
 MinutesOption = Annotated[
     float | None,
@@ -33,7 +34,7 @@ def main(
 
     Exit code 0: the sweep can be started; 2: the input is wrong.
     """
-    with exit_codes():
+    with exit_codes(), doing("checking model and data, and timing a few steps"):
         experiment = load_experiment(config, overrides or [])
         from strsweep import preflight
 

@@ -9,6 +9,7 @@ import typer
 
 from strsweep.cli import DELIVERED, FAILED, ConfigOption, SetOption, exit_codes
 from strsweep.config import load_experiment
+from strsweep.progress import doing
 
 
 def main(config: ConfigOption, overrides: SetOption = None) -> None:
@@ -18,7 +19,7 @@ def main(config: ConfigOption, overrides: SetOption = None) -> None:
     found and left alone, so it can be run at any time and as often as you like.
     Exit code 0: every target is registered; 1: something is missing; 2: the input is wrong.
     """
-    with exit_codes():
+    with exit_codes(), doing("registering what the journal has and MLflow lacks"):
         experiment = load_experiment(config, overrides or [])
         from strsweep import registry
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from ast import literal_eval
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ import typer
 
 from strsweep.config import Experiment, TrackingConfig
 from strsweep.errors import InvalidExperimentError, SettingError, StrsweepError
+from strsweep.progress import doing, say
 
 ConfigOption = Annotated[
     Path,
@@ -63,6 +65,29 @@ def exit_codes() -> Generator[None]:
         raise typer.Exit(FAILED) from None
 
 
+@contextmanager
+def stops_in_order(interrupt: Callable[[], None]) -> Generator[None]:
+    """Let ``ray job stop`` and Ctrl-C end the job with a line that says how to continue.
+
+    Args:
+        interrupt: Shows elsewhere that nothing is under way any more; Ray gives it three seconds.
+    """
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # the next one does not wait
+        say("stopped: the same command continues from the newest checkpoints")
+        interrupt()
+        os._exit(FAILED)  # Ray ends all that this job has started
+
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
 def tracking_uri_of(option: str | None) -> str:
     """Return where models are registered: the option, MLflow's variable, or the results folder.
 
@@ -90,20 +115,27 @@ def train_and_register(experiment: Experiment, *, is_sweep: bool) -> int:
         StrsweepError: The input is wrong, or the runs failed.
     """
     # torch, then Ray, then MLflow: each takes seconds to import, so a wrong input is told first.
-    from strsweep import preflight
+    with doing("checking model, data and settings"):
+        from strsweep import preflight
 
-    check = preflight.check_sweep if is_sweep else preflight.check_run
-    experiment, problem = check(experiment)
-    from strsweep.sweep.cluster import connected
-    from strsweep.sweep.run import held_sweep, run_single, run_sweep
+        check = preflight.check_sweep if is_sweep else preflight.check_run
+        experiment, problem = check(experiment)
+    with ExitStack() as held:
+        with doing("connecting to Ray"):
+            from strsweep.sweep.cluster import connected
+            from strsweep.sweep.run import held_sweep, run_single, run_sweep
 
-    train = run_sweep if is_sweep else run_single
-    with connected(), held_sweep(experiment) as lanes:
-        from strsweep import registry
+            held.enter_context(connected())
+            lanes = held.enter_context(held_sweep(experiment))
+        with doing("connecting to MLflow"):
+            from strsweep import registry
 
-        with registry.Tracking(experiment) as tracking:
+            tracking = held.enter_context(registry.Tracking(experiment))
+        with stops_in_order(tracking.interrupt):
+            train = run_sweep if is_sweep else run_single
             record = train(experiment, problem, lanes)
-    publish = registry.publish_sweep if is_sweep else registry.publish_single
-    delivery = publish(experiment, record, tracking)
+    with doing("registering what was trained"):
+        publish = registry.publish_sweep if is_sweep else registry.publish_single
+        delivery = publish(experiment, record, tracking)
     registry.print_delivery(experiment, delivery)
     return DELIVERED if delivery.is_complete else FAILED

@@ -93,10 +93,23 @@ def worker_process(hosts: Hosts, sweep: ClusterSweep) -> None:
     kill(hosts, sweep.trains_on()[-1], "[r]ay::RayTrainWorker")
 
 
-def trial_driver(hosts: Hosts, sweep: ClusterSweep) -> None:
-    look = "pgrep -f '[r]ay::ImplicitFunc' >/dev/null"
+def actor_process(hosts: Hosts, name: str) -> None:
+    """Kill the only process of an actor of the sweep, on whatever host it is."""
+    look = f"pgrep -f '[r]ay::{name}' >/dev/null"
     (host,) = [h for h in ("head", *WORKERS) if hosts.run(h, look, check=False).returncode == 0]
-    kill(hosts, host, "[r]ay::ImplicitFunc")
+    kill(hosts, host, f"[r]ay::{name}")
+
+
+def trial(hosts: Hosts, sweep: ClusterSweep) -> None:
+    actor_process(hosts, "ResourceTrainable")  # a LaneTrial, as Tune wraps it
+
+
+def controller(hosts: Hosts, sweep: ClusterSweep) -> None:
+    actor_process(hosts, "TrainController")
+
+
+def desk(hosts: Hosts, sweep: ClusterSweep) -> None:
+    actor_process(hosts, "Desk")
 
 
 def raylet(hosts: Hosts, sweep: ClusterSweep) -> None:
@@ -119,7 +132,8 @@ def short_cut(hosts: Hosts, sweep: ClusterSweep) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [worker_process, trial_driver, raylet, whole_host, silent_cut, short_cut]
+    "fault",
+    [worker_process, trial, controller, desk, raylet, whole_host, silent_cut, short_cut],
 )
 def test_the_job_goes_on_by_itself(
     cluster: Hosts, undisturbed: Stored, fault: Callable[[Hosts, ClusterSweep], None]

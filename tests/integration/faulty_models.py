@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
@@ -66,7 +67,7 @@ class Armed(nn.Module):
     Args:
         network: That has it.
         armed: The file.
-        fault: ``dies``, ``dies_once`` or ``raises_once``.
+        fault: ``dies``, ``dies_once``, ``raises_once`` or ``out_of_memory_once``.
     """
 
     def __init__(self, network: nn.Module, armed: Path, fault: str) -> None:
@@ -79,6 +80,8 @@ class Armed(nn.Module):
                 self._armed.unlink()
             if self._fault == "raises_once":
                 raise ValueError("the disk is gone")
+            if self._fault == "out_of_memory_once":
+                torch.empty(1 << 50)
             os._exit(1)
         return self.network(images)
 

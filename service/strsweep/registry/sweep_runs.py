@@ -60,6 +60,11 @@ class SweepRuns:
         """Return what MLflow has of a run."""
         return self._known.get(run_id)
 
+    @property
+    def under_way(self) -> list[ShownRun]:
+        """The runs that MLflow shows as running, the sweep's own included."""
+        return [shown for shown in self._known.values() if shown.status == "RUNNING"]
+
     def make(self, run_id: str, tags: dict[str, str], *, start: float) -> ShownRun:
         """Make a run.
 

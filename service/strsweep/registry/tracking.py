@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -82,6 +83,12 @@ class Tracking:
         self._stop.set()
         self._thread.join()
         self.try_deliver()
+
+    def interrupt(self) -> None:
+        """Show all that is under way as killed: the job is stopped. The next job takes it up."""
+        self._stop.set()
+        for shown in self._runs.under_way if self._runs is not None else ():
+            show_as(self.client, shown, "KILLED", time.time())
 
     @property
     def runs(self) -> SweepRuns:

@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from strsweep.config import Experiment
 from strsweep.errors import SettingError, SweepRunningError
+from strsweep.progress import doing
 from strsweep.training.desk import Desk
 
 _NAMESPACE = "strsweep"
@@ -48,19 +49,28 @@ def wait_for_slots(experiment: Experiment) -> int:
     Raises:
         SettingError: Not even one run fits.
     """
-    patience_s = experiment.workers.wait_minutes * 60
-    deadline = time.monotonic() + patience_s
-    while True:
-        nodes = _alive()
-        missing = _missing(nodes, experiment)
-        if missing is None:
-            return _num_slots(nodes, experiment)
-        if time.monotonic() >= deadline:
+    nodes = _alive()
+    if (missing := _missing(nodes, experiment)) is not None:
+        if not experiment.workers.wait_minutes:
             raise missing
-        if patience_s:
-            _request_nodes(nodes, experiment)
-            patience_s = 0  # is asked and told once
-        time.sleep(1)
+        _wait_for_nodes(nodes, experiment)
+    return free_slots(experiment)
+
+
+def _wait_for_nodes(nodes: Sequence[Resources], experiment: Experiment) -> None:
+    workers = experiment.workers
+    size = {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
+    count = workers.count * (experiment.search.max_concurrent or 1)
+    request_resources(bundles=[size] * count)
+    deadline = time.monotonic() + workers.wait_minutes * 60
+    with doing(
+        f"waiting up to {workers.wait_minutes:g} minutes for nodes: {workers.count} workers of "
+        f"{workers.cpus:g} CPUs and {workers.gpus:g} GPUs; the nodes have {_describe(nodes)}"
+    ):
+        while (missing := _missing(_alive(), experiment)) is not None:
+            if time.monotonic() >= deadline:
+                raise missing
+            time.sleep(1)
 
 
 def _missing(nodes: Sequence[Resources], experiment: Experiment) -> SettingError | None:
@@ -97,18 +107,6 @@ def _num_slots(nodes: Sequence[Resources], experiment: Experiment) -> int:
 
 def _alive() -> list[Resources]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def _request_nodes(nodes: Sequence[Resources], experiment: Experiment) -> None:
-    workers = experiment.workers
-    print(
-        f"waiting up to {workers.wait_minutes:g} minutes for nodes: {workers.count} workers of "
-        f"{workers.cpus:g} CPUs and {workers.gpus:g} GPUs; the nodes have {_describe(nodes)}",
-        flush=True,
-    )
-    size = {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
-    count = workers.count * (experiment.search.max_concurrent or 1)
-    request_resources(bundles=[size] * count)
 
 
 def num_workers_that_fit(nodes: Sequence[Resources], *, cpus: float, gpus: float) -> int:

@@ -9,6 +9,7 @@ import ray
 
 from strsweep.config import Experiment, Target, percent
 from strsweep.journal import Journal, LayerRow, RunRecord, SweepRecord
+from strsweep.progress import say
 from strsweep.search.outcome import TargetOutcome
 from strsweep.sweep.lanes import Lanes
 from strsweep.training.desk import Land, Told
@@ -68,7 +69,7 @@ def _take(told: Told, work: Land, journal: Journal) -> None:
     landed = told.landed
     if landed is None:
         reason = f"landing failed: {told.failure:.200}"
-        print(f"{target} keeps {run.run_id} as trained, {reason}", flush=True)
+        say(f"{target} keeps {run.run_id} as trained, {reason}")
         return
     journal.append(landed)
     assert run.finished is not None
@@ -76,4 +77,4 @@ def _take(told: Told, work: Land, journal: Journal) -> None:
         f"{percent(run.finished.metrics[key], 2)} -> {percent(landed.metrics[key], 2)}"
         for key in ("sparsity", "accuracy")
     ]
-    print(f"{target} landed {run.run_id}: sparsity {change[0]}, accuracy {change[1]}", flush=True)
+    say(f"{target} landed {run.run_id}: sparsity {change[0]}, accuracy {change[1]}")

@@ -208,6 +208,7 @@ class LaneScheduler(EarlyStop):
         return choice
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Nobody follows the run any more."""
+        """Leave the run, unless Tune starts another process that follows it."""
         super().on_trial_error(tune_controller, trial)
-        self._lanes.leave(work_of(trial.config))
+        if not trial.should_recover():
+            self._lanes.leave(work_of(trial.config))

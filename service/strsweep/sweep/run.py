@@ -19,6 +19,7 @@ from strsweep.auto import fixed_settings
 from strsweep.config import Experiment, Problem, RunSettings
 from strsweep.errors import EveryRunFailedError
 from strsweep.journal import Journal, RunFailed, RunProposed, SweepRecord, SweepStarted, replay
+from strsweep.progress import doing, say
 from strsweep.search.outcome import outcomes_of
 from strsweep.storage import storage_of
 from strsweep.sweep.adoption import adopt_runs
@@ -80,9 +81,9 @@ def run_sweep(experiment: Experiment, problem: Problem, lanes: Lanes) -> SweepRe
     if not searcher.is_over():
         status = StatusLines(experiment, journal, slots, searcher.state)
         _tuner(experiment, LaneScheduler(searcher, lanes), lanes, status).fit()
-    print(f"search ended: {searcher.stopped}", flush=True)
     record = replay(journal.read())
-    land_targets(experiment, lanes, outcomes_of(record, experiment), record, journal)
+    with doing(f"search ended: {searcher.stopped}"):
+        land_targets(experiment, lanes, outcomes_of(record, experiment), record, journal)
     record = replay(journal.read())
     if searcher.failure is not None and not record.landed:
         raise searcher.failure
@@ -118,11 +119,11 @@ def _train_once(
     if run_id is None:
         run_id, reason = record.next_run_id, "a single run"
         journal.append(RunProposed(run_id=run_id, settings=settings, target=None, reason=reason))
-    print(f"{run_id} of {experiment.sweep_id} trains", flush=True)
-    work, told = Train(run_id, settings), Told(0)
-    lanes.do(work)
-    while not told.is_over:
-        told = cast("Told", ray.get(lanes.follow(work, told.number)))
+    work, told, step = Train(run_id, settings), Told(0), f"{run_id} of {experiment.sweep_id} trains"
+    with doing(step):
+        lanes.do(work)
+        while not told.is_over:
+            told = cast("Told", ray.get(lanes.follow(work, told.number)))
     if told.failure is not None:
         journal.append(RunFailed(run_id=run_id, reason=told.failure))
 
@@ -175,12 +176,11 @@ def tune_config(scheduler: EarlyStop) -> tune.TuneConfig:
 def _announce(experiment: Experiment, at_once: int) -> None:
     search = experiment.search
     targets = ", ".join(str(target) for target in search.targets)
-    print(
+    say(
         f"sweep {experiment.sweep_id}: {targets}\n"
         f"method: {experiment.method}; {_describe_settings(experiment)}"
         f"at most {search.max_runs} runs, {at_once} at a time\n"
-        f"journal, checkpoints and models: {storage_of(experiment).location}",
-        flush=True,
+        f"journal, checkpoints and models: {storage_of(experiment).location}"
     )
 
 

@@ -12,12 +12,13 @@ from ray import tune
 
 from strsweep.config import Experiment, RunSettings, Target, percent
 from strsweep.journal import Follower, Journal, RunRecord, SweepRecord
+from strsweep.progress import say
 from strsweep.search.outcome import TargetOutcome, outcomes
 from strsweep.search.runs import SearchState
 from strsweep.search.space import space_of
 from strsweep.sweep.remaining import Remaining
 
-_HEARTBEAT_S = 20.0
+_HEARTBEAT_S = 10.0
 _NAMED = 5
 
 
@@ -116,10 +117,10 @@ class StatusLines(tune.Callback):
         for outcome in found:
             serves = outcome.run is not None and outcome.run.run_id == run.run_id
             if serves or outcome.target == run.target:
-                print(f"          {describe_target(outcome)}", flush=True)
+                say(f"          {describe_target(outcome)}")
         hit = sum(outcome.run is not None for outcome in found)
         used = f"{state.usage.runs} of {state.goal.search.max_runs} runs used"
-        print(f"          {hit} of {len(found)} targets hit, {used}{self._eta()}", flush=True)
+        say(f"          {hit} of {len(found)} targets hit, {used}{self._eta()}")
 
     def _eta(self) -> str:
         left = self._remaining.seconds(self._state(), time.monotonic())
@@ -127,7 +128,7 @@ class StatusLines(tune.Callback):
 
     def _say(self, text: str) -> None:
         self._last_line = time.monotonic()
-        print(f"[{clock(self._last_line - self._started)}] {text}", flush=True)
+        say(f"[{clock(self._last_line - self._started)}] {text}")
 
 
 def _why_unfinished(run: RunRecord) -> str:

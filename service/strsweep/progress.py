@@ -1,0 +1,52 @@
+"""What a job says: a line when a step begins, and a sign of life while the step takes long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+
+_SILENCE_S = 10.0
+
+
+class _Voice:
+    """Of this process; steps lie within each other, and the innermost one is told."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+        self._steps: list[tuple[str, float]] = []
+        self._watch: threading.Thread | None = None
+
+    def say(self, text: str) -> None:
+        """Print a line at once."""
+        self._said = time.monotonic()
+        print(text, flush=True)
+
+    @contextmanager
+    def doing(self, step: str) -> Generator[None]:
+        """Print a line, and another one whenever nothing was said for long, until the block ends.
+
+        Args:
+            step: What is done, e.g. ``connecting to Ray``.
+        """
+        self.say(step)
+        self._steps.append((step, self._said))
+        if self._watch is None:
+            self._watch = threading.Thread(target=self._break_silence, daemon=True)
+            self._watch.start()
+        try:
+            yield
+        finally:
+            self._steps.pop()
+
+    def _break_silence(self) -> None:
+        while True:
+            time.sleep(max(self._said + _SILENCE_S - time.monotonic(), 0.1))
+            if self._steps and time.monotonic() - self._said >= _SILENCE_S:
+                step, since = self._steps[-1]
+                self.say(f"{step}: {time.monotonic() - since:.0f} s so far")
+
+
+_voice = _Voice()
+say, doing = _voice.say, _voice.doing

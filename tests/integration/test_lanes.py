@@ -1,0 +1,138 @@
+"""Lanes on a real Ray: a used one gives what a fresh one gives, and a stopped job leaves order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import ray
+from equal_runs import assert_same_state
+from mlflow import MlflowClient
+
+from strsweep.config import Experiment, RunSettings, load_experiment
+from strsweep.journal import Journal, RunFailed, RunInterrupted, replay
+from strsweep.storage import storage_of
+from strsweep.sweep.cluster import sweep_desk
+from strsweep.sweep.lanes import Lanes
+from strsweep.training.checkpoint import load_checkpoint
+from strsweep.training.desk import Told, Train
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+
+ROOT = Path(__file__).parents[2]
+DIGITS = ROOT / "jobs/configs/digits.yaml"
+SETTINGS = RunSettings(threshold_init=-6.0, weight_decay=5e-4, threshold_decay=0.05)
+EPOCHS = 3
+
+
+@pytest.fixture
+def local_ray() -> Iterator[None]:
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def followed(lanes: Lanes, work: Train) -> list[Told]:
+    """Let the lanes train a run; returns all that was told of it."""
+    lanes.do(work)
+    told = [Told(0)]
+    while not told[-1].is_over:
+        told.append(ray.get(lanes.follow(work, told[-1].number)))
+    return told[1:]
+
+
+def in_one_lane(experiment: Experiment, works: Sequence[Train], armed: Path) -> list[list[Told]]:
+    """Let one lane train run after run; before the one named ``oom`` memory gets scarce."""
+    found: list[list[Told]] = []
+    with sweep_desk(experiment.sweep_id) as desk, Lanes(experiment, desk) as lanes:
+        for work in works:
+            if work.run_id == "oom":
+                armed.touch()
+            found.append(followed(lanes, work))
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_in_a_used_lane_equals_one_in_a_fresh_lane(
+    local_ray: None, tmp_path: Path, workers: int
+) -> None:
+    options = {"armed": f"{tmp_path}/armed", "fault": "out_of_memory_once"}
+    experiment = load_experiment(
+        DIGITS,
+        [
+            f"storage.path={tmp_path}",
+            f"training.epochs={EPOCHS}",
+            "training.batch_size=100",
+            f"model={{name: 'tests.integration.faulty_models:armed', options: {options}}}",
+            f"workers.count={workers}",
+        ],
+    )
+    diverging = SETTINGS.model_copy(update={"weight_decay": 1e9})
+    used = [Train("diverged", diverging), Train("oom", SETTINGS), Train("used", SETTINGS)]
+    told = in_one_lane(experiment, used, tmp_path / "armed")
+    [fresh] = in_one_lane(experiment, [Train("fresh", SETTINGS)], tmp_path / "armed")
+
+    storage = storage_of(experiment)
+    events = Journal(storage).read()
+    [failed] = [event for event in events if isinstance(event, RunFailed)]
+    assert (failed.run_id, failed.reason.split(":")[0]) == ("diverged", "TrainingDivergedError")
+    interruptions = [event for event in events if isinstance(event, RunInterrupted)]
+    assert {event.run_id for event in interruptions} == {"oom"}
+    assert "can't allocate memory" in interruptions[0].reason
+    expected = load_checkpoint(storage, f"runs/fresh/epoch_{EPOCHS:05d}")
+    for run_id in ("oom", "used"):
+        assert_same_state(load_checkpoint(storage, f"runs/{run_id}/epoch_{EPOCHS:05d}"), expected)
+    assert [len(all_of_it) for all_of_it in (*told, fresh)] == [
+        1,
+        EPOCHS + 1,
+        EPOCHS + 1,
+        EPOCHS + 1,
+    ]
+    assert all(each[-1].failure is None for each in told)
+
+
+def test_a_job_that_is_stopped_says_how_to_continue_and_shows_its_runs_as_killed(
+    ray_environment: dict[str, str], results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = ["training.epochs=2000", "training.checkpoint_every=1", "search.targets=[0.9]"]
+    monkeypatch.setenv("STRSWEEP_RESULTS", str(results))
+    experiment = load_experiment(DIGITS, overrides)
+    arguments = [part for text in overrides for part in ("--set", text)]
+    job = subprocess.Popen(
+        [sys.executable, "jobs/sweep.py", "--config", str(DIGITS), *arguments],
+        cwd=ROOT,
+        env={**ray_environment, "STRSWEEP_RESULTS": str(results)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    client = MlflowClient(tracking_uri=experiment.tracking.uri)
+    deadline = time.monotonic() + 300
+    while not statuses(client):
+        assert job.poll() is None, job.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    os.kill(job.pid, signal.SIGTERM)
+    struck = time.monotonic()
+    said, _ = job.communicate(timeout=60)
+    assert time.monotonic() - struck < 3, "then Ray would kill it"
+    assert job.returncode == 1
+    assert (
+        said.splitlines()[-1] == "stopped: the same command continues from the newest checkpoints"
+    )
+    assert statuses(client) == {"": "KILLED", "run-001": "KILLED"}
+    assert replay(Journal(storage_of(experiment)).read()).runs["run-001"].is_open
+
+
+def statuses(client: MlflowClient) -> dict[str, str]:
+    """Return the state of the runs of a sweep once one of them is there."""
+    found = client.get_experiment_by_name("digits")
+    runs = client.search_runs([found.experiment_id]) if found is not None else []
+    shown = {run.data.tags["strsweep.run_id"]: run.info.status for run in runs}
+    return shown if "run-001" in shown else {}
