@@ -5,7 +5,7 @@ CONFIG ?= jobs/configs/digits.yaml
 export STRSWEEP_RESULTS ?= $(CURDIR)/results
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help install quickstart service test test-all soak check bench bench-step bench-search bench-setups \
+.PHONY: help install quickstart service unit test test-all soak check bench bench-step bench-search bench-start bench-setups \
     bench-methods bench-onset bench-landing bench-ablation bench-scale format ui clean
 BENCH := PYTHONPATH=jobs python -m benchmarks
 DEVICE ?= cpu
@@ -32,6 +32,9 @@ quickstart: install ## sweep digits to 80, 90, 95 and 98 % sparsity on a Ray of 
 service: install ## MLflow with passwords, on PostgreSQL and an S3 server; infra/local_service.sh stop ends it
 	infra/local_service.sh start
 
+unit: install ## a minute: the tests that need neither Ray nor long training
+	tests/run.sh --unit
+
 test: install ## run the tests and measure what they cover
 	tests/system_packages.sh
 	tests/run.sh
@@ -49,13 +52,16 @@ check: install ## formatting, lint, spelling and types, as CI does
 	codespell
 	pyright
 
-bench: bench-step bench-search bench-setups bench-methods bench-onset bench-landing bench-ablation bench-scale ## all that is measured
+bench: bench-step bench-search bench-start bench-setups bench-methods bench-onset bench-landing bench-ablation bench-scale ## all that is measured
 
 bench-step: install ## cost of an STR step beside a dense one; DEVICE=cuda on a GPU
 	$(BENCH).step --device $(DEVICE)
 
 bench-search: install ## what it takes to hit five sparsities, beside other searches; an hour, SEEDS=1 is quick
 	$(BENCH).search --seeds $(SEEDS) --peer-seeds $(PEER_SEEDS)
+
+bench-start: install ## how long runs wait for their first epoch, in lanes and in bare Ray
+	$(BENCH).start
 
 bench-setups: install ## sweeps with auto everywhere that nothing was tuned for
 	$(BENCH).setups

@@ -91,6 +91,10 @@ class TrainingRun:
         self._device, self._world_size = device, world_size
         self._input = images or InputPipeline(experiment, rank, world_size)
         self._input_shape = self._input.images.input_shape
+        if self._config.compile:
+            # Parametrized layers of every run have classes of their own: after eight runs in one
+            # process torch would not compile any more, and not say so. Its caches on disk stay.
+            torch.compiler.reset()
         torch.manual_seed(self._config.seed)
         self.model = sparse_model(
             experiment, settings, self._input.images.num_classes, self._input_shape

@@ -11,6 +11,8 @@ import pytest
 import torch
 from equal_runs import assert_same_state
 from torch import nn
+from torch._dynamo import config as dynamo
+from torch._dynamo.utils import counters
 
 from strsweep.config import Experiment, Fork, Lead, RunSettings, load_experiment
 from strsweep.errors import CheckpointError, StorageError
@@ -302,3 +304,18 @@ def test_compiled_steps_notice_that_thresholds_begin(tiny_models: None) -> None:
         losses.append([loss for _ in run.epochs() for loss in run.step_losses])
         assert [metrics.sparsity > 0 for metrics in run.history] == [False, True]
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+
+
+def test_every_run_of_a_process_is_compiled(tiny_models: None) -> None:
+    settings = RunSettings(threshold_init=-3, weight_decay=5e-4, threshold_decay=0.07)
+    counters.clear()
+    with dynamo.patch(recompile_limit=2):
+        for _ in range(4):
+            run = new_run(
+                settings,
+                "model={name: 'tiny_models:tiny', options: {channels: 1}}",
+                "training.epochs=1",
+                "training.compile=true",
+            )
+            list(run.epochs())
+    assert counters["frames"]["total"] == counters["frames"]["ok"] >= 4
