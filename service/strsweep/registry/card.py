@@ -105,8 +105,10 @@ def _making(
     if receipt.settings.fork is not None:
         yield f"- Its first {receipt.settings.fork.epoch} epochs are shared with other runs."
     yield f"- {_landing(receipt)}"
-    origin = run.proposed.adopted_from or f"{receipt.run_id} of {receipt.sweep_id}"
-    yield f"- Trained as {origin}, by strsweep {record.started[-1].version}."
+    yield (
+        f"- Trained as {receipt.run_id} of {receipt.sweep_id}, "
+        f"by strsweep {record.started[-1].version}."
+    )
 
 
 def _landing(receipt: Receipt) -> str:
@@ -123,13 +125,9 @@ def _landing(receipt: Receipt) -> str:
 
 def _cost(run: RunRecord, record: SweepRecord) -> str:
     hours = sum(map(run_hours, record.runs.values()))
-    own = (
-        "trained by another sweep, at no cost here"
-        if run.proposed.adopted_from
-        else f"{run.num_epochs_trained} epochs, {_hours(run_hours(run))}"
-    )
     return (
-        f"This run: {own}. The sweep up to this publication: {len(record.runs)} runs, "
+        f"This run: {run.num_epochs_trained} epochs, {_hours(run_hours(run))}. "
+        f"The sweep up to this publication: {len(record.runs)} runs, "
         f"{record.epochs_trained} epochs, {_hours(hours)} of training."
     )
 

@@ -48,14 +48,13 @@ class RunRow:
     """Of the dense network's."""
     last_epoch: int
     epochs_paid: int
-    """By this sweep, repeated ones included; none for an adopted run."""
+    """Repeated ones included."""
     hours_paid: float
     reason: str
     """Why it was tried."""
     ended: str
     """Why it is not finished; empty for a finished run."""
     refines: str
-    adopted_from: str
     delivered_for: str
     """Targets that its model was delivered for."""
     link: str
@@ -150,7 +149,6 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
         reason=run.proposed.reason,
         ended=_why_ended(run),
         refines=shown(run.proposed.refines),
-        adopted_from=run.proposed.adopted_from or "",
         delivered_for=delivered_for,
         link=link,
     )
