@@ -9,6 +9,5 @@ CHARTS = {
     "accuracy-epochs",
     "threshold-epochs",
     "thresholds",
-    "aims",
 }
 """Of a report, by element id."""

@@ -29,9 +29,7 @@ class RunRow:
     aim: str
     """Target as a person reads it; empty if it aimed at none."""
     quantity: Quantity
-    """What ``aimed_at`` and ``pruned`` are shares of."""
-    aimed_at: float | None
-    """Share to prune."""
+    """What ``pruned`` is a share of."""
     pruned: float | None
     """Share that its last epoch had pruned."""
     weight_decay: float
@@ -133,7 +131,6 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
         role=role_of(run),
         aim=shown(aim),
         quantity=quantity,
-        aimed_at=None if aim is None else aim.pruned(dense_macs),
         pruned=pruned[quantity],
         weight_decay=run.settings.weight_decay,
         threshold_decay=_mean_decay(run),
