@@ -7,7 +7,6 @@ CHARTS = {
     "layer-macs",
     "sparsity-epochs",
     "accuracy-epochs",
-    "threshold-epochs",
     "thresholds",
 }
 """Of a report, by element id."""

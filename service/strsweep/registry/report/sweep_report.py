@@ -22,7 +22,6 @@ from strsweep.registry.report.runs import Link
 from strsweep.registry.report.trajectories import (
     accuracy_over_epochs,
     sparsity_over_epochs,
-    thresholds_over_epochs,
 )
 
 REPORT = "report.html"
@@ -57,7 +56,6 @@ def _figures(contents: SweepContents) -> dict[str, Any]:
             "front-macs": front(contents, "macs"),
             "sparsity-epochs": sparsity_over_epochs(contents),
             "accuracy-epochs": accuracy_over_epochs(contents),
-            "threshold-epochs": thresholds_over_epochs(contents.thresholds),
         }
     if layers := shown_layers(contents.layers):
         figures |= {

@@ -37,7 +37,6 @@ def test_the_files(files: dict[str, bytes]) -> None:
         "runs.csv",
         "epochs.csv",
         "layers.csv",
-        "thresholds.csv",
         "receipts.csv",
     }
 
@@ -133,19 +132,6 @@ def test_json_has_method_and_dense_accuracy(
     assert contents.dense_accuracy is None
     assert [run.role for run in contents.runs] == ["shared start", ""]
     assert contents.cost.epochs == 10 + 20
-
-
-def test_thresholds_are_those_of_the_delivered_runs(
-    sweep: SimulatedSweep, files: dict[str, bytes]
-) -> None:
-    rows = table(files, "thresholds.csv")
-    assert {row["run_id"] for row in rows} == {receipt.run_id for receipt in sweep.receipts}
-    layers = [name for name, *_ in sweep.layers]
-    for receipt in sweep.receipts:
-        own = [row for row in rows if row["model"] == str(receipt.target)]
-        for epoch, told in sweep.record.runs[receipt.run_id].epochs.items():
-            found = {r["name"]: float(r["threshold"]) for r in own if int(r["epoch"]) == epoch}
-            assert found == dict(zip(layers, told.thresholds, strict=True))
 
 
 SETTINGS = RunSettings(threshold_init=-10.0, weight_decay=5e-4, threshold_decay=0.01)
