@@ -1,7 +1,7 @@
 """The idea: thresholds that are learned with the weights. Imports torch only."""
 
 from strsweep.sparsity.allocation import check_fits
-from strsweep.sparsity.budget import Budget, to_authors_csv
+from strsweep.sparsity.budget import Budget
 from strsweep.sparsity.convert import (
     Granularity,
     activate_thresholds,
@@ -50,7 +50,6 @@ __all__ = [
     "steer",
     "steerable",
     "threshold_parameters",
-    "to_authors_csv",
     "weight_tensors",
     "weight_uses",
 ]

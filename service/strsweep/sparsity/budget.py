@@ -7,16 +7,16 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
 from strsweep.sparsity.allocation import check_fits, erk, uniform
-from strsweep.sparsity.authors_csv import read_column, write_columns
+from strsweep.sparsity.authors_csv import read_column
 from strsweep.sparsity.layer_budget import LayerBudget, layers_of_rows
 from strsweep.sparsity.layers import weight_tensors
-from strsweep.sparsity.measure import SparsityReport, measure
+from strsweep.sparsity.measure import measure
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,6 @@ class Budget:
     @classmethod
     def of(cls, model: nn.Module, input_shape: Sequence[int] | None = None) -> Budget:
         """Return what ``model``, trained by any method, keeps in each layer."""
-        return cls.of_report(measure(model, input_shape))
-
-    @classmethod
-    def of_report(cls, report: SparsityReport) -> Budget:
-        """Return the budget that ``report`` measured."""
         return cls(
             tuple(
                 LayerBudget(
@@ -47,7 +42,7 @@ class Budget:
                     density=1 - layer.sparsity,
                     dense_macs=layer.dense_macs,
                 )
-                for layer in report.layers
+                for layer in measure(model, input_shape).layers
             )
         )
 
@@ -115,21 +110,6 @@ class Budget:
         """Layer name -> density."""
         return {layer.name: layer.density for layer in self.layers}
 
-    def against(self, other: Budget) -> dict[str, tuple[float, float]]:
-        """Return layer name -> own density and that of ``other``.
-
-        Raises:
-            ValueError: The budgets are of different models.
-        """
-        if [layer.name for layer in self.layers] != [layer.name for layer in other.layers]:
-            raise ValueError("the budgets are of different models")
-        theirs = other.densities
-        return {name: (density, theirs[name]) for name, density in self.densities.items()}
-
-    def backbone(self) -> Budget:
-        """Return the budget without its last layer, the classifier."""
-        return Budget(self.layers[:-1])
-
     def with_macs(self, model: nn.Module, input_shape: Sequence[int]) -> Budget:
         """Return the same densities with the multiply-adds of ``model``.
 
@@ -142,13 +122,9 @@ class Budget:
             tuple(replace(layer, density=self.densities[layer.name]) for layer in measured.layers)
         )
 
-    def to_json(self) -> str:
-        """Return a JSON list with one object per layer."""
-        return json.dumps([asdict(layer) for layer in self.layers], indent=2) + "\n"
-
     @classmethod
     def from_json(cls, text: str) -> Budget:
-        """Read what ``to_json`` wrote, or the ``budget.json`` of a published model.
+        """Read the ``budget.json`` of a published model.
 
         Raises:
             ValueError: It is not a list of layers with name, weights and density.
@@ -159,17 +135,9 @@ class Budget:
             raise ValueError(f"this is not a layer budget: {error}") from error
         return cls(layers_of_rows(rows))
 
-    def to_csv(self) -> str:
-        """Return one line per layer under a header."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [f.name for f in fields(LayerBudget)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(layer) for layer in self.layers)
-        return text.getvalue()
-
     @classmethod
     def from_csv(cls, text: str) -> Budget:
-        """Read what ``to_csv`` wrote, or the ``budget.csv`` of a published model.
+        """Read the ``budget.csv`` of a published model.
 
         Raises:
             ValueError: A column is missing or a cell is no number.
@@ -188,20 +156,6 @@ class Budget:
             ValueError: The file is no such table, or has no such column.
         """
         return cls(read_column(Path(path).read_text(encoding="utf-8-sig"), column))
-
-
-def to_authors_csv(budgets: Sequence[Budget], pool_macs: int = 0) -> str:
-    """Return the table of several budgets of one model in the format of the authors of STR.
-
-    Args:
-        budgets: One column each, named by its overall sparsity.
-        pool_macs: Of the average pool, which the table adds to the dense total (100,352 for a
-            ResNet50 at 224x224).
-
-    Raises:
-        ValueError: The budgets differ in their layers, or lack multiply-adds.
-    """
-    return write_columns([budget.layers for budget in budgets], pool_macs)
 
 
 def _with_densities(model: nn.Module, densities: Mapping[str, float]) -> Budget:
