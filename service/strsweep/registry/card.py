@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator
 
 from strsweep.config import Experiment, percent
 from strsweep.journal import RunRecord, SweepRecord
 from strsweep.registry.receipt import Receipt, label
+from strsweep.registry.report.runs import run_hours
 
 _LONGEST = 4900
 """Characters that MLflow's databases keep of a description, less some."""
@@ -42,12 +42,6 @@ def model_card(
         "## Use\n" + _use(receipt, experiment),
     ]
     return "\n\n".join(sections)[:_LONGEST]
-
-
-def run_hours(run: RunRecord) -> float:
-    """Return the hours of training that a run took; an epoch that was repeated counts as any."""
-    seconds = [event.metrics.get("seconds", 0.0) for event in run.epochs.values()]
-    return statistics.fmean(seconds) * run.num_epochs_trained / 3600 if seconds else 0.0
 
 
 def _head(receipt: Receipt, experiment: Experiment) -> str:

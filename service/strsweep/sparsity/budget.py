@@ -6,17 +6,21 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from torch import nn
 
-from strsweep.sparsity.allocation import check_fits, erk, uniform
-from strsweep.sparsity.authors_csv import read_column
+from strsweep.sparsity.allocation import allocate, check_fits, equal_share, sides_over_size
 from strsweep.sparsity.layer_budget import LayerBudget, layers_of_rows
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.measure import measure
+
+_AUTHORS_HEADER = ("Metric", "Params", "FLOPs")
+_AUTHORS_LAYER = re.compile(r"Layer \d+ - (.+)")
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Budget:
         Raises:
             ValueError: The sparsity cannot be reached with these layers left dense.
         """
-        return _with_densities(model, uniform(model, sparsity, dense))
+        return _with_densities(model, allocate(model, sparsity, dense, equal_share))
 
     @classmethod
     def erk(cls, model: nn.Module, sparsity: float, *, dense: Sequence[str] = ()) -> Budget:
@@ -75,7 +79,7 @@ class Budget:
         Raises:
             ValueError: The sparsity cannot be reached with these layers left dense.
         """
-        return _with_densities(model, erk(model, sparsity, dense))
+        return _with_densities(model, allocate(model, sparsity, dense, sides_over_size))
 
     @property
     def weights(self) -> int:
@@ -148,6 +152,9 @@ class Budget:
     def from_authors_csv(cls, path: Path | str, column: str) -> Budget:
         """Read one model of a budget table in the format that the authors of STR publish.
 
+        A header, a row for all layers, one for all but the classifier, and a row per layer: name,
+        weights, dense multiply-adds, and the sparsity in percent that the layer has in each model.
+
         Args:
             path: The table.
             column: Overall sparsity in percent that names the model, e.g. ``"90.23"``.
@@ -155,7 +162,7 @@ class Budget:
         Raises:
             ValueError: The file is no such table, or has no such column.
         """
-        return cls(read_column(Path(path).read_text(encoding="utf-8-sig"), column))
+        return cls(_authors_column(Path(path).read_text(encoding="utf-8-sig"), column))
 
 
 def _with_densities(model: nn.Module, densities: Mapping[str, float]) -> Budget:
@@ -167,3 +174,32 @@ def _with_densities(model: nn.Module, densities: Mapping[str, float]) -> Budget:
             for weight in weight_tensors(model)
         )
     )
+
+
+def _authors_column(text: str, column: str) -> tuple[LayerBudget, ...]:
+    rows = list(csv.reader(io.StringIO(text)))
+    if len(rows) < 3 or tuple(rows[0][:3]) != _AUTHORS_HEADER or rows[1][0] != "Overall":
+        raise ValueError(
+            f"this is not a budget table: it must start with {_AUTHORS_HEADER} and 'Overall'"
+        )
+    names = rows[1][3:]
+    matching = [index for index, name in enumerate(names, 3) if name and _same(name, column)]
+    if not matching:
+        raise ValueError(f"the table has no model {column!r}; it has {[n for n in names if n]}")
+    layers = [(match[1], row) for row in rows if (match := _AUTHORS_LAYER.fullmatch(row[0]))]
+    return tuple(
+        LayerBudget(
+            name=name,
+            weights=int(row[1]),
+            dense_macs=int(row[2]),
+            density=1 - float(row[matching[0]]) / 100,
+        )
+        for name, row in layers
+    )
+
+
+def _same(name: str, column: str) -> bool:
+    try:
+        return Decimal(name) == Decimal(column)  # "90.5" names the model "90.50"
+    except InvalidOperation:
+        return False

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from strsweep.config import Quantity, Target
-from strsweep.journal import EpochFinished, RunRecord
+from strsweep.journal import RunRecord
 from strsweep.registry.receipt import Receipt
 
 Link = Callable[[str], str]
@@ -103,6 +104,12 @@ def role_of(run: RunRecord) -> Role:
     return "dense" if run.settings.last_epoch is None else "shared start"
 
 
+def run_hours(run: RunRecord) -> float:
+    """Return the hours of training that a run took; an epoch that was repeated counts as any."""
+    seconds = [event.metrics.get("seconds", 0.0) for event in run.epochs.values()]
+    return statistics.fmean(seconds) * run.num_epochs_trained / 3600 if seconds else 0.0
+
+
 def shown(target: Target | None) -> str:
     """Return a target as a person reads it; empty for none."""
     return "" if target is None else str(target)
@@ -142,7 +149,7 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
         macs_share=macs_share,
         last_epoch=max(epochs, default=0),
         epochs_paid=run.num_epochs_trained,
-        hours_paid=_hours(run, epochs),
+        hours_paid=run_hours(run),
         reason=run.proposed.reason,
         ended=_why_ended(run),
         refines=shown(run.proposed.refines),
@@ -158,14 +165,6 @@ def _mean_decay(run: RunRecord) -> float | None:
         return None
     moved = math.fsum(row["threshold_decay"] * row["learning_rate"] for row in rows)
     return moved / math.fsum(row["learning_rate"] for row in rows)
-
-
-def _hours(run: RunRecord, epochs: Mapping[int, EpochFinished]) -> float:
-    """Return the hours of the epochs that were paid for; a repeated one counts as the mean."""
-    if not epochs:
-        return 0.0
-    seconds = sum(event.metrics.get("seconds", 0.0) for event in epochs.values())
-    return seconds / len(epochs) * run.num_epochs_trained / 3600
 
 
 def _why_ended(run: RunRecord) -> str:
