@@ -7,8 +7,6 @@ CHARTS = {
     "layer-macs",
     "sparsity-epochs",
     "accuracy-epochs",
-    "threshold-epochs",
     "thresholds",
-    "aims",
 }
 """Of a report, by element id."""

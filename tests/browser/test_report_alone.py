@@ -66,7 +66,6 @@ def test_paper_and_ink_follow_the_scheme(chromium: Chromium, page: str) -> None:
         ("thresholds", ".points path", "threshold"),
         ("layer-sparsity", ".heatmaplayer image", "weights left"),
         ("layer-macs", ".heatmaplayer image", "of the model's"),
-        ("aims", ".points path", "aimed at"),
     ],
 )
 def test_hover_tells(chromium: Chromium, page: str, chart: str, mark: str, said: str) -> None:

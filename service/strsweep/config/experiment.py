@@ -137,7 +137,7 @@ class Experiment(Section, frozen=True):
 
     @property
     def recipe_id(self) -> str:
-        """Fingerprint of model, data and training: sweeps that share it can share their runs.
+        """Fingerprint of model, data and training: runs of sweeps that share it are comparable.
 
         Where the data lie is part of it, as other images may lie elsewhere; so is the number of
         workers, as sums of floats differ in their last bits, and batch statistics may.

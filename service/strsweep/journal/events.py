@@ -39,8 +39,6 @@ class RunProposed(_Event):
     reason: str
     refines: Target | None = None
     """The target, hit already, whose accuracy the run is to better."""
-    adopted_from: str | None = None
-    """Sweep and run that it was trained as; None if this sweep trained it."""
 
 
 class EpochFinished(_Event):

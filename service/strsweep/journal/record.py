@@ -30,7 +30,7 @@ class RunRecord:
     epochs: dict[int, EpochFinished] = field(default_factory=dict[int, EpochFinished])
     """By number; of a forked run those that it trained itself. One that was trained again is here
     once."""
-    num_epochs_written: int = 0
+    num_epochs_trained: int = 0
     """Repeated ones included."""
     prefix: PrefixTrained | None = None
     """The state that other runs can fork from; None: there is none yet."""
@@ -61,11 +61,6 @@ class RunRecord:
         """True while the run trains, or was interrupted."""
         return self.finished is None and self.failed is None and self.stopped is None
 
-    @property
-    def num_epochs_trained(self) -> int:
-        """Epochs that this sweep paid for, repeated ones included."""
-        return 0 if self.proposed.adopted_from is not None else self.num_epochs_written
-
 
 @dataclass(kw_only=True)
 class SweepRecord:
@@ -91,7 +86,7 @@ class SweepRecord:
 
     @property
     def epochs_trained(self) -> int:
-        """Epochs that this sweep paid for."""
+        """Epochs of all runs, repeated ones included."""
         return sum(run.num_epochs_trained for run in self.runs.values())
 
     @property
@@ -160,7 +155,7 @@ def _apply_to_run(run: RunRecord, event: Event) -> None:
     match event:
         case EpochFinished():
             run.epochs[int(event.metrics["epoch"])] = event
-            run.num_epochs_written += 1
+            run.num_epochs_trained += 1
         case ImagesUnreadable():
             run.unreadable += [name for name in event.names if name not in run.unreadable]
         case RunFinished():

@@ -16,8 +16,8 @@ def read_budget(reference: str, tracking_uri: str) -> Budget:
     """Read the budget that ``reference`` names.
 
     Args:
-        reference: ``models:/NAME@ALIAS``, a model folder, a ``.json`` or ``.csv`` file that
-            ``Budget`` wrote, or ``FILE.csv#90.23`` for a column of the authors' own table.
+        reference: ``models:/NAME@ALIAS``, a model folder, a ``.json`` or ``.csv`` file of
+            layers, or ``FILE.csv#90.23`` for a column of the authors' own table.
         tracking_uri: MLflow server of a registered model.
 
     Raises:

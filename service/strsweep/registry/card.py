@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator
 
 from strsweep.config import Experiment, percent
 from strsweep.journal import RunRecord, SweepRecord
 from strsweep.registry.receipt import Receipt, label
+from strsweep.registry.report.runs import run_hours
 
 _LONGEST = 4900
 """Characters that MLflow's databases keep of a description, less some."""
@@ -42,12 +42,6 @@ def model_card(
         "## Use\n" + _use(receipt, experiment),
     ]
     return "\n\n".join(sections)[:_LONGEST]
-
-
-def run_hours(run: RunRecord) -> float:
-    """Return the hours of training that a run took; an epoch that was repeated counts as any."""
-    seconds = [event.metrics.get("seconds", 0.0) for event in run.epochs.values()]
-    return statistics.fmean(seconds) * run.num_epochs_trained / 3600 if seconds else 0.0
 
 
 def _head(receipt: Receipt, experiment: Experiment) -> str:
@@ -105,8 +99,10 @@ def _making(
     if receipt.settings.fork is not None:
         yield f"- Its first {receipt.settings.fork.epoch} epochs are shared with other runs."
     yield f"- {_landing(receipt)}"
-    origin = run.proposed.adopted_from or f"{receipt.run_id} of {receipt.sweep_id}"
-    yield f"- Trained as {origin}, by strsweep {record.started[-1].version}."
+    yield (
+        f"- Trained as {receipt.run_id} of {receipt.sweep_id}, "
+        f"by strsweep {record.started[-1].version}."
+    )
 
 
 def _landing(receipt: Receipt) -> str:
@@ -123,13 +119,9 @@ def _landing(receipt: Receipt) -> str:
 
 def _cost(run: RunRecord, record: SweepRecord) -> str:
     hours = sum(map(run_hours, record.runs.values()))
-    own = (
-        "trained by another sweep, at no cost here"
-        if run.proposed.adopted_from
-        else f"{run.num_epochs_trained} epochs, {_hours(run_hours(run))}"
-    )
     return (
-        f"This run: {own}. The sweep up to this publication: {len(record.runs)} runs, "
+        f"This run: {run.num_epochs_trained} epochs, {_hours(run_hours(run))}. "
+        f"The sweep up to this publication: {len(record.runs)} runs, "
         f"{record.epochs_trained} epochs, {_hours(hours)} of training."
     )
 

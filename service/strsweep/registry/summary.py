@@ -11,11 +11,11 @@ from mlflow.entities import RunTag
 
 from strsweep.config import Experiment, percent
 from strsweep.journal import SweepRecord
-from strsweep.registry.card import run_hours
 from strsweep.registry.delivery import Delivered
 from strsweep.registry.front import front_png
 from strsweep.registry.receipt import Receipt
 from strsweep.registry.report import REPORT, artifact_page, model_page, report_files, run_page
+from strsweep.registry.report.runs import run_hours
 from strsweep.registry.server import artifact_errors
 from strsweep.registry.shown import NOTE_TAG
 from strsweep.registry.sweep_page import asked

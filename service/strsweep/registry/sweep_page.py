@@ -30,7 +30,8 @@ def sweep_run(
     """
     shown = runs.get(_ITSELF)
     if shown is None:
-        tags = {**source_tags(), "mlflow.runName": experiment.sweep_id}
+        # User, job and, where it is known, the commit, as MLflow finds them.
+        tags: dict[str, str] = {**resolve_tags(), "mlflow.runName": experiment.sweep_id}
         shown = runs.make(_ITSELF, tags, start=record.started[0].time)
     new = {key: text for key, text in recipe(experiment).items() if key not in shown.params}
     targets = ", ".join(map(str, experiment.search.targets))
@@ -63,12 +64,6 @@ def show_as(client: MlflowClient, shown: ShownRun, status: str, end: float | Non
     else:
         client.set_terminated(shown.mlflow_id, status, end_time=int(end * 1000))
     shown.status = status
-
-
-def source_tags() -> dict[str, str]:
-    """Return who runs what: user, job and, where it is known, the commit, as MLflow finds them."""
-    tags: dict[str, str] = resolve_tags()
-    return tags
 
 
 def asked(experiment: Experiment) -> str:

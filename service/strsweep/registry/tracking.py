@@ -218,8 +218,7 @@ class Tracking:
 
 
 def _tags(run: RunRecord, sweep: ShownRun) -> dict[str, str]:
-    source = run.proposed.adopted_from
-    return ({} if source is None else {"strsweep.adopted_from": source}) | {
+    return {
         "mlflow.runName": run_name(run),
         "mlflow.parentRunId": sweep.mlflow_id,
         "strsweep.reason": run.proposed.reason,

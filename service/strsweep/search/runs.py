@@ -147,14 +147,13 @@ class StateReader:
         self, record: SweepRecord, running: Set[str] = frozenset(), hours: float = 0.0
     ) -> SearchState:
         """Return what is known ``hours`` after the start of a job whose runs ``running`` train."""
-        own = [run for run in record.runs.values() if run.proposed.adopted_from is None]
-        usage = Usage(runs=len(own), epochs=record.epochs_trained, hours=hours)
+        usage = Usage(runs=len(record.runs), epochs=record.epochs_trained, hours=hours)
         runs = tuple(self._run(run, run.run_id in running) for run in record.runs.values())
         return SearchState(goal=self._goal, runs=runs, usage=usage)
 
     def _run(self, run: RunRecord, is_running: bool) -> Run:
         status = _status(run, is_running)
-        version = run.num_epochs_written, run.prefix, status
+        version = run.num_epochs_trained, run.prefix, status
         known = self._known.get(run.run_id)
         if known is None or known[0] != version:
             known = self._known[run.run_id] = version, self._read(run, status)
@@ -197,7 +196,7 @@ def read_state(record: SweepRecord, experiment: Experiment) -> SearchState:
 
 
 def hours_of_last_job(record: SweepRecord) -> float:
-    """Return the hours from its start until the last run ended that it trained; 0: it had none."""
+    """Return the hours from its start until its last run ended; 0: it had none."""
     ends = [
         event.time
         for run in record.runs.values()

@@ -1,38 +1,31 @@
 """The idea: thresholds that are learned with the weights. Imports torch only."""
 
 from strsweep.sparsity.allocation import check_fits
-from strsweep.sparsity.budget import Budget, to_authors_csv
+from strsweep.sparsity.budget import Budget
 from strsweep.sparsity.convert import (
-    Granularity,
     activate_thresholds,
     bake,
     set_threshold_parameters,
     sparsify,
     threshold_parameters,
 )
-from strsweep.sparsity.landing import Landing, land
+from strsweep.sparsity.landing import land
 from strsweep.sparsity.layer_budget import LayerBudget
 from strsweep.sparsity.layers import WeightTensor, weight_tensors
-from strsweep.sparsity.magnitude import LargestWeights, MagnitudeMethod, obey, ramp
-from strsweep.sparsity.measure import LayerSparsity, SparsityReport, measure
+from strsweep.sparsity.magnitude import obey, ramp
+from strsweep.sparsity.measure import SparsityReport, measure
 from strsweep.sparsity.quantile import Uses, weight_uses
 from strsweep.sparsity.scheduled import ScheduledThreshold, schedulable
 from strsweep.sparsity.steering import SteeredThreshold, bound_gradients, steer, steerable
-from strsweep.sparsity.threshold import SoftThreshold, ThresholdFunction, soft_threshold
+from strsweep.sparsity.threshold import SoftThreshold, soft_threshold
 
 __all__ = [
     "Budget",
-    "Granularity",
-    "Landing",
-    "LargestWeights",
     "LayerBudget",
-    "LayerSparsity",
-    "MagnitudeMethod",
     "ScheduledThreshold",
     "SoftThreshold",
     "SparsityReport",
     "SteeredThreshold",
-    "ThresholdFunction",
     "Uses",
     "WeightTensor",
     "activate_thresholds",
@@ -50,7 +43,6 @@ __all__ = [
     "steer",
     "steerable",
     "threshold_parameters",
-    "to_authors_csv",
     "weight_tensors",
     "weight_uses",
 ]

@@ -10,27 +10,6 @@ from torch import nn
 from strsweep.sparsity.layers import WeightTensor, weight_tensors, without
 
 
-def uniform(model: nn.Module, sparsity: float, dense: Sequence[str] = ()) -> dict[str, float]:
-    """Return layer name -> density with the same density for all but the ``dense`` layers.
-
-    Raises:
-        ValueError: The sparsity cannot be reached.
-    """
-    return _allocate(model, sparsity, dense, _equal_share)
-
-
-def erk(model: nn.Module, sparsity: float, dense: Sequence[str] = ()) -> dict[str, float]:
-    """Return layer name -> density by the Erdos-Renyi-kernel rule (arXiv 1911.11134, section 3).
-
-    The density of a layer is proportional to the sum over the product of the sides of its weight:
-    ``(in + out + height + width) / (in * out * height * width)`` for a convolution.
-
-    Raises:
-        ValueError: The sparsity cannot be reached.
-    """
-    return _allocate(model, sparsity, dense, _sides_over_size)
-
-
 def check_fits(densities: Mapping[str, float], model: nn.Module) -> None:
     """Check that ``densities`` names exactly the layers of ``model``.
 
@@ -50,20 +29,30 @@ def check_fits(densities: Mapping[str, float], model: nn.Module) -> None:
             raise ValueError(f"the density of {name} is {density}, not between 0 and 1")
 
 
-def _equal_share(_: WeightTensor) -> float:
+def equal_share(_: WeightTensor) -> float:
+    """Give every layer the same density."""
     return 1.0
 
 
-def _sides_over_size(weight: WeightTensor) -> float:
+def sides_over_size(weight: WeightTensor) -> float:
+    """Return the sum over the product of the sides of a weight (arXiv 1911.11134, section 3).
+
+    That is ``(in + out + height + width) / (in * out * height * width)`` for a convolution.
+    """
     return sum(weight.original.shape) / weight.original.numel()
 
 
-def _allocate(
+def allocate(
     model: nn.Module,
     sparsity: float,
     dense: Sequence[str],
     share: Callable[[WeightTensor], float],
 ) -> dict[str, float]:
+    """Return layer name -> density, in proportion to ``share`` for all but the ``dense`` layers.
+
+    Raises:
+        ValueError: The sparsity cannot be reached.
+    """
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity: got {sparsity}, use a fraction in [0, 1)")
     weights = weight_tensors(model)

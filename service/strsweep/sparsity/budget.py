@@ -6,17 +6,21 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from torch import nn
 
-from strsweep.sparsity.allocation import check_fits, erk, uniform
-from strsweep.sparsity.authors_csv import read_column, write_columns
+from strsweep.sparsity.allocation import allocate, check_fits, equal_share, sides_over_size
 from strsweep.sparsity.layer_budget import LayerBudget, layers_of_rows
 from strsweep.sparsity.layers import weight_tensors
-from strsweep.sparsity.measure import SparsityReport, measure
+from strsweep.sparsity.measure import measure
+
+_AUTHORS_HEADER = ("Metric", "Params", "FLOPs")
+_AUTHORS_LAYER = re.compile(r"Layer \d+ - (.+)")
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,6 @@ class Budget:
     @classmethod
     def of(cls, model: nn.Module, input_shape: Sequence[int] | None = None) -> Budget:
         """Return what ``model``, trained by any method, keeps in each layer."""
-        return cls.of_report(measure(model, input_shape))
-
-    @classmethod
-    def of_report(cls, report: SparsityReport) -> Budget:
-        """Return the budget that ``report`` measured."""
         return cls(
             tuple(
                 LayerBudget(
@@ -47,7 +46,7 @@ class Budget:
                     density=1 - layer.sparsity,
                     dense_macs=layer.dense_macs,
                 )
-                for layer in report.layers
+                for layer in measure(model, input_shape).layers
             )
         )
 
@@ -63,7 +62,7 @@ class Budget:
         Raises:
             ValueError: The sparsity cannot be reached with these layers left dense.
         """
-        return _with_densities(model, uniform(model, sparsity, dense))
+        return _with_densities(model, allocate(model, sparsity, dense, equal_share))
 
     @classmethod
     def erk(cls, model: nn.Module, sparsity: float, *, dense: Sequence[str] = ()) -> Budget:
@@ -80,7 +79,7 @@ class Budget:
         Raises:
             ValueError: The sparsity cannot be reached with these layers left dense.
         """
-        return _with_densities(model, erk(model, sparsity, dense))
+        return _with_densities(model, allocate(model, sparsity, dense, sides_over_size))
 
     @property
     def weights(self) -> int:
@@ -115,21 +114,6 @@ class Budget:
         """Layer name -> density."""
         return {layer.name: layer.density for layer in self.layers}
 
-    def against(self, other: Budget) -> dict[str, tuple[float, float]]:
-        """Return layer name -> own density and that of ``other``.
-
-        Raises:
-            ValueError: The budgets are of different models.
-        """
-        if [layer.name for layer in self.layers] != [layer.name for layer in other.layers]:
-            raise ValueError("the budgets are of different models")
-        theirs = other.densities
-        return {name: (density, theirs[name]) for name, density in self.densities.items()}
-
-    def backbone(self) -> Budget:
-        """Return the budget without its last layer, the classifier."""
-        return Budget(self.layers[:-1])
-
     def with_macs(self, model: nn.Module, input_shape: Sequence[int]) -> Budget:
         """Return the same densities with the multiply-adds of ``model``.
 
@@ -142,13 +126,9 @@ class Budget:
             tuple(replace(layer, density=self.densities[layer.name]) for layer in measured.layers)
         )
 
-    def to_json(self) -> str:
-        """Return a JSON list with one object per layer."""
-        return json.dumps([asdict(layer) for layer in self.layers], indent=2) + "\n"
-
     @classmethod
     def from_json(cls, text: str) -> Budget:
-        """Read what ``to_json`` wrote, or the ``budget.json`` of a published model.
+        """Read the ``budget.json`` of a published model.
 
         Raises:
             ValueError: It is not a list of layers with name, weights and density.
@@ -159,17 +139,9 @@ class Budget:
             raise ValueError(f"this is not a layer budget: {error}") from error
         return cls(layers_of_rows(rows))
 
-    def to_csv(self) -> str:
-        """Return one line per layer under a header."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [f.name for f in fields(LayerBudget)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(layer) for layer in self.layers)
-        return text.getvalue()
-
     @classmethod
     def from_csv(cls, text: str) -> Budget:
-        """Read what ``to_csv`` wrote, or the ``budget.csv`` of a published model.
+        """Read the ``budget.csv`` of a published model.
 
         Raises:
             ValueError: A column is missing or a cell is no number.
@@ -180,6 +152,9 @@ class Budget:
     def from_authors_csv(cls, path: Path | str, column: str) -> Budget:
         """Read one model of a budget table in the format that the authors of STR publish.
 
+        A header, a row for all layers, one for all but the classifier, and a row per layer: name,
+        weights, dense multiply-adds, and the sparsity in percent that the layer has in each model.
+
         Args:
             path: The table.
             column: Overall sparsity in percent that names the model, e.g. ``"90.23"``.
@@ -187,21 +162,7 @@ class Budget:
         Raises:
             ValueError: The file is no such table, or has no such column.
         """
-        return cls(read_column(Path(path).read_text(encoding="utf-8-sig"), column))
-
-
-def to_authors_csv(budgets: Sequence[Budget], pool_macs: int = 0) -> str:
-    """Return the table of several budgets of one model in the format of the authors of STR.
-
-    Args:
-        budgets: One column each, named by its overall sparsity.
-        pool_macs: Of the average pool, which the table adds to the dense total (100,352 for a
-            ResNet50 at 224x224).
-
-    Raises:
-        ValueError: The budgets differ in their layers, or lack multiply-adds.
-    """
-    return write_columns([budget.layers for budget in budgets], pool_macs)
+        return cls(_authors_column(Path(path).read_text(encoding="utf-8-sig"), column))
 
 
 def _with_densities(model: nn.Module, densities: Mapping[str, float]) -> Budget:
@@ -213,3 +174,32 @@ def _with_densities(model: nn.Module, densities: Mapping[str, float]) -> Budget:
             for weight in weight_tensors(model)
         )
     )
+
+
+def _authors_column(text: str, column: str) -> tuple[LayerBudget, ...]:
+    rows = list(csv.reader(io.StringIO(text)))
+    if len(rows) < 3 or tuple(rows[0][:3]) != _AUTHORS_HEADER or rows[1][0] != "Overall":
+        raise ValueError(
+            f"this is not a budget table: it must start with {_AUTHORS_HEADER} and 'Overall'"
+        )
+    names = rows[1][3:]
+    matching = [index for index, name in enumerate(names, 3) if name and _same(name, column)]
+    if not matching:
+        raise ValueError(f"the table has no model {column!r}; it has {[n for n in names if n]}")
+    layers = [(match[1], row) for row in rows if (match := _AUTHORS_LAYER.fullmatch(row[0]))]
+    return tuple(
+        LayerBudget(
+            name=name,
+            weights=int(row[1]),
+            dense_macs=int(row[2]),
+            density=1 - float(row[matching[0]]) / 100,
+        )
+        for name, row in layers
+    )
+
+
+def _same(name: str, column: str) -> bool:
+    try:
+        return Decimal(name) == Decimal(column)  # "90.5" names the model "90.50"
+    except InvalidOperation:
+        return False

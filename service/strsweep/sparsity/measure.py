@@ -24,8 +24,6 @@ class LayerSparsity:
     name: str
     parameter: str
     """Name of the weight in the state of the dense model."""
-    shape: tuple[int, ...]
-    """Of the weight."""
     weights: int
     zeros: int
     dense_macs: int | None
@@ -108,7 +106,6 @@ def _layer(weight: WeightTensor, zeros: int, macs: tuple[int, int] | None) -> La
     return LayerSparsity(
         name=weight.name,
         parameter=weight.parameter,
-        shape=tuple(weight.original.shape),
         weights=weight.original.numel(),
         zeros=zeros,
         dense_macs=None if macs is None else macs[0],

@@ -1,6 +1,6 @@
 """The only place that touches a sweep's files, in a folder or in an object store."""
 
-from strsweep.storage.location import is_object_store, other_sweeps, storage_of, store_at
+from strsweep.storage.location import is_object_store, storage_of, store_at
 from strsweep.storage.store import Store
 from strsweep.storage.writable import check_storage, check_writable
 
@@ -9,7 +9,6 @@ __all__ = [
     "check_storage",
     "check_writable",
     "is_object_store",
-    "other_sweeps",
     "storage_of",
     "store_at",
 ]

@@ -120,7 +120,7 @@ class FolderStore:
         yield self._root / folder
 
     def _path(self, name: str) -> Path:
-        return Path(os.path.normpath(self._root / name))  # a sweep may name a file of another one
+        return self._root / name
 
 
 @contextmanager

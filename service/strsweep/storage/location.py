@@ -43,13 +43,6 @@ def storage_of(experiment: Experiment) -> Store:
     return store_at(below(sweeps, experiment.sweep_id), experiment.storage)
 
 
-def other_sweeps(experiment: Experiment) -> dict[str, Store]:
-    """Return id -> store of all sweeps beside the one of ``experiment``."""
-    sweeps = store_at(experiment.storage.path, experiment.storage)
-    others = (name for name in sweeps.folders(_SWEEPS) if name != experiment.sweep_id)
-    return {name: store_at(sweeps.uri(f"{_SWEEPS}/{name}"), experiment.storage) for name in others}
-
-
 def store_at(location: str, config: StorageConfig | None = None) -> Store:
     """Return the store of a folder or of ``s3://BUCKET/PREFIX``.
 

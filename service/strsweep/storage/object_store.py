@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import secrets
 import tempfile
 import time
@@ -159,7 +158,7 @@ class ObjectStore:
         return len(old)
 
     def _key(self, name: str) -> str:
-        return posixpath.normpath(self._prefix + name)  # a sweep may name a file of another one
+        return self._prefix + name
 
     def _read(self, name: str) -> bytes:
         try:

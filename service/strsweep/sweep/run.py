@@ -22,7 +22,6 @@ from strsweep.journal import Journal, RunFailed, RunProposed, SweepRecord, Sweep
 from strsweep.progress import doing, say
 from strsweep.search.outcome import outcomes_of
 from strsweep.storage import storage_of
-from strsweep.sweep.adoption import adopt_runs
 from strsweep.sweep.cluster import free_slots, sweep_desk, wait_for_slots
 from strsweep.sweep.landing import land_targets
 from strsweep.sweep.lanes import Lanes, LaneScheduler, notes_folder
@@ -75,8 +74,6 @@ def run_sweep(experiment: Experiment, problem: Problem, lanes: Lanes) -> SweepRe
     """
     journal, slots = _start(experiment, problem), free_slots(experiment)
     _announce(experiment, slots)
-    if experiment.sparsity.mode == "str" and (count := adopt_runs(experiment, journal)):
-        print(f"reusing {count} runs of other sweeps with this model, data and training")
     searcher = TargetSearcher(experiment, journal, partial(free_slots, experiment))
     if not searcher.is_over():
         status = StatusLines(experiment, journal, slots, searcher.state)

@@ -81,7 +81,7 @@ SEARCHED = (
     "search.threshold_decay=4e-3",
     "search.led=false",
 )
-"""They say which runs a sweep tries; each of these could be a run of another sweep."""
+"""They say which runs a sweep tries; a run of one setting is comparable with runs of the others."""
 TRAINED = (
     "model.name=torchvision:resnet18",
     "model.options={width: 8}",

@@ -80,4 +80,4 @@ def test_events_before_the_proposal_count_once_it_is_there(tmp_path: Path) -> No
     assert follower.record().runs == {}
     Journal(storage).append(event_of("run-001", "proposed", 1, 2.0))
     assert list(follower.record().runs["run-001"].epochs) == [1]
-    assert follower.record().runs["run-001"].num_epochs_written == 1
+    assert follower.record().runs["run-001"].num_epochs_trained == 1

@@ -39,7 +39,7 @@ LED = RunSettings(
     threshold_decay=0.1 / 3,
     onset=10,
     lead=Lead(quantity="macs", pruned=0.95, exposure_at_90=0.7 / 3, delay=-0.1),
-    fork=Fork(folder="../other-1/runs/run-001/epoch_00010", epoch=10),
+    fork=Fork(folder="runs/run-001/epoch_00010", epoch=10),
 )
 DENSE = RunSettings(threshold_init=-5.21, weight_decay=5e-4, is_dense=True, last_epoch=10)
 LAYER = LayerRow(
@@ -61,9 +61,7 @@ EVENTS: list[Event] = [
     RunProposed(
         time=2.6, run_id="run-003", settings=SETTINGS, target=None, reason="", refines=FEW_MACS
     ),
-    RunProposed(
-        time=2.7, run_id="run-004", settings=DENSE, target=None, reason="", adopted_from="a/b"
-    ),
+    RunProposed(time=2.7, run_id="run-004", settings=DENSE, target=None, reason=""),
     EpochFinished(time=3.0, run_id="run-001", metrics={"epoch": 1, "train_loss": 1 / 3}),
     RunStopped(time=3.5, run_id="run-001", epoch=1, reason="would end elsewhere"),
     PrefixTrained(time=3.6, run_id="run-004", epoch=10, checkpoint="runs/run-004/epoch_00010"),

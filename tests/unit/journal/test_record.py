@@ -89,7 +89,7 @@ def landed(target: Target, run_id: str, shift: float) -> ModelLanded:
 def costless(record: SweepRecord) -> SweepRecord:
     """Return the record without what the runs cost."""
     runs = {
-        run_id: dataclasses.replace(run, num_epochs_written=0)
+        run_id: dataclasses.replace(run, num_epochs_trained=0)
         for run_id, run in record.runs.items()
     }
     return dataclasses.replace(record, runs=runs)
@@ -239,15 +239,6 @@ def test_a_forked_run_pays_for_its_own_epochs_only() -> None:
     record = replay([*events, epoch("run-002", 3), epoch("run-002", 4)])
     assert sorted(record.runs["run-002"].epochs) == [3, 4]
     assert record.epochs_trained == 4
-
-
-def test_adopted_epochs_cost_nothing() -> None:
-    adopted = proposed("run-001").model_copy(update={"adopted_from": "other/run-007"})
-    events = [epoch("run-001", 1), epoch("run-001", 2), adopted, proposed("run-002")]
-    record = replay([*events, epoch("run-002", 1), epoch("run-002", 1)])
-    assert [run.num_epochs_trained for run in record.runs.values()] == [0, 2]
-    assert record.runs["run-001"].num_epochs_written == 2
-    assert record.epochs_trained == 2
 
 
 def test_a_model_is_landed_per_target_and_run_and_the_newest_counts() -> None:

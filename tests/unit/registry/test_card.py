@@ -28,19 +28,11 @@ PROBLEM = Problem(steps_per_epoch=11, weights=10_000, dense_macs=500_000, weight
 TARGET = Target(sparsity=0.95)
 
 
-def record(adopted_from: str | None = None) -> SweepRecord:
+def record() -> SweepRecord:
     """Two runs of three epochs; an epoch takes half an hour, and one was trained twice."""
     events: list[Any] = [SweepStarted(experiment={}, version="0.2.7", problem=PROBLEM)]
     for run_id in ("run-001", "run-002"):
-        events.append(
-            RunProposed(
-                run_id=run_id,
-                settings=SETTINGS,
-                target=None,
-                reason="a test",
-                adopted_from=adopted_from if run_id == "run-001" else None,
-            )
-        )
+        events.append(RunProposed(run_id=run_id, settings=SETTINGS, target=None, reason="a test"))
         events += [
             EpochFinished(
                 run_id=run_id,
@@ -72,9 +64,9 @@ def receipt(target: Target | None = TARGET, *, mode: str = "str") -> Receipt:
     )
 
 
-def card(given: Receipt | None = None, *overrides: str, **named: Any) -> str:
+def card(given: Receipt | None = None, *overrides: str) -> str:
     experiment: Experiment = load_experiment(DIGITS, list(overrides))
-    known = record(**named)
+    known = record()
     return model_card(given or receipt(), known.runs["run-001"], known, experiment)
 
 
@@ -95,9 +87,7 @@ def test_it_says_what_it_cost() -> None:
     # Four epochs of half an hour each; two such runs.
     assert "This run: 4 epochs, 2.0 h." in card()
     assert "2 runs, 8 epochs, 4.0 h of training" in card()
-    adopted = card(adopted_from="other-1/run-004")
-    assert "trained by another sweep, at no cost here" in adopted
-    assert "Trained as other-1/run-004" in adopted
+    assert "Trained as run-001 of digits-1" in card()
 
 
 def test_it_says_how_it_was_landed_and_what_that_took() -> None:

@@ -231,7 +231,6 @@ def test_runs_without_a_target_are_named_by_what_they_are(
     [
         ({}, "Aims at 95 %, by the law alone."),
         ({"target": None, "refines": TARGET}, "Trained for by the law alone."),
-        ({"target": None, "adopted_from": "a/run-001", "reason": "trained as x"}, "Trained as x."),
         (
             {"settings": SETTINGS.model_copy(update={"fork": Fork(folder="x", epoch=10)})},
             "Aims at 95 %, by the law alone. Its first 10 epochs are those of another run.",

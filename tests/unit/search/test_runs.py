@@ -132,15 +132,6 @@ def test_a_fork_has_only_its_own_epochs_and_one_trained_again_counts_once() -> N
     assert state.usage.epochs == 3, "it was trained again, all the same"
 
 
-def test_runs_of_other_sweeps_cost_nothing() -> None:
-    record = record_of(
-        proposed(1, adopted_from="other/run-001"), epoch(11), finished(), proposed(2)
-    )
-    state = StateReader(EXPERIMENT, PROBLEM).state(record, hours=0.5)
-    assert (state.usage.runs, state.usage.epochs, state.usage.hours) == (1, 0, 0.5)
-    assert [run.run_id for run in state.runs] == ["run-001", "run-002"]
-
-
 def test_a_run_is_read_again_only_when_it_changed() -> None:
     reader = StateReader(EXPERIMENT, PROBLEM)
     dense = LATE.model_copy(update={"is_dense": True})

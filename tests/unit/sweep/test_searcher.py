@@ -19,11 +19,10 @@ from ray.tune.search import Searcher
 
 from strsweep.config import Target
 from strsweep.errors import EveryRunFailedError
-from strsweep.journal import RunFailed, RunProposed, RunStopped
+from strsweep.journal import RunFailed, RunStopped
 from strsweep.search.decide import DONE
 from strsweep.search.outcome import outcomes_of
 from strsweep.search.runs import DIED, NO_RESULT
-from strsweep.search.space import space_of
 from strsweep.sweep.searcher import EarlyStop, TargetSearcher
 
 NINETY = ("search.targets=[0.9]",)
@@ -354,30 +353,6 @@ def test_epochs_are_counted_over_all_jobs(tmp_path: Path) -> None:
     assert again.stopped == "search.max_epochs (55) leaves no room for another run"
     (missed,) = outcomes_of(sweep.record, sweep.experiment())
     assert missed.advice.startswith("raise search.max_epochs above 55 and run the same command")
-
-
-def test_adopted_runs_cost_nothing_and_tell_of_the_law(tmp_path: Path) -> None:
-    limits = ("search.max_runs=1", "search.max_epochs=30")
-    sweep = JournaledSweep(tmp_path, *SHARED_RANGE, *NINETY, *limits, hardness=1.4)
-    searcher = sweep.job()
-    ninety, problem = Target(sparsity=0.9), sweep.record.problem
-    assert problem is not None
-    alone = space_of(sweep.experiment(), problem).settings(ninety, searcher.state())
-    sweep.journal.append(
-        RunProposed(
-            run_id="run-001", settings=alone, target=None, reason="", adopted_from="other/run-001"
-        )
-    )
-    sweep.end("run-001")
-    assert (searcher.state().usage.runs, searcher.state().usage.epochs) == (0, 0)
-    following = suggested(searcher, "a")
-    assert following["run_id"] == "run-002"
-    assert following["settings"]["weight_decay"] > alone.weight_decay
-    assert searcher.suggest("b") is None
-    sweep.end("run-002")
-    searcher.on_trial_complete("a")
-    assert searcher.suggest("b") == Searcher.FINISHED
-    assert searcher.stopped == DONE
 
 
 def test_refining_runs_that_fail_do_not_end_the_sweep(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from strsweep.registry.report.cost import Cost, cost_of
 from strsweep.registry.report.layers import ModelLayer, model_layers
 from strsweep.registry.report.models import ModelRow, model_rows
 from strsweep.registry.report.runs import Link, RunRow, run_rows
-from strsweep.registry.report.thresholds import ThresholdRow, threshold_rows
 from strsweep.search.outcome import dense_accuracy
 from strsweep.search.runs import read_state
 
@@ -52,8 +51,6 @@ class SweepContents:
     layers: tuple[ModelLayer, ...]
     epochs: tuple[dict[str, float | str], ...]
     """Run by run, what every epoch measured; an epoch that was trained twice is here once."""
-    thresholds: tuple[ThresholdRow, ...]
-    """Of the delivered models, epoch by epoch, from input to output."""
 
     @property
     def title(self) -> str:
@@ -98,7 +95,6 @@ def contents_of(
         runs=runs,
         layers=model_layers(record, receipts),
         epochs=_epochs(record),
-        thresholds=threshold_rows(record, receipts),
     )
 
 

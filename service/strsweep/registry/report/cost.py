@@ -14,9 +14,7 @@ class Cost:
     """Runs, epochs and hours; hours are those of training and validation, over all runs."""
 
     runs: int
-    """Trained by this sweep, stopped and failed ones included."""
-    adopted: int
-    """Taken over from other sweeps, at no cost."""
+    """Stopped and failed ones included."""
     epochs: int
     hours: float
     hours_per_epoch: float
@@ -38,12 +36,10 @@ class Cost:
 
 def cost_of(runs: Sequence[RunRow], models: Sequence[ModelRow], *, epochs_per_run: int) -> Cost:
     """Return the cost of a sweep of ``runs``, which gave ``models``."""
-    own = [run for run in runs if not run.adopted_from]
-    epochs, hours = sum(run.epochs_paid for run in own), sum(run.hours_paid for run in own)
+    epochs, hours = sum(run.epochs_paid for run in runs), sum(run.hours_paid for run in runs)
     delivered = sum(model.state != "missed" for model in models)
     return Cost(
-        runs=len(own),
-        adopted=len(runs) - len(own),
+        runs=len(runs),
         epochs=epochs,
         hours=hours,
         hours_per_epoch=hours / epochs if epochs else 0.0,

@@ -11,17 +11,16 @@ from typing import Any
 from strsweep.registry.report.contents import SweepContents
 
 NUMBERS_JSON = "report.json"
-_LONG = {"epochs", "layers", "thresholds"}
+_LONG = {"epochs", "layers"}
 
 
 def number_files(contents: SweepContents) -> dict[str, bytes]:
-    """Return ``report.json`` and a CSV each of runs, epochs, layers, thresholds and receipts."""
+    """Return ``report.json`` and a CSV each of runs, epochs, layers and receipts."""
     return {
         NUMBERS_JSON: as_json(as_values(contents)),
         "runs.csv": as_csv([vars(run) for run in contents.runs]),
         "epochs.csv": as_csv(contents.epochs),
         "layers.csv": as_csv([vars(layer) for layer in contents.layers]),
-        "thresholds.csv": as_csv([vars(row) for row in contents.thresholds]),
         "receipts.csv": as_csv([vars(model) for model in contents.models]),
     }
 

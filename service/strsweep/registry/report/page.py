@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from strsweep import __version__
 from strsweep.config import percent
 from strsweep.registry.receipt import against
-from strsweep.registry.report.style import duration, settings_text
+from strsweep.registry.report.style import duration
 
 
 def render(template: str, figures: Mapping[str, Any], **values: object) -> bytes:
@@ -42,7 +42,6 @@ def _templates() -> Environment:
     filters: dict[str, Any] = {
         "percent": percent,
         "duration": duration,
-        "settings": settings_text,
         "against": against,
         "thousands": lambda number: f"{number:,}",
     }

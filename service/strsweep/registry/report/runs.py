@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from strsweep.config import Quantity, Target
-from strsweep.journal import EpochFinished, RunRecord
+from strsweep.journal import RunRecord
 from strsweep.registry.receipt import Receipt
 
 Link = Callable[[str], str]
@@ -29,9 +30,7 @@ class RunRow:
     aim: str
     """Target as a person reads it; empty if it aimed at none."""
     quantity: Quantity
-    """What ``aimed_at`` and ``pruned`` are shares of."""
-    aimed_at: float | None
-    """Share to prune."""
+    """What ``pruned`` is a share of."""
     pruned: float | None
     """Share that its last epoch had pruned."""
     weight_decay: float
@@ -48,14 +47,13 @@ class RunRow:
     """Of the dense network's."""
     last_epoch: int
     epochs_paid: int
-    """By this sweep, repeated ones included; none for an adopted run."""
+    """Repeated ones included."""
     hours_paid: float
     reason: str
     """Why it was tried."""
     ended: str
     """Why it is not finished; empty for a finished run."""
     refines: str
-    adopted_from: str
     delivered_for: str
     """Targets that its model was delivered for."""
     link: str
@@ -106,6 +104,12 @@ def role_of(run: RunRecord) -> Role:
     return "dense" if run.settings.last_epoch is None else "shared start"
 
 
+def run_hours(run: RunRecord) -> float:
+    """Return the hours of training that a run took; an epoch that was repeated counts as any."""
+    seconds = [event.metrics.get("seconds", 0.0) for event in run.epochs.values()]
+    return statistics.fmean(seconds) * run.num_epochs_trained / 3600 if seconds else 0.0
+
+
 def shown(target: Target | None) -> str:
     """Return a target as a person reads it; empty for none."""
     return "" if target is None else str(target)
@@ -134,7 +138,6 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
         role=role_of(run),
         aim=shown(aim),
         quantity=quantity,
-        aimed_at=None if aim is None else aim.pruned(dense_macs),
         pruned=pruned[quantity],
         weight_decay=run.settings.weight_decay,
         threshold_decay=_mean_decay(run),
@@ -146,11 +149,10 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
         macs_share=macs_share,
         last_epoch=max(epochs, default=0),
         epochs_paid=run.num_epochs_trained,
-        hours_paid=_hours(run, epochs),
+        hours_paid=run_hours(run),
         reason=run.proposed.reason,
         ended=_why_ended(run),
         refines=shown(run.proposed.refines),
-        adopted_from=run.proposed.adopted_from or "",
         delivered_for=delivered_for,
         link=link,
     )
@@ -163,14 +165,6 @@ def _mean_decay(run: RunRecord) -> float | None:
         return None
     moved = math.fsum(row["threshold_decay"] * row["learning_rate"] for row in rows)
     return moved / math.fsum(row["learning_rate"] for row in rows)
-
-
-def _hours(run: RunRecord, epochs: Mapping[int, EpochFinished]) -> float:
-    """Return the hours of the epochs that were paid for; a repeated one counts as the mean."""
-    if not epochs:
-        return 0.0
-    seconds = sum(event.metrics.get("seconds", 0.0) for event in epochs.values())
-    return seconds / len(epochs) * run.num_epochs_trained / 3600
 
 
 def _why_ended(run: RunRecord) -> str:

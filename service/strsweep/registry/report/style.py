@@ -9,8 +9,8 @@ from typing import Any
 from strsweep.config import percent
 from strsweep.registry.report.runs import RunRow
 
-GREY, BLUE, ORANGE, RED = "#8a8f98", "#3b82f6", "#e8710a", "#e5484d"
-COLORS = (BLUE, ORANGE, "#2aa876", "#c04fd0", "#b58900", RED, "#17a2b8", "#9a6a4f")
+GREY, BLUE, ORANGE = "#8a8f98", "#3b82f6", "#e8710a"
+COLORS = (BLUE, ORANGE, "#2aa876", "#c04fd0", "#b58900", "#e5484d", "#17a2b8", "#9a6a4f")
 STATE_SYMBOLS = {
     "finished": "circle",
     "stopped": "x",
@@ -80,18 +80,18 @@ def run_hover(run: RunRow) -> str:
         lines.append(f"sparsity {percent(run.sparsity, 2)} · accuracy {percent(run.accuracy, 2)}")
     if run.macs is not None and run.macs_share is not None:
         lines.append(f"{run.macs:,} MACs, {percent(run.macs_share, 2)} of dense")
-    lines.append(settings_text(run))
+    lines.append(_settings_text(run))
     if run.aim:
         lines.append(f"aimed at {escape(run.aim)}")
     lines.append(f"{run.epochs_paid:,} epochs paid, {duration(run.hours_paid)}")
     if run.ended:
-        lines.append(clipped(run.ended))
+        lines.append(_clipped(run.ended))
     if run.link:
         lines.append("<i>click for its page in MLflow</i>")
     return "<br>".join(lines)
 
 
-def settings_text(run: RunRow) -> str:
+def _settings_text(run: RunRow) -> str:
     """Return the settings of a run."""
     has_init = run.threshold_init is not None and not run.role
     init = f", threshold init {run.threshold_init:.4g}" if has_init else ""
@@ -99,7 +99,7 @@ def settings_text(run: RunRow) -> str:
     return f"weight decay {run.weight_decay:.3g}{own}{init}"
 
 
-def clipped(text: str, length: int = 90) -> str:
+def _clipped(text: str, length: int = 90) -> str:
     """Return one short line of ``text``, safe in plotly's markup."""
     line = " ".join(text.split())
     return escape(line if len(line) <= length else line[: length - 1] + "…")

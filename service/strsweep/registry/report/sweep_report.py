@@ -19,11 +19,9 @@ from strsweep.registry.report.layer_charts import (
 from strsweep.registry.report.numbers import number_files
 from strsweep.registry.report.page import render
 from strsweep.registry.report.runs import Link
-from strsweep.registry.report.search_charts import aim_and_outcome
 from strsweep.registry.report.trajectories import (
     accuracy_over_epochs,
     sparsity_over_epochs,
-    thresholds_over_epochs,
 )
 
 REPORT = "report.html"
@@ -58,8 +56,6 @@ def _figures(contents: SweepContents) -> dict[str, Any]:
             "front-macs": front(contents, "macs"),
             "sparsity-epochs": sparsity_over_epochs(contents),
             "accuracy-epochs": accuracy_over_epochs(contents),
-            "threshold-epochs": thresholds_over_epochs(contents.thresholds),
-            "aims": aim_and_outcome(contents),
         }
     if layers := shown_layers(contents.layers):
         figures |= {

@@ -1,4 +1,4 @@
-"""How sparsity, accuracy and thresholds went, epoch by epoch."""
+"""How sparsity and accuracy went, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ from strsweep.registry.report.style import (
     accuracy_axis,
     chart_layout,
     color,
-    log_axis,
     markers,
     run_hover,
 )
-from strsweep.registry.report.thresholds import ThresholdRow
 
 _Value = Callable[[dict[str, float | str]], float]
 _Epochs = list[dict[str, float | str]]
@@ -52,52 +50,6 @@ def accuracy_over_epochs(contents: SweepContents) -> dict[str, Any]:
         "layout": chart_layout(
             xaxis={"title": {"text": "epoch"}, "rangemode": "tozero"}, yaxis=accuracy_axis()
         ),
-    }
-
-
-def thresholds_over_epochs(rows: Sequence[ThresholdRow]) -> dict[str, Any] | None:
-    """Return one line per layer of every delivered model, the first model's shown.
-
-    None if no threshold is known.
-    """
-    drawn = [row for row in rows if row.threshold > 0]
-    if not drawn:
-        return None
-    lines: dict[tuple[str, str], list[ThresholdRow]] = defaultdict(list)
-    for row in drawn:
-        lines[row.model, row.name].append(row)
-    models = list(dict.fromkeys(row.model for row in drawn))
-    step = -(-len(drawn) // _POINTS)
-    traces = [
-        _threshold_line(line[:-1:step] + line[-1:], models.index(model))
-        for (model, _), line in lines.items()
-    ]
-    named = {trace["legendgroup"]: trace for trace in reversed(traces)}
-    for trace in named.values():
-        trace["showlegend"] = True
-    return {
-        "data": traces,
-        "layout": chart_layout(
-            xaxis={"title": {"text": "epoch"}, "rangemode": "tozero"},
-            yaxis=log_axis("threshold", [row.threshold for row in drawn]),
-        ),
-    }
-
-
-def _threshold_line(line: Sequence[ThresholdRow], model: int) -> dict[str, Any]:
-    first = line[0]
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": escape(first.model),
-        "legendgroup": first.model,
-        "showlegend": False,
-        "visible": True if model == 0 else "legendonly",
-        "x": [row.epoch for row in line],
-        "y": [row.threshold for row in line],
-        "hovertemplate": f"<b>{escape(first.model)}</b> {escape(first.name)}<br>"
-        "epoch %{x}: %{y:.3g}<extra></extra>",
-        "line": {"color": color(model), "width": 1.5},
     }
 
 

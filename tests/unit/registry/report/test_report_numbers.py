@@ -37,7 +37,6 @@ def test_the_files(files: dict[str, bytes]) -> None:
         "runs.csv",
         "epochs.csv",
         "layers.csv",
-        "thresholds.csv",
         "receipts.csv",
     }
 
@@ -135,32 +134,15 @@ def test_json_has_method_and_dense_accuracy(
     assert contents.cost.epochs == 10 + 20
 
 
-def test_thresholds_are_those_of_the_delivered_runs(
-    sweep: SimulatedSweep, files: dict[str, bytes]
-) -> None:
-    rows = table(files, "thresholds.csv")
-    assert {row["run_id"] for row in rows} == {receipt.run_id for receipt in sweep.receipts}
-    layers = [name for name, *_ in sweep.layers]
-    for receipt in sweep.receipts:
-        own = [row for row in rows if row["model"] == str(receipt.target)]
-        for epoch, told in sweep.record.runs[receipt.run_id].epochs.items():
-            found = {r["name"]: float(r["threshold"]) for r in own if int(r["epoch"]) == epoch}
-            assert found == dict(zip(layers, told.thresholds, strict=True))
-
-
 SETTINGS = RunSettings(threshold_init=-10.0, weight_decay=5e-4, threshold_decay=0.01)
 
 
-def test_repeated_and_adopted_epochs(tmp_path: Path) -> None:
+def test_repeated_epochs_are_paid_for(tmp_path: Path) -> None:
     sweep = SimulatedSweep(tmp_path).start()
-    for run_id, source in (("run-001", None), ("run-002", "other-1/run-003")):
+    for run_id in ("run-001", "run-002"):
         sweep.journal.append(
             RunProposed(
-                run_id=run_id,
-                settings=SETTINGS,
-                target=Target(sparsity=0.9),
-                reason="a test",
-                adopted_from=source,
+                run_id=run_id, settings=SETTINGS, target=Target(sparsity=0.9), reason="a test"
             )
         )
         sweep.epochs(run_id, SETTINGS, count=4)
@@ -170,8 +152,8 @@ def test_repeated_and_adopted_epochs(tmp_path: Path) -> None:
     first, second = contents.runs
     assert (first.last_epoch, first.epochs_paid, first.state) == (6, 8, "stopped")
     assert first.hours_paid == pytest.approx(8 * 0.5 / 3600)
-    assert (second.last_epoch, second.epochs_paid, second.hours_paid) == (4, 0, 0)
-    assert (contents.cost.runs, contents.cost.adopted, contents.cost.epochs) == (1, 1, 8)
+    assert (second.last_epoch, second.epochs_paid, second.state) == (4, 4, "under way")
+    assert (contents.cost.runs, contents.cost.epochs) == (2, 12)
     assert all(model.state == "missed" for model in contents.models)
 
 
