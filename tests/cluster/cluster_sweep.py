@@ -24,7 +24,8 @@ from strsweep.storage import store_at
 from strsweep.config import StorageConfig
 from strsweep.storage.object_store import ObjectStore
 store = ObjectStore("s3://sweeps/results", StorageConfig())
-sweeps = [name for name in store.folders("sweeps") if name.startswith(sys.argv[1] + "-")]
+found = sorted({name.split("/")[1] for name in store.sizes("sweeps")})
+sweeps = [name for name in found if name.startswith(sys.argv[1] + "-")]
 epochs, times, receipts = [], [], []
 if sweeps:
     storage = store_at(f"s3://sweeps/results/sweeps/{sweeps[0]}")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from s3_server import S3Server, running_server
+from stored_folders import folders
 
 from strsweep.config import StorageConfig
 from strsweep.journal import Journal, RunRecord, replay
@@ -61,12 +62,12 @@ class Place:
     @property
     def storage(self) -> Store:
         """Of the only sweep."""
-        (sweep,) = ObjectStore(self.path, StorageConfig()).folders("sweeps")
+        (sweep,) = folders(ObjectStore(self.path, StorageConfig()), "sweeps")
         return store_at(f"{self.path}/sweeps/{sweep}")
 
     def run(self) -> RunRecord | None:
         """Return the only run; None before it is proposed."""
-        if not ObjectStore(self.path, StorageConfig()).folders("sweeps"):
+        if not folders(ObjectStore(self.path, StorageConfig()), "sweeps"):
             return None
         return next(iter(replay(Journal(self.storage).read()).runs.values()), None)
 
@@ -154,9 +155,9 @@ def test_mlflow_has_every_step_once(places: dict[str, Place]) -> None:
 
 
 def test_only_the_newest_checkpoints_are_left(places: dict[str, Place]) -> None:
-    assert places["undisturbed"].storage.folders("runs/run-001") == ["epoch_00055", "epoch_00060"]
+    assert folders(places["undisturbed"].storage, "runs/run-001") == ["epoch_00055", "epoch_00060"]
     # Those that waited while the storage was away gave way to the last one.
-    kept = places["disturbed"].storage.folders("runs/run-001")
+    kept = folders(places["disturbed"].storage, "runs/run-001")
     assert len(kept) == 2
     assert kept[-1] == "epoch_00060"
 

@@ -51,7 +51,6 @@ def test_every_call_rides_out_a_crash(server: S3Server, s3: StorageConfig) -> No
     calls = [
         lambda: storage.read("a/b"),
         lambda: storage.sizes("a"),
-        lambda: storage.folders(""),
         lambda: storage.append_line("journal/sweep.jsonl", "after"),
         lambda: storage.delete("old"),
     ]

@@ -14,15 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from strsweep.errors import CheckpointError
-from strsweep.models.layer_match import THRESHOLD, Layers, key_of, layers_of, match_layers
+from strsweep.models.layer_match import THRESHOLD, key_of, layers_of, match_layers
 from strsweep.sparsity import (
     SoftThreshold,
-    WeightTensor,
     sparsify,
     threshold_parameters,
     weight_tensors,
 )
-from strsweep.sparsity.convert import AnyModule, parametrization_of, weights_with
+from strsweep.sparsity.convert import AnyModule, weights_with
 
 _PREFIX = "module."
 
@@ -66,36 +65,6 @@ def load_authors_checkpoint(path: Path, model: AnyModule) -> AnyModule:
     return model
 
 
-def save_authors_checkpoint(path: Path, model: nn.Module) -> None:
-    """Write ``model`` as a file that the authors' code takes with ``--pretrained``.
-
-    Weights and thresholds are those of the model, bit for bit. ResNets keep their names, which are
-    the authors' own; a MobileNetV1 gets the authors' names.
-
-    Args:
-        path: Where to write; a file there is replaced.
-        model: Sparsified with one sigmoid threshold per layer, or dense.
-
-    Raises:
-        CheckpointError: The thresholds have no place in this format.
-    """
-    layers = layers_of(_dense_state(model))
-    for layer in weight_tensors(model):
-        _check_has_a_place(layer)
-        weight = layers[layer.name]["weight"]
-        layers[layer.name]["weight"] = weight[..., None, None] if weight.dim() == 2 else weight
-        threshold = parametrization_of(layer, SoftThreshold)
-        if threshold is not None:
-            layers[layer.name][THRESHOLD] = threshold.s.detach().reshape(1, 1)
-    names = _mobilenet_names(model, layers) or list(layers)
-    state = {
-        _PREFIX + key_of(name, tensor_name): tensor.cpu()
-        for name, tensors in zip(names, layers.values(), strict=True)
-        for tensor_name, tensor in tensors.items()
-    }
-    torch.save({"state_dict": state}, path)
-
-
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -114,23 +83,6 @@ def _read(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
 
 
-def _check_has_a_place(weight: WeightTensor) -> None:
-    threshold = parametrization_of(weight, SoftThreshold)
-    if weight.uses[0].attribute != "weight":
-        raise CheckpointError(f"{weight.name}: the format has no place for attention")
-    if threshold is None and weight.is_parametrized:
-        raise CheckpointError(f"{weight.name}: the format holds no masks; bake() the model first")
-    if threshold is not None and (
-        type(threshold) is not SoftThreshold
-        or threshold.function != "sigmoid"
-        or threshold.scale != 1
-        or threshold.s.numel() != 1
-    ):
-        raise CheckpointError(
-            f"{weight.name}: the format holds one sigmoid threshold per layer, not {threshold}"
-        )
-
-
 def _names_tensors(state: dict[Any, Any]) -> bool:
     return all(isinstance(key, str) and isinstance(state[key], Tensor) for key in state)
 
@@ -143,33 +95,3 @@ def _set_thresholds(model: nn.Module, thresholds: dict[str, Tensor]) -> None:
     for weight, threshold in weights_with(model, SoftThreshold):
         with torch.no_grad():
             threshold.s.copy_(thresholds[weight.name].reshape(threshold.s.shape))
-
-
-def _dense_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state of ``model`` under the keys of a model without thresholds."""
-    return {
-        key.replace("parametrizations.weight.original", "weight"): tensor
-        for key, tensor in model.state_dict().items()
-        if "parametrizations.weight.0." not in key
-    }
-
-
-def _mobilenet_names(model: nn.Module, layers: Layers) -> list[str] | None:
-    """Return the authors' names of the layers if ``model`` is a MobileNetV1, else None.
-
-    It is one if convolutions, each with its batch norm, alternate between pointwise and depthwise,
-    and one layer without batch norm ends them.
-    """
-    tensors = weight_tensors(model)
-    grouped = [getattr(weight.uses[0].module, "groups", 1) > 1 for weight in tensors]
-    num_blocks = (len(grouped) - 2) // 2
-    weights = {weight.name for weight in tensors}
-    order = [name in weights for name in layers]
-    if (
-        num_blocks < 1
-        or grouped != [False, *[True, False] * num_blocks, False]
-        or order != [True, False] * (1 + 2 * num_blocks) + [True]
-    ):
-        return None
-    blocks = [f"model.{block}.{at}" for block in range(1, num_blocks + 1) for at in (0, 1, 3, 4)]
-    return ["model.0.0", "model.0.1", *blocks, "fc"]

@@ -93,13 +93,6 @@ class FolderStore:
         found = {file.path[start:]: _size(file) for file in files}
         return {name: size for name, size in sorted(found.items()) if size is not None}
 
-    def folders(self, folder: str) -> list[str]:
-        """Return the names of the folders directly in ``folder``."""
-        path = self._root / folder
-        if not path.is_dir():
-            return []
-        return sorted(entry.name for entry in path.iterdir() if entry.is_dir())
-
     def delete(self, folder: str) -> None:
         """Remove ``folder`` with all that is in it."""
         shutil.rmtree(self._root / folder, ignore_errors=True)

@@ -100,14 +100,6 @@ class ObjectStore:
         """
         return self._outage.ride_out(self._sizes, folder)
 
-    def folders(self, folder: str) -> list[str]:
-        """Return the next parts of the names below ``folder``.
-
-        Raises:
-            StorageError: The service refuses, or stayed away too long.
-        """
-        return self._outage.ride_out(self._folders, folder)
-
     def delete(self, folder: str) -> None:
         """Delete all objects below ``folder``.
 
@@ -177,11 +169,6 @@ class ObjectStore:
         found = self._pages("list_objects_v2", "Contents", Prefix=f"{self._prefix}{folder}/")
         start = len(self._prefix)
         return dict(sorted((entry["Key"][start:], entry["Size"]) for entry in found))
-
-    def _folders(self, folder: str) -> list[str]:
-        prefix = f"{self._prefix}{folder}/"
-        found = self._pages("list_objects_v2", "CommonPrefixes", Prefix=prefix, Delimiter="/")
-        return sorted(entry["Prefix"][len(prefix) : -1] for entry in found)
 
     def _uploads(self) -> list[dict[str, Any]]:
         return list(self._pages("list_multipart_uploads", "Uploads", Prefix=self._prefix))

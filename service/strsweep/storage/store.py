@@ -44,10 +44,6 @@ class Store(Protocol):
         """Return name -> bytes of everything below ``folder``, sorted; empty if there is none."""
         ...
 
-    def folders(self, folder: str) -> list[str]:
-        """Return the names of the folders directly in ``folder``, sorted."""
-        ...
-
     def delete(self, folder: str) -> None:
         """Remove everything below ``folder``; what is gone already is no error."""
         ...

@@ -103,7 +103,7 @@ def land_run(
     Args:
         experiment: How the run was trained.
         settings: Of the run.
-        state: As of ``load_checkpoint``.
+        state: Of the model.
         target: What to land on.
         images: Of one of several workers that all call this; None: one calls it alone.
         seen: Images that batch norm sees at least, if there are so many.
@@ -118,12 +118,12 @@ def land_run(
     model = _finished(experiment, settings, state, images).to(device)
     stepper = Stepper(experiment.training, device)
     landing = _land(model, target, images.images.input_shape)
-    batches = math.ceil(seen / images.sizes[0])
+    next_epoch = images.epoch(experiment.training.epochs)
     with recalibrated(model):
-        next_epoch = images.epoch(experiment.training.epochs)
-        recalibration = stepper.evaluate(model, islice(next_epoch, batches))
+        batches = islice(next_epoch, math.ceil(seen / images.sizes[0]))
+        unreadable = stepper.evaluate(model, batches).unreadable
     after = _evaluated(stepper, model, images)
-    images.unreadable(recalibration.unreadable, after.unreadable)
+    images.unreadable(unreadable, after.unreadable)
     return LandedRun(
         state={"model": {name: value.cpu() for name, value in model.state_dict().items()}},
         shift=landing.shift,

@@ -76,7 +76,6 @@ def test_sizes_are_of_all_files_below(storage: Store) -> None:
     for name in ("f/b", "f/a", "f/inner/c"):
         storage.write(name, b"")
     assert list(storage.sizes("f")) == ["f/a", "f/b", "f/inner/c"]
-    assert storage.folders("f") == ["inner"]
 
 
 def test_sizes_of_a_missing_folder_are_none(storage: Store) -> None:

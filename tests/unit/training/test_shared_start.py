@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from equal_runs import assert_same_state
+from stored_folders import folders
 from torch import nn
 from torch._dynamo import config as dynamo
 from torch._dynamo.utils import counters
@@ -194,7 +195,7 @@ def test_a_fork_that_was_interrupted_resumes_from_its_own_checkpoint(storage: St
     first = begun(storage)
     for _ in range(2):
         own.save(next(iter(first.epochs())).epoch, first.state())
-    assert storage.folders("runs/run-002") == ["epoch_00003", "epoch_00004"]
+    assert folders(storage, "runs/run-002") == ["epoch_00003", "epoch_00004"]
     for damaged, left in ((), 4), (("epoch_00004",), 3), (("epoch_00003",), 2):
         for folder in damaged:
             storage.write(f"runs/run-002/{folder}/state.pt", b"damaged")
@@ -223,7 +224,7 @@ def test_the_state_that_others_begin_with_is_kept_for_good(tmp_path: Path) -> No
     dense = RunCheckpoints(storage, "run-001", kept=1, shared_epoch=DENSE.shared_epoch)
     for epoch, state in enumerate(states(DENSE), start=1):
         dense.save(epoch, state)
-    assert storage.folders("runs/run-001") == ["epoch_00002", "epoch_00005"]
+    assert folders(storage, "runs/run-001") == ["epoch_00002", "epoch_00005"]
     newest = dense.newest()
     assert newest is not None
     assert newest[0] == 5
@@ -289,7 +290,7 @@ def test_while_the_storage_is_slow_newer_checkpoints_do_not_replace_the_start(
         for metrics in run.epochs():
             writer.epoch(run, metrics)
         is_open.set()
-    assert storage.folders("runs/run-001") == ["epoch_00002", "epoch_00005"]
+    assert folders(storage, "runs/run-001") == ["epoch_00002", "epoch_00005"]
 
 
 def test_compiled_steps_notice_that_thresholds_begin(tiny_models: None) -> None:
