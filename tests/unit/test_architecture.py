@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "service"
 LAYERS = [
     "errors",
+    "progress",
     "config",
     "storage",
     "journal",

@@ -20,9 +20,9 @@ from strsweep.journal import ModelLanded, RunRecord
 from strsweep.sparsity import SparsityReport, measure
 from strsweep.sparsity.landing import Landing, land
 from strsweep.storage import Store
-from strsweep.training.checkpoint import State, load_checkpoint, save_checkpoint
+from strsweep.training.checkpoint import State, copied, load_checkpoint, save_checkpoint
 from strsweep.training.input_pipeline import InputPipeline
-from strsweep.training.loop import Evaluation, Stepper
+from strsweep.training.loop import Batches, Evaluation, Stepper
 from strsweep.training.network import sparse_model
 from strsweep.training.writer import layer_rows
 
@@ -113,19 +113,15 @@ def land_run(
         ImagesUnreadableError: More images cannot be read than a bad file here and there.
         ValueError: The thresholds cannot be shifted there.
     """
-    device = torch.device("cuda" if experiment.workers.gpus else "cpu")
     images = images or InputPipeline(_one_worker(experiment), 0, 1)
-    model = _finished(experiment, settings, state, images).to(device)
+    device = torch.device("cuda" if experiment.workers.gpus else "cpu")
     stepper = Stepper(experiment.training, device)
+    model = _finished(experiment, settings, state, images).to(device)
     landing = _land(model, target, images.images.input_shape)
-    next_epoch = images.epoch(experiment.training.epochs)
-    with recalibrated(model):
-        batches = islice(next_epoch, math.ceil(seen / images.sizes[0]))
-        unreadable = stepper.evaluate(model, batches).unreadable
-    after = _evaluated(stepper, model, images)
-    images.unreadable(unreadable, after.unreadable)
+    batches = islice(images.epoch(experiment.training.epochs), math.ceil(seen / images.sizes[0]))
+    after = _evaluated(stepper, model, images, batches)
     return LandedRun(
-        state={"model": {name: value.cpu() for name, value in model.state_dict().items()}},
+        state={"model": copied(model.state_dict())},
         shift=landing.shift,
         after=_metrics(landing.after, after),
         report=landing.after,
@@ -192,10 +188,16 @@ def _finished(
     return model
 
 
-def _evaluated(stepper: Stepper, model: nn.Module, pipeline: InputPipeline) -> Evaluation:
-    evaluation = stepper.evaluate(model, pipeline.validation)
+def _evaluated(
+    stepper: Stepper, model: nn.Module, images: InputPipeline, batches: Batches
+) -> Evaluation:
+    """Evaluate the model once batch norm has seen ``batches``."""
+    with recalibrated(model):
+        seen = stepper.evaluate(model, batches)
+    evaluation = stepper.evaluate(model, images.validation)
     if evaluation.total == 0:
         raise ImagesUnreadableError("no validation image could be read")
+    images.unreadable(seen.unreadable, evaluation.unreadable)
     return evaluation
 
 

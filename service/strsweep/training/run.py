@@ -91,14 +91,7 @@ class TrainingRun:
         self._device, self._world_size = device, world_size
         self._input = images or InputPipeline(experiment, rank, world_size)
         self._input_shape = self._input.images.input_shape
-        if self._config.compile:
-            # Parametrized layers of every run have classes of their own: after eight runs in one
-            # process torch would not compile any more, and not say so. Its caches on disk stay.
-            torch.compiler.reset()
-        torch.manual_seed(self._config.seed)
-        self.model = sparse_model(
-            experiment, settings, self._input.images.num_classes, self._input_shape
-        )
+        self.model = _new_model(experiment, settings, self._input)
         self.model.to(device)
         if self._config.channels_last:
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -276,6 +269,16 @@ class TrainingRun:
                 f"the {which} loss became {loss} in epoch {epoch + 1}: lower "
                 f"training.learning_rate (now {self._config.learning_rate:g})"
             )
+
+
+def _new_model(experiment: Experiment, settings: RunSettings, pipeline: InputPipeline) -> nn.Module:
+    if experiment.training.compile:
+        # Parametrized layers of every run have classes of their own: after eight runs in one
+        # process torch would not compile any more, and not say so. Its caches on disk stay.
+        torch.compiler.reset()
+    torch.manual_seed(experiment.training.seed)
+    images = pipeline.images
+    return sparse_model(experiment, settings, images.num_classes, images.input_shape)
 
 
 def _leader(experiment: Experiment, settings: RunSettings, steps_per_epoch: int) -> Leader | None:
