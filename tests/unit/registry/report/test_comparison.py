@@ -70,7 +70,7 @@ def test_the_job(folders: list[Path], tmp_path: Path) -> None:
         command += ["--sweep", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(tmp_path / "comparison.html")
+    assert done.stdout.splitlines() == ["reading the sweeps", str(tmp_path / "comparison.html")]
     assert {path.name for path in tmp_path.iterdir()} == {
         "comparison.html",
         "models.csv",
