@@ -3,6 +3,7 @@
 #
 #   tests/run.sh            what continuous integration runs, two files at a time: three are no
 #                           faster on two cores; coverage is that of the tests' own processes
+#   tests/run.sh --unit     those of tests/unit that need neither Ray nor long training
 #   tests/run.sh --all      also what takes long: a cluster of separate hosts, the MLflow service
 #                           under faults, runs on an object store that crashes, workers that
 #                           are missing or hang, and the browser.
@@ -22,6 +23,9 @@ case "${1:-}" in
     S3_VENV=.venv/s3 infra/local_s3.sh install # once, not by several at a time
     exec python -m pytest "${long[@]/#/--ignore=}" --numprocesses=2 --dist=loadfile \
         --no-loadscope-reorder --cov=strsweep --cov-branch --cov-report=term-missing:skip-covered
+    ;;
+--unit)
+    exec python -m pytest tests/unit -m "not slow" --numprocesses=2 --dist=worksteal -q
     ;;
 --all)
     COVERAGE_PROCESS_START=$PWD/pyproject.toml STRSWEEP_COVERAGE_FILE=$PWD/.coverage \

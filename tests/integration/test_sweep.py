@@ -117,7 +117,9 @@ def killed(ray_environment: dict[str, str], tmp_path_factory: pytest.TempPathFac
     with (results / "first.log").open("wb") as log:
         process = subprocess.Popen(COMMAND, cwd=ROOT, env=environment, stdout=log, stderr=log)
         await_started(experiment)
+        process.send_signal(signal.SIGSTOP)  # else it would be through before the second job is
         second = run(environment)
+        process.send_signal(signal.SIGCONT)
         before = await_mid_sweep(experiment, process)
         process.send_signal(signal.SIGKILL)
         process.wait()

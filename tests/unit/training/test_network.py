@@ -9,8 +9,8 @@ import torch
 
 from strsweep.config import RunSettings, load_experiment
 from strsweep.errors import SettingError
-from strsweep.models import build, save_authors_checkpoint
-from strsweep.sparsity import SparsityReport, measure, sparsify
+from strsweep.models import build
+from strsweep.sparsity import SparsityReport, measure, sparsify, weight_tensors
 from strsweep.training.run import TrainingRun
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
@@ -20,8 +20,12 @@ SETTINGS = RunSettings(threshold_init=-9, weight_decay=1e-2)
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> tuple[Path, SparsityReport]:
     torch.manual_seed(3)
-    model = sparsify(build("digits_cnn", num_classes=10), threshold_init=-3.0, skip=("fc",))
-    save_authors_checkpoint(tmp_path / "model_best.pth", model)
+    dense = build("digits_cnn", num_classes=10)
+    state = dense.state_dict()
+    convolutions = [weight.name for weight in weight_tensors(dense) if weight.name != "fc"]
+    state |= {f"{name}.sparseThreshold": torch.full((1, 1), -3.0) for name in convolutions}
+    torch.save({"state_dict": state}, tmp_path / "model_best.pth")
+    model = sparsify(dense, threshold_init=-3.0, skip=("fc",))
     return tmp_path / "model_best.pth", measure(model, (1, 8, 8))
 
 
