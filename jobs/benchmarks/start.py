@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from enum import Enum
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from ray import cloudpickle
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -52,6 +53,7 @@ class Case:
         return [
             f"storage.path={self.folder}",
             "sparsity.mode=gmp",
+            "sparsity.budget=uniform",
             "training.epochs=1",
             f"search.targets={list(_TARGETS[: self.runs])}",
             "search.max_concurrent=1",
@@ -88,48 +90,52 @@ def bare(case: Case) -> list[Epoch]:
     """Train the runs as the documentation of Ray shows it: a trial of Tune fits a trainer."""
     import ray
     from ray import tune
-    from ray.train import RunConfig, ScalingConfig
+    from ray.train import RunConfig, ScalingConfig, report
     from ray.train.torch import TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    def trial(config: dict[str, Any]) -> None:
+    overrides, workers, folder = case.overrides(), case.workers, case.folder
+
+    def train(config: dict[str, float]) -> None:
+        report(trained_bare(overrides, config["sparsity"]))
+
+    def trial(config: dict[str, float]) -> None:
         TorchTrainer(
-            train_bare,
+            train,
             train_loop_config=config,
-            scaling_config=ScalingConfig(num_workers=case.workers),
-            run_config=RunConfig(storage_path=case.folder, callbacks=[TuneReportCallback()]),
+            scaling_config=ScalingConfig(num_workers=workers),
+            run_config=RunConfig(storage_path=folder, callbacks=[TuneReportCallback()]),
         ).fit()
 
     ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    space = tune.grid_search(list(_TARGETS[: case.runs]))
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have no benchmarks
     results = tune.Tuner(
         tune.with_resources(trial, {"memory": 1.0}),
-        param_space={"sparsity": space, "overrides": case.overrides()},
+        param_space={"sparsity": tune.grid_search(list(_TARGETS[: case.runs]))},
         tune_config=tune.TuneConfig(max_concurrent_trials=1),
-        run_config=tune.RunConfig(storage_path=case.folder, verbose=0),
+        run_config=tune.RunConfig(storage_path=folder, verbose=0),
     ).fit()
     rows = [result.metrics or {} for result in results]
     return sorted((row["at"], row["seconds"]) for row in rows)
 
 
-def train_bare(config: dict[str, Any]) -> None:
-    """Train one run on a worker of Ray Train, and report its epoch."""
-    import ray.train
+def trained_bare(overrides: list[str], sparsity: float) -> dict[str, float]:
+    """Train one run on a worker of Ray Train; return when its epoch was through, and its length."""
+    from ray.train import get_context
     from ray.train.torch import get_device
 
     from strsweep.config import RunSettings, load_experiment
     from strsweep.training.run import TrainingRun
 
-    context = ray.train.get_context()
     run = TrainingRun(
-        load_experiment(DIGITS, config["overrides"]),
-        RunSettings(weight_decay=1e-4, sparsity=config["sparsity"]),
+        load_experiment(DIGITS, overrides),
+        RunSettings(weight_decay=1e-4, sparsity=sparsity),
         device=get_device(),
-        rank=context.get_world_rank() or 0,
-        world_size=context.get_world_size() or 1,
+        rank=get_context().get_world_rank() or 0,
+        world_size=get_context().get_world_size() or 1,
     )
-    for metrics in run.epochs():
-        ray.train.report({"at": time.time(), "seconds": metrics.seconds})
+    [metrics] = run.epochs()
+    return {"at": time.time(), "seconds": metrics.seconds}
 
 
 def trained(case: Case) -> list[Epoch]:
