@@ -240,6 +240,7 @@ def answer(code: str, *arguments: str, cwd: Path) -> object:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_importing_everything_is_silent_and_changes_nothing(tmp_path: Path) -> None:
     names = [module_name(path) for path in FILES]
     assert answer(STATE, json.dumps(names), json.dumps(THIRD_PARTY), cwd=tmp_path) == {
@@ -251,6 +252,7 @@ def test_importing_everything_is_silent_and_changes_nothing(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_silence_check_hears_a_noisy_module(tmp_path: Path) -> None:
     (tmp_path / "noisy.py").write_text(
         "import logging, os, sys, torch\n"
@@ -267,6 +269,7 @@ def test_the_silence_check_hears_a_noisy_module(tmp_path: Path) -> None:
     assert heard["printed"] == "hello\n"
 
 
+@pytest.mark.slow
 def test_the_numerical_core_needs_neither_ray_nor_mlflow(tmp_path: Path) -> None:
     core = [
         "strsweep.sparsity",
@@ -279,6 +282,7 @@ def test_the_numerical_core_needs_neither_ray_nor_mlflow(tmp_path: Path) -> None
     assert loaded == ["torch", "strsweep.training.run"]
 
 
+@pytest.mark.slow
 def test_the_registry_needs_no_ray(tmp_path: Path) -> None:
     loaded = answer(LOADED, json.dumps(["strsweep.registry"]), "strsweep.registry", cwd=tmp_path)
     assert loaded == ["mlflow", "torch", "strsweep.registry"]

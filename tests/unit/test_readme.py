@@ -47,6 +47,7 @@ def test_what_it_imports_is_there(block: str) -> None:
     exec("\n".join(imports), {})
 
 
+@pytest.mark.slow
 def test_the_library_as_it_is_shown() -> None:
     (block,) = [block for block in PYTHON if "sparsify(" in block]
     model: nn.Module = build("resnet18", num_classes=10)

@@ -535,6 +535,7 @@ def test_a_refusal_in_the_background_is_told_once_and_ends_nothing(
     assert len(mlflow.runs) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default:.*noload.*")  # in MLflow's own tables
 @pytest.mark.parametrize("asked", ["true", "false"])
 def test_mlflow_watches_the_machine_only_if_its_own_switch_says_so(

@@ -17,6 +17,8 @@ from strsweep.training.landing import LandedRun, land_run, recalibrated
 from strsweep.training.network import sparse_model
 from strsweep.training.run import EpochMetrics, TrainingRun
 
+pytestmark = pytest.mark.slow
+
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 SETTINGS = RunSettings(threshold_init=-5.0, weight_decay=0.02)
 CPU = torch.device("cpu")

@@ -18,6 +18,8 @@ from strsweep.training.checkpoints import RunCheckpoints, resume
 from strsweep.training.law import Law, Leader, ThresholdClock
 from strsweep.training.run import EpochMetrics, TrainingRun
 
+pytestmark = pytest.mark.slow
+
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 EPOCHS, ONSET, STEPS = 6, 2, 7  # 1400 images, 200 a step
 

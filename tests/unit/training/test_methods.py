@@ -18,6 +18,8 @@ from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.optimizer import set_decays, sgd
 from strsweep.training.run import TrainingRun
 
+pytestmark = pytest.mark.slow
+
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 STR = RunSettings(threshold_init=-6, weight_decay=2e-2)
 WEIGHTS = [144, 4608, 9216, 18432, 36864, 640]

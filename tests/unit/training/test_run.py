@@ -14,6 +14,8 @@ from strsweep.storage import store_at
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.run import TrainingRun
 
+pytestmark = pytest.mark.slow
+
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 EPOCHS = 4
 SETTINGS = RunSettings(threshold_init=-6, weight_decay=2e-2)

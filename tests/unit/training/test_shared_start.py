@@ -31,6 +31,8 @@ from strsweep.training.checkpoints import RunCheckpoints, resume
 from strsweep.training.run import TrainingRun
 from strsweep.training.writer import RunWriter
 
+pytestmark = pytest.mark.slow
+
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 EPOCHS, ONSET = 5, 2
 START = f"runs/run-001/epoch_{ONSET:05d}"

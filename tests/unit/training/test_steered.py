@@ -15,6 +15,8 @@ from strsweep.sparsity import bake, measure, threshold_parameters, weight_tensor
 from strsweep.training.mode import Steering, densities, make_sparse
 from strsweep.training.run import TrainingRun
 
+pytestmark = pytest.mark.slow
+
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 STEERED = ("sparsity.mode=steered", "search.weight_decay=5e-4", "training.batch_size=200")
 SCHEDULED = ("sparsity.mode=scheduled",)

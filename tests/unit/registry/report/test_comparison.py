@@ -64,6 +64,7 @@ def test_the_same_name_twice_is_told_apart(folders: list[Path]) -> None:
     assert "2 digits (str)" in page
 
 
+@pytest.mark.slow
 def test_the_job(folders: list[Path], tmp_path: Path) -> None:
     command = [sys.executable, "jobs/compare.py", "--out", str(tmp_path)]
     for folder in folders:

@@ -133,6 +133,7 @@ def test_links_are_the_only_addresses(sweep: SimulatedSweep) -> None:
     assert addresses == {f"https://mlflow.example/#/runs/{run_id}" for run_id in sweep.record.runs}
 
 
+@pytest.mark.slow
 def test_a_large_sweep_stays_small(tmp_path: Path) -> None:
     sweep = SimulatedSweep(tmp_path, "training.epochs=100")
     events = sweep.start().journal.read()
