@@ -76,6 +76,7 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert cost.images_per_second == pytest.approx(2 / 0.15)
 
 
+@pytest.mark.slow
 def test_the_program_writes_what_it_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -112,6 +112,7 @@ def test_the_same_state_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "one").read_bytes() == (tmp_path / "again").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_resnet50_at_90_percent_is_small(tmp_path: Path) -> None:
     model = resnet50(weights=None)
     bake(obey(model, Budget.uniform(model, 0.9).densities))

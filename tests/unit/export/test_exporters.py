@@ -23,6 +23,8 @@ from strsweep.export.onnx_file import _weight_zeros
 from strsweep.models import build
 from strsweep.sparsity import bake, measure, sparsify
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[[Tensor], Tensor]
 
 

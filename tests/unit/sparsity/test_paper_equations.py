@@ -144,6 +144,7 @@ class Pair:
         return sum(zeros)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", ["sigmoid", "exp"])
 @pytest.mark.parametrize("granularity", ["layer", "global", "filter", "weight"])
 @pytest.mark.parametrize("decay", [DECAY, WEIGHT_DECAY], ids=["shared_decay", "own_decay"])
@@ -159,6 +160,7 @@ def test_300_steps_equal_the_equations(function: str, granularity: str, decay: f
     assert 0 < max(zeros_seen) < sum(weight.size for weight in pair.paper.weights)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own, about itself
 @pytest.mark.parametrize("granularity", ["layer", "global", "filter", "weight"])
 def test_the_compiled_network_takes_the_same_steps(granularity: str) -> None:

@@ -13,6 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from strsweep.models import build
 from strsweep.sparsity import bake, measure, sparsify, threshold_parameters, weight_tensors
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64
 FAMILIES: dict[str, dict[str, Any]] = {
     "convnext_tiny": {},
