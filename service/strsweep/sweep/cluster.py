@@ -59,9 +59,8 @@ def wait_for_slots(experiment: Experiment) -> int:
 
 def _wait_for_nodes(nodes: Sequence[Resources], experiment: Experiment) -> None:
     workers = experiment.workers
-    size = {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
     count = workers.count * (experiment.search.max_concurrent or 1)
-    request_resources(bundles=[size] * count)
+    request_resources(bundles=[worker_size(experiment)] * count)
     deadline = time.monotonic() + workers.wait_minutes * 60
     with doing(
         f"waiting up to {workers.wait_minutes:g} minutes for nodes: {workers.count} workers of "
@@ -107,6 +106,12 @@ def _num_slots(nodes: Sequence[Resources], experiment: Experiment) -> int:
 
 def _alive() -> list[Resources]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def worker_size(experiment: Experiment) -> Resources:
+    """Return the Ray resources of one worker."""
+    workers = experiment.workers
+    return {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
 
 
 def num_workers_that_fit(nodes: Sequence[Resources], *, cpus: float, gpus: float) -> int:

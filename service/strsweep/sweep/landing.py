@@ -65,8 +65,7 @@ def _is_done(target: Target, run: RunRecord, record: SweepRecord) -> bool:
 
 
 def _take(told: Told, work: Land, journal: Journal) -> None:
-    target, run = work.target, work.run
-    landed = told.landed
+    target, run, landed = work.target, work.run, told.landed
     if landed is None:
         reason = f"landing failed: {told.failure:.200}"
         say(f"{target} keeps {run.run_id} as trained, {reason}")

@@ -21,7 +21,7 @@ from strsweep.config import Experiment
 from strsweep.errors import StorageError
 from strsweep.journal import Journal, RunInterrupted
 from strsweep.storage import storage_of, store_at
-from strsweep.sweep.cluster import free_slots
+from strsweep.sweep.cluster import free_slots, worker_size
 from strsweep.sweep.searcher import EarlyStop, TargetSearcher
 from strsweep.sweep.trial import work_of
 from strsweep.training.desk import Train, Work
@@ -57,7 +57,6 @@ class Lanes:
     def __init__(self, experiment: Experiment, desk: Any) -> None:
         self.desk = desk
         self._experiment = experiment
-        self._location = storage_of(experiment).location
         self._threads: list[threading.Thread] = []
         self._is_closing = False
 
@@ -118,14 +117,14 @@ class Lanes:
         for name, value in _RAY_TRAIN.items():
             os.environ.setdefault(name, value)
         workers = self._experiment.workers
+        size = worker_size(self._experiment)
         count = workers.count if workers.least == workers.count else (workers.least, workers.count)
-        size = {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
         return TorchTrainer(
             serve,
             train_loop_config={
                 "desk": self.desk,
                 "lane": lane,
-                "location": self._location,
+                "location": storage_of(self._experiment).location,
                 "experiment": self._experiment.model_dump(mode="json"),
             },
             torch_config=TorchConfig(timeout_s=math.ceil(60 * workers.timeout_minutes)),

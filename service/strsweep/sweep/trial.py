@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray import tune
@@ -27,16 +27,16 @@ class LaneTrial(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin with the next run."""
         self._work = work_of(new_config)
-        self._told = Told(0)
+        self._read = 0
         self._last: dict[str, Any] = {}
         return True
 
     def step(self) -> dict[str, Any]:
         """Return the next epoch whose checkpoint is on its way, or the last one with the end."""
-        told: Any = ray.get(self._desk.follow.remote(self._work, self._told.number))
-        self._told = told
-        self._last |= self._told.metrics or {}
-        return {**self._last, "done": self._told.is_over, "failure": self._told.failure}
+        told = cast("Told", ray.get(self._desk.follow.remote(self._work, self._read)))
+        self._read = told.number
+        self._last |= told.metrics or {}
+        return {**self._last, "done": told.is_over, "failure": told.failure}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Workers store their own."""

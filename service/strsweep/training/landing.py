@@ -133,9 +133,9 @@ def recalibrated(model: nn.Module) -> Generator[None]:
     """Let every batch norm that runs inside the ``with`` block learn its statistics anew.
 
     They become the mean over the images it saw, on all workers, whose shares are equal; a batch of
-    fewer images counts less. Only batch
-    norm trains: the rest of the model, such as dropout, stays in evaluation mode. A batch norm that
-    stays in evaluation mode when its model trains is frozen, and keeps its statistics.
+    fewer images counts less. Only batch norm trains: the rest of the model, such as dropout, stays
+    in evaluation mode. A batch norm that stays in evaluation mode when its model trains is frozen,
+    and keeps its statistics.
     """
     model.train()
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
