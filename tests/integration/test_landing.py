@@ -171,9 +171,9 @@ def test_a_landing_that_fails_is_told_and_the_others_land(
 ) -> None:
     sweep = faulty(tmp_path, "raises_once")
     sweep.land()
-    assert list(sweep.landed) == [TARGETS[1]]
+    [failed] = set(TARGETS) - set(sweep.landed)  # of the lane that was the first to load the model
     output = capsys.readouterr().out
-    assert "20 % keeps run-001 as trained, landing failed: ValueError: the disk" in output
+    assert f"{failed} keeps run-001 as trained, landing failed: ValueError: the disk" in output
 
 
 def test_a_worker_that_always_dies_is_told(
