@@ -95,7 +95,9 @@ def _next_run(state: SearchState, space: Space) -> Action:
     if not targets:
         return _refinement(state, space)
     under_way = {run.target for run in state.runs if run.is_under_way}
-    hopeful = [target for target in targets if _tries(state, target) < MOST_TRIES]
+    ended = (run for run in state.runs if not run.is_under_way and not run.is_repeatable)
+    tries = Counter(run.target for run in ended)
+    hopeful = [target for target in targets if tries[target] < MOST_TRIES]
     free = [target for target in hopeful if target not in under_way]
     failures = Counter(run.target for run in state.runs if run.status is Status.FAILED)
     for target in sorted(free, key=lambda t: (failures[t], space.distance(t, state))):
@@ -107,12 +109,6 @@ def _next_run(state: SearchState, space: Space) -> Action:
     if hopeful:
         return Finish("the targets left would have the same runs again")
     return Finish(f"the targets left were missed by {MOST_TRIES} runs each")
-
-
-def _tries(state: SearchState, target: Target) -> int:
-    """Return how many runs that aimed at ``target`` have ended, by no failure of a machine."""
-    tries = [run for run in state.runs if run.target == target and not run.is_repeatable]
-    return sum(not run.is_under_way for run in tries)
 
 
 def _reason(state: SearchState, space: Space) -> str:

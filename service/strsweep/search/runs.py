@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 
 from strsweep.config import Experiment, Problem, Quantity, RunSettings, Target
 from strsweep.journal import RunRecord, SweepRecord
@@ -71,16 +73,11 @@ class SearchState:
     """In the order of proposal."""
     usage: Usage
 
-    @property
+    @cached_property
     def finished(self) -> list[Run]:
         """Runs that were trained to their end and are no dense network."""
         done = [run for run in self.runs if run.status is Status.FINISHED]
         return [run for run in done if not run.settings.is_dense]
-
-    @property
-    def stopped(self) -> list[Run]:
-        """Runs that were ended early, as they could serve no target."""
-        return [run for run in self.runs if run.status is Status.STOPPED]
 
     @property
     def running(self) -> list[Run]:
@@ -104,10 +101,22 @@ class SearchState:
         dense = [run for run in self.runs if run.settings.is_dense]
         return any(run.settings.last_epoch is None and not run.is_repeatable for run in dense)
 
-    @property
+    @cached_property
     def open_targets(self) -> list[Target]:
         """The targets that no finished run hits, in the order they were given."""
-        return [target for target in self.goal.targets if not self.hits(target)]
+        return [target for target in self.goal.targets if not self._is_hit(target)]
+
+    def _is_hit(self, target: Target) -> bool:
+        # Of a thousand runs and targets each pair would be looked at in every decision.
+        ends, window = self._ends[target.quantity], self.goal.window(target)
+        first = bisect_left(ends, window.low)
+        return first < len(ends) and ends[first] in window
+
+    @cached_property
+    def _ends(self) -> dict[Quantity, list[float]]:
+        """What the finished runs have pruned, in order."""
+        quantities: tuple[Quantity, ...] = ("sparsity", "macs")
+        return {kind: sorted(run.pruned(kind) for run in self.finished) for kind in quantities}
 
     def hits(self, target: Target) -> list[Run]:
         """Return the finished runs that can be delivered for ``target``."""
@@ -189,21 +198,16 @@ class StateReader:
 
 
 def read_state(record: SweepRecord, experiment: Experiment) -> SearchState:
-    """Return the state of a sweep that no job runs."""
+    """Return the state of a sweep that no job runs, with the hours until its last run ended."""
     assert record.problem is not None
-    state = StateReader(experiment, record.problem).state(record)
-    return replace(state, usage=replace(state.usage, hours=hours_of_last_job(record)))
-
-
-def hours_of_last_job(record: SweepRecord) -> float:
-    """Return the hours from its start until its last run ended; 0: it had none."""
     ends = [
         event.time
         for run in record.runs.values()
         for event in (run.finished, run.stopped, run.failed)
         if event is not None
     ]
-    return max(0.0, max(ends, default=0.0) - record.started[-1].time) / 3600
+    hours = max(0.0, max(ends, default=0.0) - record.started[-1].time) / 3600
+    return StateReader(experiment, record.problem).state(record, hours=hours)
 
 
 def _status(run: RunRecord, is_running: bool) -> Status:

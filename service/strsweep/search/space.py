@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from strsweep.config import Experiment, Fork, Lead, Problem, Quantity, Range, RunSettings, Target
 from strsweep.search.given import GivenSpace, Space
-from strsweep.search.runs import Run, SearchState
+from strsweep.search.runs import Run, SearchState, Status
 from strsweep.training import law
 from strsweep.training.law import (
     Belief,
@@ -137,7 +137,8 @@ class LawSpace(Space):
         return logit(target.pruned(self._problem.dense_macs))
 
     def _aim(self, target: Target, state: SearchState) -> _Aim:
-        level, known = self._level(target), [*state.finished, *state.stopped]
+        level = self._level(target)
+        known = state.finished + [run for run in state.runs if run.status is Status.STOPPED]
         ends = [logit(run.pruned(target.quantity)) for run in known]
         exposures = [self.exposure(run) for run in known]
         belief = self.law.believe(self.expected, list(zip(exposures, ends, strict=True)), level)
