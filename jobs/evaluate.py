@@ -15,8 +15,8 @@ from strsweep.cli import (
     exit_codes,
     tracking_uri_of,
 )
-from strsweep.config import percent
 from strsweep.progress import doing
+from strsweep.settings import percent
 
 
 def main(model: ModelOption, tracking_uri: UriOption = None, data_path: DataOption = None) -> None:

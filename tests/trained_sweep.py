@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from strsweep.auto import resolve
-from strsweep.config import Experiment, Problem, RunSettings, Target
+from strsweep.config import Experiment, Problem
 from strsweep.data import load_images
 from strsweep.journal import (
     EpochFinished,
@@ -19,6 +19,7 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
+from strsweep.settings import RunSettings, Target
 from strsweep.storage import storage_of
 from strsweep.sweep.searcher import TargetSearcher
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint

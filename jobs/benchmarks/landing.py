@@ -19,10 +19,10 @@ from rich.table import Table
 
 from benchmarks.problems import Case
 from benchmarks.recorded import TrainedRuns, shared_fork
-from strsweep.config import RunSettings, Target
 from strsweep.config.sections import results_folder
 from strsweep.plan import first_settings
 from strsweep.search.space import LawSpace
+from strsweep.settings import RunSettings, Target
 from strsweep.training.landing import land_run
 
 TARGETS = (0.80, 0.90, 0.95, 0.98, 0.99)

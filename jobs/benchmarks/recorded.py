@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 import strsweep
-from strsweep.config import Experiment, Fork, Problem, RunSettings
+from strsweep.config import Experiment, Problem
 from strsweep.search.goal import Window
+from strsweep.settings import Fork, RunSettings
 from strsweep.training import law
 from strsweep.training.checkpoint import State, copied
 from strsweep.training.landing import land_run

@@ -29,7 +29,7 @@ from rich.table import Table
 
 from strsweep.auto import resolve
 from strsweep.cli import exit_codes
-from strsweep.config import Experiment, Problem, RunSettings, load_experiment
+from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.config.sections import results_folder
 from strsweep.data import load_images
 from strsweep.journal import (
@@ -43,6 +43,7 @@ from strsweep.journal import (
     replay,
 )
 from strsweep.search.space import LawSpace
+from strsweep.settings import RunSettings
 from strsweep.storage import storage_of
 from strsweep.sweep.cluster import connected, wait_for_slots
 from strsweep.sweep.run import tune_config

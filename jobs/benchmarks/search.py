@@ -21,10 +21,11 @@ from benchmarks.peers import PEERS, Ledger
 from benchmarks.problems import TARGETS, TOLERANCE, Case
 from benchmarks.recorded import Trained, TrainedRuns, shared_fork
 from benchmarks.simulator import SimulatedSweep
-from strsweep.config import Range, RunSettings
+from strsweep.config import Range
 from strsweep.config.sections import results_folder
 from strsweep.search.outcome import dense_accuracy
 from strsweep.search.space import LawSpace
+from strsweep.settings import RunSettings
 
 _NARROW = f"search.tolerance={TOLERANCE}"
 LED, AUTO = "led", "led, tolerance auto"

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from benchmarks.recorded import Trained
-from strsweep.config import Experiment, Problem, RunSettings, Target
+from strsweep.config import Experiment, Problem
 from strsweep.journal import run_id_of
 from strsweep.search.decide import Finish, Train, next_action, should_stop
 from strsweep.search.given import Space
@@ -19,6 +19,7 @@ from strsweep.search.goal import Goal, Usage
 from strsweep.search.outcome import TargetOutcome, outcomes
 from strsweep.search.runs import Run, SearchState, Status
 from strsweep.search.space import space_of
+from strsweep.settings import RunSettings, Target
 from strsweep.training.law import ThresholdClock
 
 

@@ -124,7 +124,8 @@ def trained_bare(overrides: list[str], sparsity: float) -> dict[str, float]:
     from ray.train import get_context
     from ray.train.torch import get_device
 
-    from strsweep.config import RunSettings, load_experiment
+    from strsweep.config import load_experiment
+    from strsweep.settings import RunSettings
     from strsweep.training.run import TrainingRun
 
     run = TrainingRun(

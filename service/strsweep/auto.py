@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from strsweep.config import Experiment, Problem, Range, RunSettings
+from strsweep.config import Experiment, Problem, Range
 from strsweep.errors import SettingError
 from strsweep.search.space import LawSpace, as_range, onset_of
+from strsweep.settings import RunSettings
 from strsweep.training.law import expit, logit
 
 _LOW, _HIGH = 0.2, 0.9995

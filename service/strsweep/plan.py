@@ -9,11 +9,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from strsweep.config import Experiment, Problem, RunSettings
+from strsweep.config import Experiment, Problem
 from strsweep.search.given import Space
 from strsweep.search.goal import Goal, Usage
 from strsweep.search.runs import SearchState
 from strsweep.search.space import space_of
+from strsweep.settings import RunSettings
 
 _RUNS_PER_TARGET = {True: (1.0, 1.2), False: (1.0, 2.0)}
 """Fewest and most that are usual, of runs that lead themselves and of others: make bench-search."""

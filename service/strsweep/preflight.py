@@ -5,13 +5,14 @@ from __future__ import annotations
 from math import isclose
 
 from strsweep.auto import fixed_settings, resolve
-from strsweep.config import Experiment, Problem, RunSettings
+from strsweep.config import Experiment, Problem
 from strsweep.data import check_batch_size, check_data, load_images
 from strsweep.errors import SettingError
 from strsweep.models import check_options
 from strsweep.search.given import GivenSpace
 from strsweep.search.goal import Goal
 from strsweep.search.space import LawSpace
+from strsweep.settings import RunSettings
 from strsweep.storage import check_storage
 from strsweep.training.network import sparse_model
 from strsweep.training.problem import measure_problem

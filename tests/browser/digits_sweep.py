@@ -6,11 +6,12 @@ from pathlib import Path
 
 from trained_sweep import TrainedSweep
 
-from strsweep.config import RunSettings, Target, load_experiment
+from strsweep.config import load_experiment
 from strsweep.journal import RunStopped
 from strsweep.registry import Delivery, Tracking, publish_sweep
 from strsweep.search.runs import read_state
 from strsweep.search.space import LawSpace
+from strsweep.settings import RunSettings, Target
 
 DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"
 EPOCHS = 20

@@ -15,8 +15,9 @@ import torch.multiprocessing as mp
 from PIL import Image
 from torch import Tensor, nn
 
-from strsweep.config import Lead, RunSettings, load_experiment
+from strsweep.config import load_experiment
 from strsweep.data import TrainingBatches, load_images
+from strsweep.settings import Lead, RunSettings
 from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.run import TrainingRun
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from strsweep.config import Experiment, RunSettings, Target, load_experiment
+from strsweep.config import Experiment, load_experiment
 from strsweep.data import load_images
 from strsweep.errors import CheckpointError
 from strsweep.export import load_compressed
@@ -29,6 +29,7 @@ from strsweep.journal import (
 )
 from strsweep.registry import Tracking, export_model, publish_sweep
 from strsweep.registry.receipt import read_receipt
+from strsweep.settings import RunSettings, Target
 from strsweep.storage import Store, storage_of
 from strsweep.training.checkpoint import save_checkpoint
 from strsweep.training.landing import land_one

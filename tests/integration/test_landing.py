@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from strsweep.config import RunSettings, Target, load_experiment
+from strsweep.config import load_experiment
 from strsweep.journal import (
     Journal,
     ModelLanded,
@@ -20,6 +20,7 @@ from strsweep.journal import (
 )
 from strsweep.search.outcome import TargetOutcome
 from strsweep.search.runs import Run, Status
+from strsweep.settings import RunSettings, Target
 from strsweep.sparsity import measure
 from strsweep.storage import storage_of
 from strsweep.sweep.cluster import sweep_desk

@@ -15,8 +15,9 @@ import ray
 from equal_runs import assert_same_state
 from mlflow import MlflowClient
 
-from strsweep.config import Experiment, RunSettings, load_experiment
+from strsweep.config import Experiment, load_experiment
 from strsweep.journal import Journal, RunFailed, RunInterrupted, replay
+from strsweep.settings import RunSettings
 from strsweep.storage import storage_of
 from strsweep.sweep.cluster import sweep_desk
 from strsweep.sweep.lanes import Lanes

@@ -11,7 +11,7 @@ import torch
 from mlflow import MlflowClient
 from trained_sweep import TrainedSweep
 
-from strsweep.config import Experiment, Target, load_experiment
+from strsweep.config import Experiment, load_experiment
 from strsweep.journal import (
     Journal,
     RunFailed,
@@ -21,6 +21,7 @@ from strsweep.journal import (
     SweepRecord,
     replay,
 )
+from strsweep.settings import Target
 from strsweep.storage import storage_of
 from strsweep.training.checkpoint import load_checkpoint
 

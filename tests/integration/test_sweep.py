@@ -25,11 +25,12 @@ from mlflow.entities import Run
 from safetensors.torch import load_file
 from trained_sweep import TrainedSweep
 
-from strsweep.config import Experiment, Target, load_experiment
+from strsweep.config import Experiment, load_experiment
 from strsweep.journal import EpochFinished, Journal, RunRecord, SweepRecord, replay
 from strsweep.registry.shown import METRICS
 from strsweep.search.goal import Window
 from strsweep.search.outcome import outcomes_of
+from strsweep.settings import Target
 from strsweep.storage import storage_of
 from strsweep.training.checkpoint import load_checkpoint
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from strsweep.config import Experiment, RunSettings, Target, load_experiment
+from strsweep.config import Experiment, load_experiment
 from strsweep.data import load_images
 from strsweep.journal import (
     EpochFinished,
@@ -22,6 +22,7 @@ from strsweep.journal import (
     replay,
 )
 from strsweep.registry.shown import METRICS
+from strsweep.settings import RunSettings, Target
 from strsweep.storage import storage_of
 from strsweep.training.checkpoint import State, save_checkpoint
 from strsweep.training.problem import measure_problem

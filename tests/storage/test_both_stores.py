@@ -10,9 +10,9 @@ import pytest
 import torch
 from stored_folders import folders
 
-from strsweep.config import Fork, RunSettings
 from strsweep.errors import CheckpointError
 from strsweep.journal import Journal, RunProposed, replay
+from strsweep.settings import Fork, RunSettings
 from strsweep.storage import Store, store_at
 from strsweep.training.checkpoint import load_checkpoint
 from strsweep.training.checkpoints import RunCheckpoints

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from strsweep.auto import fixed_settings
-from strsweep.config import Experiment, RunSettings, load_experiment
+from strsweep.config import Experiment, load_experiment
 from strsweep.errors import SettingError
 from strsweep.preflight import check_run, check_sweep
+from strsweep.settings import RunSettings
 
 STEERED = ("sparsity.mode=steered",)
 SHARED = "search.decay=shared"

@@ -2,7 +2,6 @@
 
 from strsweep.config.experiment import Experiment, Problem
 from strsweep.config.load import load_budget_experiment, load_experiment
-from strsweep.config.run_settings import Fork, Lead, RunSettings
 from strsweep.config.search import Range, SearchConfig
 from strsweep.config.sections import (
     DataConfig,
@@ -12,27 +11,20 @@ from strsweep.config.sections import (
     TrainingConfig,
     WorkersConfig,
 )
-from strsweep.config.target import Quantity, Target, percent
 from strsweep.config.tracking import TrackingConfig
 
 __all__ = [
     "DataConfig",
     "Experiment",
-    "Fork",
-    "Lead",
     "ModelConfig",
     "Problem",
-    "Quantity",
     "Range",
-    "RunSettings",
     "SearchConfig",
     "SparsityConfig",
     "StorageConfig",
-    "Target",
     "TrackingConfig",
     "TrainingConfig",
     "WorkersConfig",
     "load_budget_experiment",
     "load_experiment",
-    "percent",
 ]

@@ -10,11 +10,8 @@ from pydantic import Field, model_validator
 
 from strsweep.config.search import SearchConfig
 from strsweep.config.sections import (
-    Count,
     DataConfig,
     ModelConfig,
-    Positive,
-    Section,
     SparsityConfig,
     StorageConfig,
     TrainingConfig,
@@ -22,6 +19,7 @@ from strsweep.config.sections import (
 )
 from strsweep.config.tracking import TrackingConfig
 from strsweep.errors import SettingError
+from strsweep.settings import Count, Metric, Positive, Section
 
 _NO_PART_OF_THE_RECIPE: Any = {
     "storage": True,
@@ -43,6 +41,8 @@ class Problem(Section, frozen=True):
     """Multiply-adds of the dense network for one input."""
     weight_scale: Positive
     """Median magnitude of those weights before training."""
+    metric: Metric
+    """What models are judged by; its value is their score."""
 
 
 class Experiment(Section, frozen=True):

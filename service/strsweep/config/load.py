@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from strsweep.config.experiment import Experiment
-from strsweep.config.run_settings import PRESETS
+from strsweep.config.presets import PRESETS
 from strsweep.errors import InvalidExperimentError, SettingError
 
 Settings = dict[str, Any]

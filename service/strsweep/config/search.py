@@ -6,9 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from strsweep.config.sections import Count, Finite, NonNegative, Positive, Section
-from strsweep.config.target import Target
 from strsweep.errors import SettingError
+from strsweep.settings import Count, Finite, NonNegative, Positive, Section, Target
 
 Range = tuple[Finite, Finite]
 """Lowest and highest value that the search may use."""
@@ -44,7 +43,7 @@ class SearchConfig(Section, frozen=True):
     share_prefix: bool = True
     """Thresholds act after a third of the epochs. Until then training is the same for all targets
     and the dense network, and is done once. Needs a decay of their own, and is not done where fewer
-    than 125 steps would be left: accuracy suffers then."""
+    than 125 steps would be left: the score suffers then."""
     baseline: bool = False
     """Also train the dense network with the same recipe, to compare with."""
     max_runs: Count = 32
@@ -56,7 +55,7 @@ class SearchConfig(Section, frozen=True):
     """Hours after which a job starts no more runs and pauses those that train, to be continued by
     the next job."""
     refine: Annotated[int, Field(ge=0)] = 0
-    """Further runs, once every target is hit, with other threshold inits; the most accurate are
+    """Further runs, once every target is hit, with other threshold inits; the best are
     kept."""
     max_concurrent: Count | None = None
     """Runs at the same time; by default as many as the cluster holds."""

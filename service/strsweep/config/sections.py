@@ -7,15 +7,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlparse
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from strsweep.errors import SettingError
+from strsweep.settings import Count, NonNegative, Positive, Section, Share
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
 Folder = Annotated[Path, AfterValidator(Path.absolute)]  # workers stand elsewhere
 
 
@@ -30,12 +26,6 @@ def _location(value: str) -> str:
         remedy = "Leave credentials out of it: they come from the AWS chain."
         raise SettingError("storage.path", f"s3://...@{address.hostname}", remedy)
     return value.rstrip("/")
-
-
-class Section(BaseModel, frozen=True):
-    """A frozen section of the file; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class ModelConfig(Section, frozen=True):

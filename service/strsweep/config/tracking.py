@@ -7,8 +7,9 @@ from urllib.parse import urlparse
 
 from pydantic import Field, model_validator
 
-from strsweep.config.sections import Section, results_folder
+from strsweep.config.sections import results_folder
 from strsweep.errors import SettingError
+from strsweep.settings import Section
 
 
 class TrackingConfig(Section, frozen=True):

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from strsweep.config import Problem, RunSettings, Target
+from strsweep.config import Problem
+from strsweep.settings import RunSettings, Target
 
 
 class _Event(BaseModel):
@@ -38,7 +39,7 @@ class RunProposed(_Event):
     """What is aimed at; None for the dense network, or a run that nobody searched for."""
     reason: str
     refines: Target | None = None
-    """The target, hit already, whose accuracy the run is to better."""
+    """The target, hit already, whose score the run is to better."""
 
 
 class EpochFinished(_Event):
@@ -117,7 +118,7 @@ class ModelLanded(_Event):
     checkpoint: str
     """Folder of the landed state, relative to the sweep."""
     metrics: dict[str, float]
-    """``sparsity``, ``macs``, ``accuracy`` and ``val_loss`` after landing."""
+    """``sparsity``, ``macs`` and those of the task, after landing."""
     layers: tuple[LayerRow, ...]
     shift: float
     """Added to the argument of every threshold function."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from strsweep.config import Problem, RunSettings, Target
+from strsweep.config import Problem
 from strsweep.journal.events import (
     EpochFinished,
     Event,
@@ -20,6 +20,7 @@ from strsweep.journal.events import (
     RunStopped,
     SweepStarted,
 )
+from strsweep.settings import RunSettings, Target
 
 
 @dataclass(kw_only=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strsweep.config import Experiment, percent
+from strsweep.config import Experiment
 from strsweep.journal import RunRecord, SweepRecord
 from strsweep.registry.receipt import Receipt, label
 from strsweep.registry.report.runs import run_hours
+from strsweep.settings import percent
 
 _LONGEST = 4900
 """Characters that MLflow's databases keep of a description, less some."""
@@ -54,7 +55,7 @@ def _head(receipt: Receipt, experiment: Experiment) -> str:
     got = (
         f"**Delivered:** {percent(receipt.sparsity, 2)} of the weights zero, "
         f"{percent(receipt.macs / receipt.dense_macs, 1)} of the multiply-adds left, "
-        f"accuracy {percent(receipt.accuracy, 2)}"
+        f"{receipt.metric.name} {receipt.score_text}"
         + (f", {receipt.against_dense}." if receipt.against_dense else ".")
     )
     return f"`{model}` on `{data}`. {wanted} {got}"
@@ -65,7 +66,7 @@ def _contents(receipt: Receipt) -> str:
         f"| | |\n|---|---|\n"
         f"| zeros | {receipt.zeros:,} of {receipt.weights:,} convolution and linear weights |\n"
         f"| multiply-adds of one input | {receipt.macs:,} of {receipt.dense_macs:,} |\n"
-        f"| validation accuracy | {percent(receipt.accuracy, 2)} |\n"
+        f"| validation {receipt.metric.name} | {receipt.score_text} |\n"
         f"| SHA-256 of the weights | `{receipt.weights_sha256}` |\n\n"
         "The model is an exported program (pt2). Beside it, in `extra_files`: `weights.safetensors`"
         ", `budget.csv` and `budget.json` (sparsity and multiply-adds per layer), "
@@ -111,8 +112,8 @@ def _landing(receipt: Receipt) -> str:
         return "Landing: none, these are the weights that training ended with."
     return (
         f"Landing: training ended at {percent(before.sparsity_before, 2)} sparsity and "
-        f"{percent(before.accuracy_before, 2)} accuracy. All thresholds were then shifted by "
-        f"{before.shift:+.3g} to meet the target, and batch norm saw training images again; the "
+        f"{receipt.metric.text(before.score_before)} {receipt.metric.name}. All thresholds were "
+        f"then shifted by {before.shift:+.3g} to meet the target, and batch norm saw training images again; the "
         "numbers above are from after that."
     )
 
@@ -128,17 +129,18 @@ def _cost(run: RunRecord, record: SweepRecord) -> str:
 
 def _limits(receipt: Receipt, run: RunRecord) -> Iterator[str]:
     yield (
-        "- The validation images that the accuracy is of also chose this run among others: expect "
-        "slightly less on images that nobody has seen."
+        "- The validation data that the score is of also chose this run among others: expect "
+        "slightly less on data that nobody has seen."
     )
     yield (
         "- The zeros are stored: the file is as large, and runs as long, as a dense one unless the "
         "runtime makes use of them. `jobs/export.py` writes a compressed file."
     )
     before = receipt.landed
-    if before is not None and before.accuracy_before > receipt.accuracy:
-        lost = (before.accuracy_before - receipt.accuracy) * 100
-        yield f"- Landing cost {lost:.2f} points of accuracy."
+    rank = receipt.metric.rank
+    if before is not None and rank(before.score_before) > rank(receipt.score):
+        changed = receipt.metric.difference(receipt.score, before.score_before)
+        yield f"- Landing changed the {receipt.metric.name} by {changed}."
     if run.unreadable:
         yield f"- {len(run.unreadable)} image files could not be read and were left out."
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from strsweep.registry.receipt import Receipt
 from strsweep.registry.registered_model import Alias
 from strsweep.search.outcome import TargetOutcome
+from strsweep.settings import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,8 @@ class Delivery:
     models: tuple[Delivered, ...]
     is_behind: bool
     """True if MLflow still lacks something that the journal has."""
-    dense_accuracy: float | None = None
+    metric: Metric
+    dense_score: float | None = None
     """Of the dense network of the same recipe; None if it was not trained."""
     page: str | None = None
     """Address of the MLflow page; None if there is no server, or it did not answer."""

@@ -12,11 +12,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from strsweep.config import percent
 from strsweep.data import load_images
 from strsweep.export import FORMATS, ExportedFile, check_formats
 from strsweep.registry.finished_model import finished_model, our_network
 from strsweep.registry.receipt import WEIGHTS
+from strsweep.settings import percent
 from strsweep.storage import check_writable
 
 _WIDTH = 110

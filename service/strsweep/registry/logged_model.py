@@ -77,7 +77,7 @@ def _identity(made: Package) -> dict[str, str]:
 
 def _results(made: Package) -> dict[str, float]:
     receipt = made.receipt
-    return {"sparsity": receipt.sparsity, "accuracy": receipt.accuracy, "macs": receipt.macs}
+    return {"sparsity": receipt.sparsity, receipt.metric.name: receipt.score, "macs": receipt.macs}
 
 
 def _upload(experiment: Experiment, made: Package, model_id: str) -> None:

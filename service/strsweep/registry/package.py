@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from strsweep.config import Experiment, RunSettings, Target
+from strsweep.config import Experiment
 from strsweep.data import Images
 from strsweep.errors import StrsweepError
 from strsweep.journal import LayerRow, ModelLanded, RunFinished, RunRecord
@@ -30,6 +30,7 @@ from strsweep.registry.receipt import (
     Receipt,
     label,
 )
+from strsweep.settings import Metric, RunSettings, Target
 from strsweep.sparsity import bake
 from strsweep.storage import Store
 from strsweep.training.checkpoint import load_checkpoint
@@ -60,9 +61,11 @@ class Purpose:
 
     target: Target | None
     """What it is delivered for; None for a single run."""
+    metric: Metric
+    """What its score is a value of."""
     landed: ModelLanded | None = None
     """The run after landing; None to package what training ended with."""
-    dense_accuracy: float | None = None
+    dense_score: float | None = None
     """Of the dense network of the same recipe; None if it was not trained."""
 
 
@@ -135,7 +138,7 @@ def _found(
 ) -> Package | None:
     """Return the package that an earlier job wrote of the same run; None if there is none.
 
-    The dense network may have been trained since: its accuracy is added to the receipt.
+    The dense network may have been trained since: its score is added to the receipt.
     """
     try:
         receipt = Receipt.model_validate_json(storage.read(f"{folder}/{RECEIPT}"))
@@ -152,8 +155,8 @@ def _found(
     except (SafetensorError, KeyError, RuntimeError) as error:
         print(f"{storage.uri(folder)} is damaged and is written again: {error}", flush=True)
         return None
-    if receipt.dense_accuracy != purpose.dense_accuracy:
-        receipt = receipt.model_copy(update={"dense_accuracy": purpose.dense_accuracy})
+    if receipt.dense_score != purpose.dense_score:
+        receipt = receipt.model_copy(update={"dense_score": purpose.dense_score})
         storage.write(f"{folder}/{RECEIPT}", receipt.model_dump_json(indent=2).encode())
     return Package(
         folder=folder,
@@ -167,7 +170,7 @@ def _found(
 def _is_of(receipt: Receipt, source: _Source) -> bool:
     shift = None if isinstance(source, RunFinished) else source.shift
     return (
-        receipt.accuracy == source.metrics["accuracy"]
+        receipt.score == receipt.metric.of(source.metrics)
         and receipt.zeros == _sum(source.layers, "zeros")
         and (None if receipt.landed is None else receipt.landed.shift) == shift
     )
@@ -207,9 +210,10 @@ def _receipt(
         weights=_sum(layers, "weights"),
         macs=_sum(layers, "macs"),
         dense_macs=_sum(layers, "dense_macs"),
-        accuracy=source.metrics["accuracy"],
-        dense_accuracy=purpose.dense_accuracy,
-        landed=_landed_from(run, source),
+        metric=purpose.metric,
+        score=purpose.metric.of(source.metrics),
+        dense_score=purpose.dense_score,
+        landed=_landed_from(run, source, purpose.metric),
         mode=experiment.sparsity.mode,
         method=experiment.method,
         settings=run.settings,
@@ -219,7 +223,7 @@ def _receipt(
     )
 
 
-def _landed_from(run: RunRecord, source: _Source) -> LandedFrom | None:
+def _landed_from(run: RunRecord, source: _Source, metric: Metric) -> LandedFrom | None:
     if isinstance(source, RunFinished):
         return None
     assert run.finished is not None
@@ -227,7 +231,7 @@ def _landed_from(run: RunRecord, source: _Source) -> LandedFrom | None:
         shift=source.shift,
         sparsity_before=run.finished.metrics["sparsity"],
         macs_before=int(run.finished.metrics["macs"]),
-        accuracy_before=run.finished.metrics["accuracy"],
+        score_before=metric.of(run.finished.metrics),
     )
 
 

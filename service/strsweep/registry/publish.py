@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from strsweep.auto import resolve
-from strsweep.config import Experiment, Target
+from strsweep.config import Experiment
 from strsweep.data import load_images
 from strsweep.errors import SettingError
 from strsweep.journal import Journal, ModelPublished, SweepRecord, replay
@@ -30,8 +30,9 @@ from strsweep.registry.report import runs_page
 from strsweep.registry.server import first_line, refusals
 from strsweep.registry.summary import delivered_note, show_summary, summary_files
 from strsweep.registry.tracking import Tracking
-from strsweep.search.outcome import TargetOutcome, dense_accuracy, outcomes_of
+from strsweep.search.outcome import TargetOutcome, dense_score, outcomes_of
 from strsweep.search.runs import Run, read_state
+from strsweep.settings import Target
 from strsweep.storage import storage_of
 
 _Result = TypeVar("_Result")
@@ -41,7 +42,7 @@ _WRITER = "publish"
 
 
 def publish_sweep(experiment: Experiment, record: SweepRecord, tracking: Tracking) -> Delivery:
-    """Package and register the most accurate run of every target that was hit, as it landed.
+    """Package and register the best run of every target that was hit, as it landed.
 
     What was published before, wholly or in part, is found and used: publishing again, or after a
     crash at any step, doubles nothing. Two publishers at once come to the same result.
@@ -109,14 +110,17 @@ class _Publisher:
             reraise=True,
         )
         self._is_behind = False
-        self._dense_accuracy = dense_accuracy(read_state(record, experiment))
+        assert record.problem is not None
+        self._problem = record.problem
+        self._dense_score = dense_score(read_state(record, experiment))
 
     def packaged(self, run_id: str, target: Target | None) -> Package:
         """Write the files of a run."""
         purpose = Purpose(
             target=target,
+            metric=self._problem.metric,
             landed=None if target is None else self._record.landed.get((target, run_id)),
-            dense_accuracy=self._dense_accuracy,
+            dense_score=self._dense_score,
         )
         run = self._record.runs[run_id]
         return package(self._experiment, self._storage, self._images, run, purpose)
@@ -136,7 +140,8 @@ class _Publisher:
         return Delivery(
             models=tuple(models),
             is_behind=self._is_behind,
-            dense_accuracy=self._dense_accuracy,
+            metric=self._problem.metric,
+            dense_score=self._dense_score,
             page=page,
         )
 

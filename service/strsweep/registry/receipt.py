@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from strsweep.config import RunSettings, Target
 from strsweep.errors import CheckpointError
+from strsweep.settings import Metric, RunSettings, Target
 
 WEIGHTS, RECEIPT, EXPERIMENT = "weights.safetensors", "receipt.json", "experiment.json"
 BUDGET_CSV, BUDGET_JSON = "budget.csv", "budget.json"
@@ -25,7 +25,7 @@ class LandedFrom(BaseModel):
     """Added to the argument of every threshold function."""
     sparsity_before: float
     macs_before: int
-    accuracy_before: float
+    score_before: float
 
 
 class Receipt(BaseModel):
@@ -42,9 +42,11 @@ class Receipt(BaseModel):
     macs: int
     """Multiply-adds of one input that are left."""
     dense_macs: int
-    accuracy: float
-    """On the validation images, of what is in the file."""
-    dense_accuracy: float | None = None
+    metric: Metric
+    """What models of the sweep are judged by."""
+    score: float
+    """Of what is in the file, on the validation data."""
+    dense_score: float | None = None
     """Of the dense network of the same recipe; None if it was not trained."""
     landed: LandedFrom | None = None
     """None if the file holds what training ended with."""
@@ -59,21 +61,14 @@ class Receipt(BaseModel):
 
     @property
     def against_dense(self) -> str:
-        """The accuracy beside that of the dense network, in words; empty if that is not known."""
-        return "" if self.dense_accuracy is None else against(self.accuracy, self.dense_accuracy)
+        """The score beside that of the dense network, in words; empty if that is not known."""
+        dense = self.dense_score
+        return "" if dense is None else self.metric.against(self.score, dense)
 
-
-def against(accuracy: float, dense: float) -> str:
-    """Return an accuracy beside that of the dense network, e.g. ``0.25 points below dense``."""
-    points = round(100 * (accuracy - dense), 2)
-    if not points:
-        return "as accurate as dense"
-    return f"{abs(points):.2f} points {'above' if points > 0 else 'below'} dense"
-
-
-def signed_points(accuracy: float, dense: float) -> str:
-    """Return the same as a number of points with its sign, e.g. ``-0.25``."""
-    return f"{round(100 * (accuracy - dense), 2) + 0.0:+.2f}"
+    @property
+    def score_text(self) -> str:
+        """The score as a person reads it."""
+        return self.metric.text(self.score)
 
 
 def label(target: Target | None) -> str:

@@ -8,21 +8,23 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from strsweep.config import Experiment, percent
+from strsweep.config import Experiment
 from strsweep.registry.delivery import Delivered, Delivery
-from strsweep.registry.receipt import Receipt, against, signed_points
+from strsweep.registry.receipt import Receipt
+from strsweep.settings import Metric, percent
 from strsweep.storage import storage_of
 
 _WIDTH = 1000
 """The log of a submitted job is no terminal: rich would assume 80 columns, and wrap."""
 _FAR_BELOW = 0.03
-"""Accuracy below that of the dense network at which something else is worth a try."""
-_DENSE = "vs dense"
+"""Share of the dense network's score, missing which something else is worth a try."""
+_DENSE, _SCORE = "vs dense", "score"
+"""``score`` stands for the name of the metric."""
 _COLUMNS = (
     "target",
     "trained",
     "sparsity",
-    "accuracy",
+    _SCORE,
     _DENSE,
     "MACs",
     "of dense",
@@ -50,12 +52,13 @@ def _table(experiment: Experiment, delivery: Delivery) -> Table:
         pad_edge=False,
         collapse_padding=True,
     )
-    has_dense = delivery.dense_accuracy is not None
+    has_dense = delivery.dense_score is not None
     columns = [column for column in _COLUMNS if has_dense or column != _DENSE]
     for column in columns:
-        table.add_column(column, justify="left" if column in _TEXT_COLUMNS else "right")
+        shown = delivery.metric.name if column == _SCORE else column
+        table.add_column(shown, justify="left" if column in _TEXT_COLUMNS else "right")
     for model in delivery.models:
-        cells = _cells(experiment, model, delivery.dense_accuracy)
+        cells = _cells(experiment, model, delivery.dense_score)
         table.add_row(*(cells.get(column, "") for column in columns))
     return table
 
@@ -69,8 +72,8 @@ def _cells(experiment: Experiment, model: Delivered, dense: float | None) -> dic
         "target": target,
         "trained": _trained_at(receipt),
         "sparsity": percent(receipt.sparsity, 2),
-        "accuracy": percent(receipt.accuracy, 2),
-        _DENSE: "" if dense is None else signed_points(receipt.accuracy, dense),
+        _SCORE: receipt.score_text,
+        _DENSE: "" if dense is None else receipt.metric.difference(receipt.score, dense),
         "MACs": _short(receipt.macs),
         "of dense": percent(receipt.macs / receipt.dense_macs, 1),
         "run": receipt.run_id,
@@ -114,8 +117,8 @@ def _notes(experiment: Experiment, delivery: Delivery) -> Iterator[str]:
             "Every model has exactly what its target asks for: thresholds are shifted after "
             "training."
         )
-    if delivery.dense_accuracy is not None:
-        yield from _beside_dense(experiment, delivery.dense_accuracy, receipts)
+    if delivery.dense_score is not None:
+        yield from _beside_dense(experiment, delivery.metric, delivery.dense_score, receipts)
     for model in delivery.models:
         if model.receipt is None:
             yield _missed(model)
@@ -133,14 +136,14 @@ def _notes(experiment: Experiment, delivery: Delivery) -> Iterator[str]:
 
 
 def _beside_dense(
-    experiment: Experiment, dense: float, receipts: Sequence[Receipt]
+    experiment: Experiment, metric: Metric, dense: float, receipts: Sequence[Receipt]
 ) -> Iterator[str]:
-    """Yield the accuracy of the dense network, and what to try if some model is far below it."""
-    yield f"dense network, same recipe: accuracy {percent(dense, 2)}"
+    """Yield the score of the dense network, and what to try if some model is far below it."""
+    yield f"dense network, same recipe: {metric.name} {metric.text(dense)}"
     far = [
-        f"{receipt.target} is {against(receipt.accuracy, dense)}"
+        f"{receipt.target} is {receipt.against_dense}"
         for receipt in receipts
-        if receipt.accuracy < dense - _FAR_BELOW
+        if metric.rank(receipt.score) < metric.rank(dense) - _FAR_BELOW * abs(dense)
     ]
     if far:
         other = "sparsity.mode=steered, or " if experiment.sparsity.mode == "str" else ""

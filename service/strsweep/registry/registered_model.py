@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,10 +15,11 @@ from mlflow.protos.databricks_pb2 import (
     ErrorCode,
 )
 
-from strsweep.config import Experiment, Target, percent
+from strsweep.config import Experiment
 from strsweep.errors import SettingError
 from strsweep.registry.receipt import Receipt, label
 from strsweep.registry.server import refusals
+from strsweep.settings import Metric, Target
 
 _EXISTS = ErrorCode.Name(RESOURCE_ALREADY_EXISTS)
 _MISSING = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
@@ -81,7 +83,7 @@ def ensure_registered_model(client: MlflowClient, experiment: Experiment) -> Non
             tags={_DATA_TAG: experiment.data.name},
             description=(
                 f"Sparse `{experiment.model.name}` networks, trained on `{experiment.data.name}` "
-                "by strsweep. An alias such as `sparsity-95` is the most accurate model of that "
+                "by strsweep. An alias such as `sparsity-95` is the best model of that "
                 "target; every version says what it is and how to load it."
             ),
         )
@@ -160,7 +162,7 @@ def move_alias(
 ) -> Alias:
     """Let the alias of ``target`` point to the better of what it has and what was published.
 
-    Better is more accurate; of equals, the one that was first. Versions that another publisher
+    Better by its score; of equals, the one that was first. Versions that another publisher
     made in the meantime take part: whoever looks last leaves the alias at the best.
 
     Raises:
@@ -177,7 +179,7 @@ def move_alias(
                 for version in _versions(client, name, alias)
                 if str(version.version) == holder or int(version.version) >= int(published.version)
             ),
-            key=lambda version: (_accuracy(version), -int(version.version)),
+            key=lambda version: (_rank(version), -int(version.version)),
         )
         if str(best.version) == holder:
             return Alias(version=holder, reason=_reason(best, published))
@@ -193,7 +195,7 @@ def version_tags(receipt: Receipt) -> dict[str, str]:
         else {
             "landed_shift": f"{landed.shift:g}",
             "sparsity_before_landing": f"{landed.sparsity_before:.6f}",
-            "accuracy_before_landing": f"{landed.accuracy_before:.6f}",
+            f"{receipt.metric.name}_before_landing": f"{landed.score_before:.6f}",
         }
     )
     return {
@@ -201,7 +203,8 @@ def version_tags(receipt: Receipt) -> dict[str, str]:
         "mode": receipt.mode,
         "method": receipt.method,
         "sparsity": f"{receipt.sparsity:.6f}",
-        "accuracy": f"{receipt.accuracy:.6f}",
+        "metric": receipt.metric.model_dump_json(),
+        receipt.metric.name: f"{receipt.score:.6f}",
         "macs": str(receipt.macs),
         **{key: f"{value:g}" for key, value in receipt.settings.numbers.items()},
         "sweep_id": receipt.sweep_id,
@@ -214,13 +217,27 @@ def version_tags(receipt: Receipt) -> dict[str, str]:
 def _reason(best: ModelVersion, published: ModelVersion) -> str:
     if best.version == published.version:
         return ""
-    has, got = (percent(_accuracy(version), 2) for version in (best, published))
-    return f"v{best.version} has {has} accuracy, v{published.version} {got}"
+    has, got = map(_score_text, (best, published))
+    return f"v{best.version} has {has}, v{published.version} {got}"
 
 
-def _accuracy(version: ModelVersion) -> float:
-    # A version that somebody added by hand has no such tag: it gives way.
-    return float(version.tags.get("accuracy", "0"))
+def _score(version: ModelVersion) -> tuple[Metric, float] | None:
+    """Return metric and score of a version; None for one that somebody added by hand."""
+    text = version.tags.get("metric")
+    if text is None:
+        return None
+    metric = Metric.model_validate_json(text)
+    return metric, float(version.tags[metric.name])
+
+
+def _rank(version: ModelVersion) -> float:
+    judged = _score(version)
+    return -math.inf if judged is None else judged[0].rank(judged[1])
+
+
+def _score_text(version: ModelVersion) -> str:
+    judged = _score(version)
+    return "no score" if judged is None else f"{judged[0].text(judged[1])} {judged[0].name}"
 
 
 def _versions(client: MlflowClient, name: str, alias: str) -> Sequence[ModelVersion]:

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from mlflow.entities import Metric, RunTag
 
-from strsweep.config import Experiment, percent
+from strsweep.config import Experiment
 from strsweep.journal import EpochFinished, ModelLanded, RunRecord
 from strsweep.registry.layer_table import layer_csv
 from strsweep.registry.report.runs import role_of
-from strsweep.registry.sweep_runs import EPOCH
+from strsweep.settings import percent
 
-METRICS = (
-    EPOCH,
-    "sparsity",
-    "accuracy",
-    "train_loss",
-    "val_loss",
-    "learning_rate",
-    "macs",
-    "weight_decay",
-    "threshold_decay",
-)
-"""Of every epoch."""
+_NOT_SHOWN = {"dense_macs", "seconds", "unreadable_images"}
+"""Of the numbers of every epoch."""
 LANDED_TAG = "strsweep.landed."
 NOTE_TAG = "mlflow.note.content"
 """What MLflow shows as the description of a run."""
@@ -39,8 +29,9 @@ _NO_RESULT_DEPENDS_ON_IT = {"training": {"checkpoint_every"}, "data": {"loader_p
 
 def epoch_metrics(event: EpochFinished) -> list[Metric]:
     """Return the values of one epoch."""
-    step = int(event.metrics["epoch"])
-    return [Metric(key, event.metrics[key], int(event.time * 1000), step) for key in METRICS]
+    step, time = int(event.metrics["epoch"]), int(event.time * 1000)
+    shown = {key: value for key, value in event.metrics.items() if key not in _NOT_SHOWN}
+    return [Metric(key, value, time, step) for key, value in shown.items()]
 
 
 def landed_metrics(event: ModelLanded, step: int) -> list[Metric]:
@@ -53,8 +44,9 @@ def landed_metrics(event: ModelLanded, step: int) -> list[Metric]:
 
 def landed_tag(event: ModelLanded) -> RunTag:
     """Return the tag that tells of a landing, and that it was delivered."""
-    accuracy = percent(event.metrics["accuracy"], 2)
-    text = f"{event.target}: accuracy {accuracy}, shift {event.shift:+.4g}"
+    text = (
+        f"{event.target}: sparsity {percent(event.metrics['sparsity'])}, shift {event.shift:+.4g}"
+    )
     return RunTag(LANDED_TAG + event.target.label, text)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import RunTag
 
-from strsweep.config import Experiment, percent
+from strsweep.config import Experiment
 from strsweep.journal import SweepRecord
 from strsweep.registry.delivery import Delivered
 from strsweep.registry.front import front_png
@@ -20,8 +20,9 @@ from strsweep.registry.server import artifact_errors
 from strsweep.registry.shown import NOTE_TAG
 from strsweep.registry.sweep_page import asked
 from strsweep.registry.tracking import Tracking
-from strsweep.search.outcome import dense_accuracy
+from strsweep.search.outcome import dense_score
 from strsweep.search.runs import Run, read_state
+from strsweep.settings import percent
 
 
 def summary_files(
@@ -43,8 +44,11 @@ def summary_files(
     if not finished:
         return {}
     files = report_files(experiment, record, receipts, _run_pages(experiment, tracking))
-    dense = dense_accuracy(read_state(record, experiment))
-    files["front.png"] = front_png(finished, receipts, experiment.search.targets, dense)
+    assert record.problem is not None
+    dense = dense_score(read_state(record, experiment))
+    files["front.png"] = front_png(
+        finished, receipts, experiment.search.targets, record.problem.metric, dense
+    )
     return {f"report/{name}": content for name, content in files.items()}
 
 
@@ -83,7 +87,7 @@ def delivered_note(
 ) -> str:
     """Return what was asked for and delivered, as Markdown with links."""
     hours = sum(map(run_hours, record.runs.values()))
-    lines = [asked(experiment), "", *_table(experiment, models), ""]
+    lines = [asked(experiment), "", *_table(experiment, record, models), ""]
     cost = f"{len(record.runs)} runs, {record.epochs_trained} epochs, {hours:.2f} hours of training"
     lines.append(f"It cost {cost}.")
     if f"report/{REPORT}" in files:
@@ -99,9 +103,10 @@ def _base(experiment: Experiment) -> str:
     return uri if experiment.tracking.is_server else ""
 
 
-def _table(experiment: Experiment, models: Sequence[Delivered]) -> list[str]:
+def _table(experiment: Experiment, record: SweepRecord, models: Sequence[Delivered]) -> list[str]:
+    assert record.problem is not None
     rows = [
-        "| target | sparsity | accuracy | MACs left | run | version |",
+        f"| target | sparsity | {record.problem.metric.name} | MACs left | run | version |",
         "|---|--:|--:|--:|---|---|",
     ]
     return rows + [_row(experiment, model) for model in models]
@@ -116,8 +121,8 @@ def _row(experiment: Experiment, model: Delivered) -> str:
     if model.version is not None:
         link = model_page(_base(experiment), experiment.model_name, model.version)
         version = f"[{experiment.model_name} v{model.version}]({link})"
-    accuracy = ", ".join(filter(None, (percent(receipt.accuracy, 2), receipt.against_dense)))
+    score = ", ".join(filter(None, (receipt.score_text, receipt.against_dense)))
     return (
-        f"| {target} | {percent(receipt.sparsity, 2)} | {accuracy} "
+        f"| {target} | {percent(receipt.sparsity, 2)} | {score} "
         f"| {percent(receipt.macs / receipt.dense_macs, 1)} | {receipt.run_id} | {version} |"
     )

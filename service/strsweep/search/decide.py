@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from strsweep.config import Fork, RunSettings, Target
 from strsweep.search.given import Space
 from strsweep.search.goal import ExceededLimit
 from strsweep.search.runs import Run, SearchState, Status
+from strsweep.settings import Fork, RunSettings, Target
 from strsweep.training.law import expit, logit
 
 MOST_TRIES = 8
@@ -29,7 +29,7 @@ class Train:
     """What it aims at; None for the dense network."""
     reason: str
     refines: Target | None = None
-    """Set if the run is for accuracy at a target that is hit already."""
+    """Set if the run is for a better score at a target that is hit already."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _reason(state: SearchState, space: Space) -> str:
 
 
 def _refinement(state: SearchState, space: Space) -> Action:
-    """Return the next run for accuracy, once every target is hit."""
+    """Return the next run for a better score, once every target is hit."""
     tried = [run for run in state.runs if run.refines is not None]
     if len(tried) >= state.goal.search.refine:
         return Finish(DONE)
@@ -129,7 +129,7 @@ def _refinement(state: SearchState, space: Space) -> Action:
         known = {run.settings.threshold_init for run in tried if run.refines == target}
         for settings in space.variants(target, state):
             if settings.threshold_init not in known:
-                reason = f"more accuracy at {target}"
+                reason = f"a better score at {target}"
                 return Train(settings=settings, target=None, reason=reason, refines=target)
     return Finish(f"{DONE}; no other threshold init is left to try")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from strsweep.config import Experiment, Problem, Quantity, RunSettings, Target
+from strsweep.config import Experiment, Problem
 from strsweep.search.runs import Run, SearchState
+from strsweep.settings import Quantity, RunSettings, Target
 
 
 class Space(ABC):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from strsweep.config import Experiment, Problem, SearchConfig, Target
+from strsweep.config import Experiment, Problem, SearchConfig
+from strsweep.settings import Metric, Target
 from strsweep.training import law
 
 
@@ -19,7 +20,7 @@ class Window:
     def around(cls, pruned: float, tolerance: float | None) -> Window:
         """Return the window around a wanted share.
 
-        Below it landing prunes more of what the run kept, which costs accuracy: at most
+        Below it landing prunes more of what the run kept, which costs quality: at most
         ``Fitted.largest_cut`` of that. Above it landing gives weights back, which costs nothing but
         does not make up for what the run lacks: it must have kept ``Fitted.least_kept`` of them.
 
@@ -70,6 +71,7 @@ class Goal:
     """Multiply-adds of the dense network: what absolute targets are a share of."""
     epochs: int
     """Of one run."""
+    metric: Metric
 
     @classmethod
     def of(cls, experiment: Experiment, problem: Problem) -> Goal:
@@ -81,7 +83,8 @@ class Goal:
         search, macs = experiment.search, problem.dense_macs
         for target in search.targets:
             target.pruned(macs)
-        return cls(search=search, dense_macs=macs, epochs=experiment.training.epochs)
+        epochs = experiment.training.epochs
+        return cls(search=search, dense_macs=macs, epochs=epochs, metric=problem.metric)
 
     @property
     def targets(self) -> tuple[Target, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from strsweep.config import Experiment, Target
+from strsweep.config import Experiment
 from strsweep.journal import SweepRecord
 from strsweep.search.given import Space
 from strsweep.search.goal import ExceededLimit, Window
 from strsweep.search.runs import Run, SearchState, Status, read_state
 from strsweep.search.space import space_of
+from strsweep.settings import Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class TargetOutcome:
 
     target: Target
     run: Run | None
-    """The most accurate run that can be landed on the target; None if there is none."""
+    """The best run that can be landed on the target; None if there is none."""
     closest: Run | None
     """The run with the least distance; None before the first run has finished."""
     miss: float | None
@@ -41,18 +42,18 @@ def outcomes(state: SearchState, space: Space) -> list[TargetOutcome]:
     return [_outcome(target, state, space, limit) for target in state.goal.targets]
 
 
-def dense_accuracy(state: SearchState) -> float | None:
-    """Return the accuracy of the dense network of the same recipe; None if it was not trained."""
+def dense_score(state: SearchState) -> float | None:
+    """Return the score of the dense network of the same recipe; None if it was not trained."""
     whole = [run for run in state.runs if run.settings.is_dense and not run.settings.last_epoch]
-    return next((run.accuracy for run in whole if run.status is Status.FINISHED), None)
+    return next((run.score for run in whole if run.status is Status.FINISHED), None)
 
 
 def _outcome(
     target: Target, state: SearchState, space: Space, limit: ExceededLimit | None
 ) -> TargetOutcome:
-    # Among equally accurate runs, the one nearest to what was asked.
-    hits = state.hits(target)
-    best = max(hits, key=lambda r: (r.accuracy, -abs(_miss(state, r, target))), default=None)
+    # Among equally good runs, the one nearest to what was asked.
+    hits, rank = state.hits(target), state.goal.metric.rank
+    best = max(hits, key=lambda r: (rank(r.score), -abs(_miss(state, r, target))), default=None)
     closest = min(state.finished, key=lambda run: abs(_miss(state, run, target)), default=None)
     return TargetOutcome(
         target=target,

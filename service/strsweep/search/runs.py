@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 
-from strsweep.config import Experiment, Problem, Quantity, RunSettings, Target
+from strsweep.config import Experiment, Problem
 from strsweep.journal import RunRecord, SweepRecord
 from strsweep.search.goal import Goal, Usage
+from strsweep.settings import Quantity, RunSettings, Target
 from strsweep.training.law import ThresholdClock
 
 DIED, NO_RESULT = "its processes died; Ray's logs say why", "it left no result"
@@ -36,14 +37,14 @@ class Run:
     settings: RunSettings
     target: Target | None
     refines: Target | None = None
-    """The target, hit already, whose accuracy it is to better."""
+    """The target, hit already, whose score it is to better."""
     status: Status
     epoch: int = 0
     """Newest that is known, from 1; 0: none."""
     sparsity: float = 0.0
     macs_pruned: float = 0.0
     """Share of the dense network's multiply-adds that is gone."""
-    accuracy: float = 0.0
+    score: float = 0.0
     decayed: float = 0.0
     """Decay of its thresholds times accumulated learning rate, summed over its epochs."""
     trained_epochs: int = 0
@@ -180,7 +181,7 @@ class StateReader:
             epoch=int(last.get("epoch", 0)),
             sparsity=last.get("sparsity", 0.0),
             macs_pruned=1 - last.get("macs", dense) / dense,
-            accuracy=last.get("accuracy", 0.0),
+            score=last.get(self._problem.metric.name, 0.0),
             decayed=self._decayed(run),
             trained_epochs=len(run.epochs),
             trained_s=sum(row.metrics.get("seconds", 0.0) for row in run.epochs.values()),

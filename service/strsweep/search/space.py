@@ -7,9 +7,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from strsweep.config import Experiment, Fork, Lead, Problem, Quantity, Range, RunSettings, Target
+from strsweep.config import Experiment, Problem, Range
 from strsweep.search.given import GivenSpace, Space
 from strsweep.search.runs import Run, SearchState, Status
+from strsweep.settings import Fork, Lead, Quantity, RunSettings, Target
 from strsweep.training import law
 from strsweep.training.law import (
     Belief,
@@ -22,7 +23,7 @@ from strsweep.training.law import (
 )
 
 _FACTORS = (2.0, 0.7, 4.0, 1.4, 8.0, 16.0)
-"""Of the threshold init, where further runs look for accuracy; the paper moves it by 4."""
+"""Of the threshold init, where further runs look for a better score; the paper moves it by 4."""
 
 _FARTHEST = 1.0
 """Logit by which a run may aim beyond its target."""

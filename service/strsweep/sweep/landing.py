@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import ray
 
-from strsweep.config import Experiment, Target, percent
+from strsweep.config import Experiment
 from strsweep.journal import Journal, LayerRow, RunRecord, SweepRecord
 from strsweep.progress import say
 from strsweep.search.outcome import TargetOutcome
+from strsweep.settings import Metric, Target, percent
 from strsweep.sweep.lanes import Lanes
 from strsweep.training.desk import Land, Told
 
@@ -40,6 +41,7 @@ def land_targets(
     """
     if experiment.sparsity.mode != "str":
         return
+    assert record.problem is not None
     chosen = [(state.target, record.runs[state.run.run_id]) for state in states if state.run]
     left = [Land(run, target) for target, run in chosen if not _is_done(target, run, record)]
     for work in left:
@@ -47,7 +49,7 @@ def land_targets(
     waiting = {lanes.follow(work): work for work in left}
     while waiting:
         [done], _ = ray.wait(list(waiting), num_returns=1)
-        _take(ray.get(done), waiting.pop(done), journal)
+        _take(ray.get(done), waiting.pop(done), journal, record.problem.metric)
 
 
 def is_on_target(target: Target, layers: Sequence[LayerRow]) -> bool:
@@ -64,7 +66,7 @@ def _is_done(target: Target, run: RunRecord, record: SweepRecord) -> bool:
     return (target, run.run_id) in record.landed or is_on_target(target, run.finished.layers)
 
 
-def _take(told: Told, work: Land, journal: Journal) -> None:
+def _take(told: Told, work: Land, journal: Journal, metric: Metric) -> None:
     target, run, landed = work.target, work.run, told.landed
     if landed is None:
         reason = f"landing failed: {told.failure:.200}"
@@ -72,8 +74,7 @@ def _take(told: Told, work: Land, journal: Journal) -> None:
         return
     journal.append(landed)
     assert run.finished is not None
-    change = [
-        f"{percent(run.finished.metrics[key], 2)} -> {percent(landed.metrics[key], 2)}"
-        for key in ("sparsity", "accuracy")
-    ]
-    say(f"{target} landed {run.run_id}: sparsity {change[0]}, accuracy {change[1]}")
+    before, after = run.finished.metrics, landed.metrics
+    pruned = f"sparsity {percent(before['sparsity'], 2)} -> {percent(after['sparsity'], 2)}"
+    score = f"{metric.text(metric.of(before))} -> {metric.text(metric.of(after))}"
+    say(f"{target} landed {run.run_id}: {pruned}, {metric.name} {score}")

@@ -16,11 +16,12 @@ from ray import tune
 
 from strsweep import __version__
 from strsweep.auto import fixed_settings
-from strsweep.config import Experiment, Problem, RunSettings
+from strsweep.config import Experiment, Problem
 from strsweep.errors import EveryRunFailedError
 from strsweep.journal import Journal, RunFailed, RunProposed, SweepRecord, SweepStarted, replay
 from strsweep.progress import doing, say
 from strsweep.search.outcome import outcomes_of
+from strsweep.settings import RunSettings
 from strsweep.storage import storage_of
 from strsweep.sweep.cluster import free_slots, sweep_desk, wait_for_slots
 from strsweep.sweep.landing import land_targets

@@ -10,7 +10,7 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from strsweep.config import Experiment, RunSettings
+from strsweep.config import Experiment
 from strsweep.errors import EveryRunFailedError
 from strsweep.journal import (
     Follower,
@@ -23,6 +23,7 @@ from strsweep.journal import (
 from strsweep.search.decide import Finish, Train, next_action, should_stop
 from strsweep.search.runs import DIED, NO_RESULT, SearchState, StateReader
 from strsweep.search.space import space_of
+from strsweep.settings import RunSettings
 
 _FAILURES_IN_A_ROW = 3
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from ray import tune
 
-from strsweep.config import Experiment, RunSettings, Target, percent
+from strsweep.config import Experiment
 from strsweep.journal import Follower, Journal, RunRecord, SweepRecord
 from strsweep.progress import say
 from strsweep.search.outcome import TargetOutcome, outcomes
 from strsweep.search.runs import SearchState
 from strsweep.search.space import space_of
+from strsweep.settings import Metric, RunSettings, Target, percent
 from strsweep.sweep.remaining import Remaining
 
 _HEARTBEAT_S = 10.0
@@ -43,6 +44,7 @@ class StatusLines(tune.Callback):
         self._follower = Follower(journal)
         problem = self._follower.record().problem
         assert problem is not None
+        self._metric = problem.metric
         self._space = space_of(experiment, problem)
         self._state = state
         self._started = self._last_line = time.monotonic()
@@ -69,7 +71,7 @@ class StatusLines(tune.Callback):
         run = self._follower.record().runs[trial.config["run_id"]]
         last = run.settings.last_epoch or self._experiment.training.epochs
         self._progress[run.run_id] = (
-            f"epoch {result['epoch']}/{last}  {describe_metrics(result, run.target)}  "
+            f"epoch {result['epoch']}/{last}  {self._described(result, run)}  "
             f"{result['seconds']:.3g} s/epoch"
         )
 
@@ -84,7 +86,9 @@ class StatusLines(tune.Callback):
         if run.finished is None:
             self._say(f"{run_id} {_why_unfinished(run)}")
             return
-        self._say(f"{run_id} finished  {describe_metrics(run.finished.metrics, run.target)}")
+        self._say(
+            f"{run_id} finished  {self._described(run.finished.metrics, run)}"
+        )
         if run.unreadable:
             what, shown = count(len(run.unreadable), "unreadable image"), run.unreadable[:_NAMED]
             self._say(f"{run_id} left out {what}: {', '.join(shown)}")
@@ -117,10 +121,13 @@ class StatusLines(tune.Callback):
         for outcome in found:
             serves = outcome.run is not None and outcome.run.run_id == run.run_id
             if serves or outcome.target == run.target:
-                say(f"          {describe_target(outcome)}")
+                say(f"          {describe_target(outcome, self._metric)}")
         hit = sum(outcome.run is not None for outcome in found)
         used = f"{state.usage.runs} of {state.goal.search.max_runs} runs used"
         say(f"          {hit} of {len(found)} targets hit, {used}{self._eta()}")
+
+    def _described(self, metrics: dict[str, float], run: RunRecord) -> str:
+        return describe_metrics(metrics, run.target, self._metric)
 
     def _eta(self) -> str:
         left = self._remaining.seconds(self._state(), time.monotonic())
@@ -153,17 +160,17 @@ def describe(settings: RunSettings) -> str:
     return ", ".join(parts)
 
 
-def describe_metrics(metrics: dict[str, float], target: Target | None) -> str:
+def describe_metrics(metrics: dict[str, float], target: Target | None, metric: Metric) -> str:
     """Return what an epoch gave; MACs only where they are the target."""
     shown = [f"sparsity {percent(metrics['sparsity'], 2)}"]
     if target is not None and target.quantity == "macs":
         share = percent(metrics["macs"] / metrics["dense_macs"], 2)
         shown.append(f"MACs {share} ({metrics['macs']:,.0f})")
-    shown.append(f"accuracy {percent(metrics['accuracy'], 1)}")
+    shown.append(f"{metric.name} {metric.text(metric.of(metrics), 1)}")
     return "  ".join(shown)
 
 
-def describe_target(state: TargetOutcome) -> str:
+def describe_target(state: TargetOutcome, metric: Metric) -> str:
     """Return one line about one target."""
     name, run = f"{state.target!s:>9}", state.run or state.closest
     if run is None:
@@ -173,7 +180,7 @@ def describe_target(state: TargetOutcome) -> str:
         what = f"MACs {percent(1 - run.macs_pruned, 2)}"
     if state.run is None:
         return f"{name}  open  closest {what} ({run.run_id})"
-    return f"{name}  hit   {run.run_id}  {what}  accuracy {percent(run.accuracy, 1)}"
+    return f"{name}  hit   {run.run_id}  {what}  {metric.name} {metric.text(run.score, 1)}"
 
 
 def count(number: int, noun: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import ray
 from ray import tune
 
-from strsweep.config import RunSettings
+from strsweep.settings import RunSettings
 from strsweep.training.desk import Told, Train
 
 

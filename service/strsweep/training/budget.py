@@ -7,7 +7,8 @@ from functools import partial
 
 from torch import nn
 
-from strsweep.config import RunSettings, SparsityConfig
+from strsweep.config import SparsityConfig
+from strsweep.settings import RunSettings
 from strsweep.sparsity import Budget, Uses, WeightTensor, weight_tensors, weight_uses
 from strsweep.sparsity.layers import without
 

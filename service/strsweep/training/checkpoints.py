@@ -6,8 +6,8 @@ from typing import Any
 
 import torch.distributed as dist
 
-from strsweep.config import Fork
 from strsweep.errors import CheckpointError
+from strsweep.settings import Fork
 from strsweep.storage import Store
 from strsweep.training.checkpoint import State, load_checkpoint, save_checkpoint
 from strsweep.training.run import TrainingRun

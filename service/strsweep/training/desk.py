@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from strsweep.config import RunSettings, Target
 from strsweep.journal import ModelLanded, RunRecord
+from strsweep.settings import RunSettings, Target
 
 _MOST_LOSSES = 4
 """Times that the processes of a lane may die or raise with the same piece of work."""

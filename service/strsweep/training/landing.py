@@ -14,9 +14,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
-from strsweep.config import Experiment, RunSettings, Target
+from strsweep.config import Experiment
 from strsweep.errors import CheckpointError, ImagesUnreadableError
 from strsweep.journal import ModelLanded, RunRecord
+from strsweep.settings import RunSettings, Target
 from strsweep.sparsity import SparsityReport, measure
 from strsweep.sparsity.landing import Landing, land
 from strsweep.storage import Store

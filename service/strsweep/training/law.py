@@ -11,7 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from strsweep.config import Experiment, Lead
+from strsweep.config import Experiment
+from strsweep.settings import Lead
 from strsweep.training.schedule import decay_clock
 
 

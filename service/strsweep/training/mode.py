@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from strsweep.config import Experiment, RunSettings, SparsityConfig
+from strsweep.config import Experiment, SparsityConfig
 from strsweep.errors import SettingError, TrainingDivergedError
+from strsweep.settings import RunSettings
 from strsweep.sparsity import (
     activate_thresholds,
     obey,

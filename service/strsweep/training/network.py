@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from strsweep.config import Experiment, RunSettings, SparsityConfig
+from strsweep.config import Experiment, SparsityConfig
 from strsweep.errors import CheckpointError, SettingError
 from strsweep.models import build, load_authors_checkpoint
+from strsweep.settings import RunSettings
 from strsweep.sparsity import bake, threshold_parameters
 from strsweep.training.mode import make_sparse
 

@@ -7,9 +7,11 @@ from itertools import islice
 
 import torch
 
-from strsweep.config import Experiment, Problem, RunSettings
+from strsweep.config import Experiment, Problem
 from strsweep.data import Images, TrainingBatches
+from strsweep.settings import RunSettings
 from strsweep.sparsity import measure, weight_tensors
+from strsweep.settings import Metric
 from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.loop import Stepper
 from strsweep.training.network import dense_model, sparse_model
@@ -41,6 +43,7 @@ def measure_problem(experiment: Experiment, images: Images) -> Problem:
         dense_macs=report.dense_macs,
         # A network whose weights start at zero must not make the scale zero.
         weight_scale=max(magnitudes.median().item(), 1e-6),
+        metric=Metric(name="accuracy"),
     )
 
 

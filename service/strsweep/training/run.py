@@ -13,8 +13,9 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from strsweep.config import Experiment, Quantity, RunSettings
+from strsweep.config import Experiment
 from strsweep.errors import CheckpointError, ImagesUnreadableError, TrainingDivergedError
+from strsweep.settings import Quantity, RunSettings
 from strsweep.sparsity import (
     SparsityReport,
     bound_gradients,

@@ -11,9 +11,9 @@ from benchmarks.recorded import Epoch, Trained
 from benchmarks.scale import DIGITS, SimulatedRuns, Stopwatch, simulated_runs
 from benchmarks.simulator import SimulatedSweep
 
-from strsweep.config import Fork, Lead, RunSettings
 from strsweep.journal import EpochFinished, PrefixTrained, RunFinished
 from strsweep.search.space import LawSpace
+from strsweep.settings import Fork, Lead, RunSettings
 from strsweep.training.law import ThresholdClock, expit
 from strsweep.training.run import EpochMetrics
 

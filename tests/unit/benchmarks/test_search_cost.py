@@ -12,8 +12,8 @@ from benchmarks.problems import TARGETS, TOLERANCE, Case
 from benchmarks.recorded import ReplayedRuns, Trained
 from benchmarks.simulator import SimulatedSweep
 
-from strsweep.config import RunSettings
 from strsweep.search.space import LawSpace
+from strsweep.settings import RunSettings
 from strsweep.training import law
 
 RUNS, FIRST_MISS = 1.086, 0.0688

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from strsweep.config import Experiment, Target, load_experiment
+from strsweep.config import Experiment, load_experiment
 from strsweep.errors import InvalidExperimentError, SettingError
+from strsweep.settings import Target
 
 CONFIGS = Path(__file__).parents[3] / "jobs" / "configs"
 DIGITS = CONFIGS / "digits.yaml"

@@ -7,16 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from strsweep.config import (
-    Experiment,
-    Fork,
-    Lead,
-    RunSettings,
-    SearchConfig,
-    SparsityConfig,
-    load_experiment,
-)
+from strsweep.config import Experiment, SearchConfig, SparsityConfig, load_experiment
 from strsweep.errors import InvalidExperimentError, SettingError
+from strsweep.settings import Fork, Lead, RunSettings
 
 DIGITS = Path(__file__).parents[3] / "jobs" / "configs" / "digits.yaml"
 GMP = ("sparsity.mode=gmp", "sparsity.budget=uniform")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from strsweep.config import Experiment, load_experiment
-from strsweep.config.run_settings import PRESETS
+from strsweep.config.presets import PRESETS
 from strsweep.errors import SettingError
 
 CONFIGS = Path(__file__).parents[3] / "jobs" / "configs"

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from strsweep.config import SearchConfig, Target, percent
+from strsweep.config import SearchConfig
 from strsweep.errors import SettingError
+from strsweep.settings import Target, percent
 
 DENSE = 452_224
 READ: TypeAdapter[Target] = TypeAdapter(Target)

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strsweep.config import Problem, RunSettings, Target
+from strsweep.config import Problem
 from strsweep.journal import (
     EpochFinished,
     Event,
@@ -24,6 +24,7 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
+from strsweep.settings import RunSettings, Target
 from strsweep.storage import store_at
 
 RUN_IDS = ("run-001", "run-002", "run-003")

@@ -11,7 +11,7 @@ from typing import get_args
 
 import pytest
 
-from strsweep.config import Fork, Lead, Problem, RunSettings, Target
+from strsweep.config import Problem
 from strsweep.errors import JournalError
 from strsweep.journal import (
     EpochFinished,
@@ -30,6 +30,7 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
+from strsweep.settings import Fork, Lead, RunSettings, Target
 from strsweep.storage import Store, store_at
 
 SETTINGS = RunSettings(threshold_init=-10, weight_decay=1e-4 / 3)

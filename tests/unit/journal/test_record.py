@@ -7,7 +7,7 @@ import dataclasses
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from strsweep.config import Problem, RunSettings, Target
+from strsweep.config import Problem
 from strsweep.journal import (
     EpochFinished,
     Event,
@@ -24,6 +24,7 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
+from strsweep.settings import RunSettings, Target
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A shared machine may be slow; that is no failure."""

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from strsweep.config import Experiment, RunSettings, Target, load_experiment
+from strsweep.config import Experiment, load_experiment
 from strsweep.data import load_images
 from strsweep.journal import ModelLanded, RunFinished, RunProposed, RunRecord, replay
+from strsweep.settings import RunSettings, Target
 from strsweep.sparsity import measure
 from strsweep.storage import Store, storage_of
 from strsweep.training.checkpoint import save_checkpoint

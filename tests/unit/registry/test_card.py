@@ -7,18 +7,11 @@ from typing import Any
 
 import pytest
 
-from strsweep.config import (
-    Experiment,
-    Fork,
-    Lead,
-    Problem,
-    RunSettings,
-    Target,
-    load_experiment,
-)
+from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.journal import EpochFinished, RunProposed, SweepRecord, SweepStarted, replay
 from strsweep.registry.card import model_card
 from strsweep.registry.receipt import LandedFrom, Receipt
+from strsweep.settings import Fork, Lead, RunSettings, Target
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 METHOD = "str, own threshold decay, led to the target"

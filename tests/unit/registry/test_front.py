@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from strsweep.config import RunSettings, Target
 from strsweep.registry.front import front_png
 from strsweep.search.runs import Run, Status
+from strsweep.settings import RunSettings, Target
 
 
 def run(sparsity: float, accuracy: float = 0.98) -> Run:

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from strsweep.config import Target
 from strsweep.data import Images, load_images
 from strsweep.errors import StrsweepError
 from strsweep.journal import ModelLanded
 from strsweep.registry.package import Package, Purpose, package
 from strsweep.registry.receipt import read_receipt
+from strsweep.settings import Target
 from strsweep.training.checkpoint import load_checkpoint
 
 

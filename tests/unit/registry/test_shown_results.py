@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from strsweep.config import RunSettings, Target, load_experiment
+from strsweep.config import load_experiment
 from strsweep.registry.delivery import Delivered, Delivery
 from strsweep.registry.front import front_png
 from strsweep.registry.receipt import LandedFrom, Receipt, against
@@ -16,6 +16,7 @@ from strsweep.registry.receipt_table import print_delivery
 from strsweep.registry.registered_model import Alias
 from strsweep.search.outcome import TargetOutcome
 from strsweep.search.runs import Run, Status
+from strsweep.settings import RunSettings, Target
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 SETTINGS = RunSettings(threshold_init=-10.0, weight_decay=5e-4, threshold_decay=0.01)

@@ -17,7 +17,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.store.entities import PagedList
 
-from strsweep.config import Experiment, Fork, Problem, RunSettings, Target, load_experiment
+from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.errors import SettingError
 from strsweep.journal import (
     EpochFinished,
@@ -34,6 +34,7 @@ from strsweep.journal import (
 from strsweep.registry import tracking as module
 from strsweep.registry.shown import METRICS, note, recipe
 from strsweep.registry.tracking import Tracking
+from strsweep.settings import Fork, RunSettings, Target
 from strsweep.storage import storage_of
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"

@@ -11,10 +11,11 @@ from pathlib import Path
 from benchmarks.recorded import Epoch, Trained
 from benchmarks.simulator import SimulatedSweep
 
-from strsweep.config import Experiment, Problem, RunSettings, Target, load_experiment
+from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.search.goal import Goal, Usage
 from strsweep.search.runs import Run, SearchState, Status
 from strsweep.search.space import LawSpace
+from strsweep.settings import RunSettings, Target
 from strsweep.training.law import FITTED, Law, Leader, ThresholdClock, expit, logit
 
 CONFIGS = Path(__file__).parents[3] / "jobs/configs"

@@ -21,10 +21,11 @@ from planted_sweeps import (
 )
 
 from strsweep.auto import fixed_settings, resolve
-from strsweep.config import Experiment, Problem, RunSettings, Target, load_experiment
+from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.errors import SettingError
 from strsweep.search.decide import DONE
 from strsweep.search.space import LawSpace
+from strsweep.settings import RunSettings, Target
 from strsweep.training.law import expit
 
 IMAGENET = CONFIGS / "imagenet_resnet50.yaml"

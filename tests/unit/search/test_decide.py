@@ -19,7 +19,7 @@ from planted_sweeps import (
     state_of,
 )
 
-from strsweep.config import Experiment, Fork, RunSettings, Target
+from strsweep.config import Experiment
 from strsweep.search.decide import (
     DONE,
     MOST_TRIES,
@@ -32,6 +32,7 @@ from strsweep.search.decide import (
 )
 from strsweep.search.runs import Run, Status
 from strsweep.search.space import LawSpace, space_of
+from strsweep.settings import Fork, RunSettings, Target
 
 THREE = ("search.targets=[0.5, 0.9, 0.99]",)
 HALF, NINETY, NINETY_NINE = sparsities(0.5, 0.9, 0.99)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from planted_sweeps import PROBLEM, begun, digits, ended, shared_start, sparsities, state_of
 
-from strsweep.config import Fork, RunSettings
 from strsweep.errors import SettingError
 from strsweep.search.goal import Goal, Usage
 from strsweep.search.runs import Status
+from strsweep.settings import Fork, RunSettings
 
 FORKED = RunSettings(
     threshold_init=-10,

@@ -21,10 +21,10 @@ from planted_sweeps import (
     state_of,
 )
 
-from strsweep.config import RunSettings, Target
 from strsweep.search.outcome import TargetOutcome, dense_accuracy, outcomes
 from strsweep.search.runs import Run, SearchState, Status
 from strsweep.search.space import LawSpace, space_of
+from strsweep.settings import RunSettings, Target
 
 NINETY = ("search.targets=[0.9]", "search.tolerance=0.005")
 NEAR_RANGE = (*OWN_RANGE[:2], "search.threshold_decay=[9e-3, 2.4e-2]")

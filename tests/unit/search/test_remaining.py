@@ -20,9 +20,10 @@ from planted_sweeps import (
     state_of,
 )
 
-from strsweep.config import Experiment, Fork, RunSettings, Target
+from strsweep.config import Experiment
 from strsweep.search.runs import Run, Status
 from strsweep.search.space import onset_of
+from strsweep.settings import Fork, RunSettings, Target
 from strsweep.sweep.remaining import Remaining
 
 FORKED = RunSettings(

@@ -7,7 +7,6 @@ import math
 import pytest
 from planted_sweeps import PROBLEM, digits
 
-from strsweep.config import Fork, RunSettings, Target
 from strsweep.journal import (
     EpochFinished,
     Event,
@@ -22,6 +21,7 @@ from strsweep.journal import (
 )
 from strsweep.journal.record import add
 from strsweep.search.runs import DIED, NO_RESULT, Run, StateReader, Status, read_state
+from strsweep.settings import Fork, RunSettings, Target
 
 EXPERIMENT = digits()
 LATE = RunSettings(threshold_init=-10, weight_decay=5e-4, threshold_decay=0.02, onset=10)

@@ -20,9 +20,9 @@ from planted_sweeps import (
     sparsities,
 )
 
-from strsweep.config import RunSettings, Target
 from strsweep.search.decide import DONE
 from strsweep.search.runs import Status
+from strsweep.settings import RunSettings, Target
 
 SHARED_LED = ("search.decay=shared", "search.weight_decay=auto")
 KEPT = ("search.led=false",)

@@ -23,10 +23,11 @@ from planted_sweeps import (
     state_of,
 )
 
-from strsweep.config import Experiment, Fork, RunSettings, Target
+from strsweep.config import Experiment
 from strsweep.search.given import GivenSpace
 from strsweep.search.runs import Run, SearchState, Status
 from strsweep.search.space import LawSpace, onset_of, space_of
+from strsweep.settings import Fork, RunSettings, Target
 from strsweep.training.law import Leader, logit
 
 SHARED_LED = ("search.decay=shared", "search.weight_decay=auto")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from strsweep.config import Target
 from strsweep.journal import LayerRow
+from strsweep.settings import Target
 from strsweep.sweep.landing import is_on_target
 
 

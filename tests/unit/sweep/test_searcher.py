@@ -17,12 +17,12 @@ from planted_sweeps import (
 )
 from ray.tune.search import Searcher
 
-from strsweep.config import Target
 from strsweep.errors import EveryRunFailedError
 from strsweep.journal import RunFailed, RunStopped
 from strsweep.search.decide import DONE
 from strsweep.search.outcome import outcomes_of
 from strsweep.search.runs import DIED, NO_RESULT
+from strsweep.settings import Target
 from strsweep.sweep.searcher import EarlyStop, TargetSearcher
 
 NINETY = ("search.targets=[0.9]",)

@@ -10,9 +10,9 @@ import pytest
 from journaled_sweeps import JournaledSweep, suggested
 from planted_sweeps import ended
 
-from strsweep.config import Fork, RunSettings, Target
 from strsweep.journal import ImagesUnreadable, RunFailed, RunInterrupted, RunStopped
 from strsweep.search.outcome import TargetOutcome
+from strsweep.settings import Fork, RunSettings, Target
 from strsweep.sweep.status import (
     StatusLines,
     clock,

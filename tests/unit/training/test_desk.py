@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from strsweep.config import RunSettings
+from strsweep.settings import RunSettings
 from strsweep.training import desk as module
 from strsweep.training.desk import Desk, Ticket, Told, Train
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from strsweep.config import Experiment, RunSettings, Target, load_experiment
+from strsweep.config import Experiment, load_experiment
 from strsweep.errors import CheckpointError
+from strsweep.settings import RunSettings, Target
 from strsweep.sparsity import bake, measure
 from strsweep.training.checkpoint import State
 from strsweep.training.input_pipeline import InputPipeline

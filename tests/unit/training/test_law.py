@@ -10,7 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from strsweep.config import Lead, TrainingConfig, load_experiment
+from strsweep.config import TrainingConfig, load_experiment
+from strsweep.settings import Lead
 from strsweep.training import law as law_module
 from strsweep.training.law import (
     FITTED,

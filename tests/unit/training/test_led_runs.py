@@ -11,7 +11,8 @@ import pytest
 import torch
 from equal_runs import assert_same_state
 
-from strsweep.config import Experiment, Lead, Quantity, RunSettings, load_experiment
+from strsweep.config import Experiment, load_experiment
+from strsweep.settings import Lead, Quantity, RunSettings
 from strsweep.storage import store_at
 from strsweep.training.checkpoint import State, copied
 from strsweep.training.checkpoints import RunCheckpoints, resume

@@ -10,8 +10,9 @@ import torch
 from equal_runs import assert_same_state
 from torch import nn
 
-from strsweep.config import RunSettings, load_experiment
+from strsweep.config import load_experiment
 from strsweep.errors import CheckpointError, SettingError
+from strsweep.settings import RunSettings
 from strsweep.sparsity import sparsify, threshold_parameters
 from strsweep.storage import store_at
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from strsweep.config import RunSettings, load_experiment
+from strsweep.config import load_experiment
 from strsweep.errors import SettingError
 from strsweep.models import build
+from strsweep.settings import RunSettings
 from strsweep.sparsity import SparsityReport, measure, sparsify, weight_tensors
 from strsweep.training.run import TrainingRun
 

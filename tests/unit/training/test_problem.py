@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from strsweep.config import Experiment, Problem, RunSettings, load_experiment
+from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.data import Images, load_images
+from strsweep.settings import RunSettings
 from strsweep.training import problem as problem_module
 from strsweep.training.problem import measure_problem, seconds_per_epoch
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from equal_runs import assert_same_state
 
-from strsweep.config import Experiment, RunSettings, load_experiment
+from strsweep.config import Experiment, load_experiment
 from strsweep.errors import SettingError, TrainingDivergedError
+from strsweep.settings import RunSettings
 from strsweep.storage import store_at
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.run import TrainingRun

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from strsweep.config import RunSettings, load_experiment
+from strsweep.config import load_experiment
 from strsweep.errors import SettingError, TrainingDivergedError
+from strsweep.settings import RunSettings
 from strsweep.training.run import TrainingRun
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"

@@ -15,9 +15,10 @@ from torch import nn
 from torch._dynamo import config as dynamo
 from torch._dynamo.utils import counters
 
-from strsweep.config import Experiment, Fork, Lead, RunSettings, load_experiment
+from strsweep.config import Experiment, load_experiment
 from strsweep.errors import CheckpointError, StorageError
 from strsweep.journal import EpochFinished, Journal, PrefixTrained, RunFinished
+from strsweep.settings import Fork, Lead, RunSettings
 from strsweep.sparsity import (
     activate_thresholds,
     bake,

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from strsweep.config import Experiment, RunSettings, load_experiment
+from strsweep.config import Experiment, load_experiment
 from strsweep.errors import SettingError, TrainingDivergedError
 from strsweep.models import build
+from strsweep.settings import RunSettings
 from strsweep.sparsity import bake, measure, threshold_parameters, weight_tensors
 from strsweep.training.mode import Steering, densities, make_sparse
 from strsweep.training.run import TrainingRun

@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from strsweep.config import Experiment, RunSettings, load_experiment
+from strsweep.config import Experiment, load_experiment
 from strsweep.data import check_data, load_images
 from strsweep.errors import ImagesUnreadableError, SettingError
+from strsweep.settings import RunSettings
 from strsweep.training.run import TrainingRun
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"

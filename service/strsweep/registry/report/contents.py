@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from strsweep.config import Experiment, Quantity
+from strsweep.config import Experiment
 from strsweep.journal import SweepRecord
 from strsweep.registry.receipt import Receipt
 from strsweep.registry.report.cost import Cost, cost_of
 from strsweep.registry.report.layers import ModelLayer, model_layers
 from strsweep.registry.report.models import ModelRow, model_rows
 from strsweep.registry.report.runs import Link, RunRow, run_rows
-from strsweep.search.outcome import dense_accuracy
+from strsweep.search.outcome import dense_score
 from strsweep.search.runs import read_state
+from strsweep.settings import Quantity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class SweepContents:
     epochs_per_run: int
     tolerance: float | None
     """None: as far as landing is harmless."""
-    dense_accuracy: float | None
+    dense_score: float | None
     """Of the dense network of the same recipe; None if it was not trained."""
     weights: int
     dense_macs: int
@@ -86,7 +87,7 @@ def contents_of(
         registered_model=experiment.model_name,
         epochs_per_run=experiment.training.epochs,
         tolerance=None if search.tolerance == "auto" else search.tolerance,
-        dense_accuracy=dense_accuracy(read_state(record, experiment)),
+        dense_score=dense_score(read_state(record, experiment)),
         weights=problem.weights,
         dense_macs=dense_macs,
         targets=_targets(experiment, dense_macs),

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
-from strsweep.config import Quantity, percent
 from strsweep.registry.report.contents import AskedFor, SweepContents
 from strsweep.registry.report.models import ModelRow
 from strsweep.registry.report.runs import RunRow
@@ -22,6 +21,7 @@ from strsweep.registry.report.style import (
     markers,
     run_hover,
 )
+from strsweep.settings import Quantity, percent
 
 _Place = Callable[[RunRow | ModelRow], float | None]
 _TITLES: dict[Quantity, str] = {
@@ -47,7 +47,7 @@ def front(contents: SweepContents, quantity: Quantity) -> dict[str, Any] | None:
         _model_trace("delivered as trained", contents.models, "as trained", place, BLUE),
         _model_trace("delivered, landed", contents.models, "landed", place, ORANGE),
     ]
-    dense = [] if contents.dense_accuracy is None else [(contents.dense_accuracy, GREY)]
+    dense = [] if contents.dense_score is None else [(contents.dense_score, GREY)]
     return _figure(contents.targets, quantity, traces, dense)
 
 
@@ -79,16 +79,16 @@ def fronts_overlaid(sweeps: Sequence[SweepContents], quantity: Quantity) -> dict
         traces.append(line | {"mode": "lines+markers", "line": {"width": 1.5, "color": shade}})
     targets = {target.name: target for sweep in sweeps for target in sweep.targets}
     dense = [
-        (sweep.dense_accuracy, color(index))
+        (sweep.dense_score, color(index))
         for index, sweep in enumerate(sweeps)
-        if sweep.dense_accuracy is not None
+        if sweep.dense_score is not None
     ]
     return _figure(list(targets.values()), quantity, traces, dense)
 
 
 def _places(quantity: Quantity) -> _Place:
     def place(row: RunRow | ModelRow) -> float | None:
-        if row.accuracy is None or row.sparsity is None or row.macs_share is None:
+        if row.score is None or row.sparsity is None or row.macs_share is None:
             return None
         if isinstance(row, RunRow) and row.role:
             return None
@@ -98,8 +98,8 @@ def _places(quantity: Quantity) -> _Place:
 
 
 def _percent(row: RunRow | ModelRow) -> float:
-    assert row.accuracy is not None
-    return row.accuracy * 100
+    assert row.score is not None
+    return row.score * 100
 
 
 def _run_trace(
@@ -128,16 +128,16 @@ def _model_trace(
 
 
 def _model_hover(model: ModelRow) -> str:
-    assert model.accuracy is not None
+    assert model.score is not None
     assert model.sparsity is not None
     assert model.macs_share is not None
     lines = [f"<b>{escape(model.asked) or 'single run'}</b> · {model.state}"]
-    lines.append(f"sparsity {percent(model.sparsity, 3)} · accuracy {percent(model.accuracy, 2)}")
+    lines.append(f"sparsity {percent(model.sparsity, 3)} · accuracy {percent(model.score, 2)}")
     lines.append(f"{model.macs:,} MACs, {percent(model.macs_share, 2)} of dense")
     if model.state == "landed" and model.trained_at is not None:
         lines.append(
             f"trained at {percent(model.trained_at, 2)}, "
-            f"accuracy {percent(model.accuracy_before or 0.0, 2)} before landing"
+            f"accuracy {percent(model.score_before or 0.0, 2)} before landing"
         )
     lines.append(f"{escape(model.run_id)}, weights {model.weights_sha256[:12]}")
     if model.link:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from strsweep.config import percent
 from strsweep.registry.report.layers import ModelLayer
 from strsweep.registry.report.share_axis import LEAST
 from strsweep.registry.report.style import chart_layout, color, log_axis
+from strsweep.settings import percent
 
 _AROUND = 110
 """Pixels of axis and margins."""

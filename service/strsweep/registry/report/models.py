@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from strsweep.config import Experiment, Quantity, Target
+from strsweep.config import Experiment
 from strsweep.journal import SweepRecord
 from strsweep.registry.receipt import Receipt
 from strsweep.registry.report.runs import Link, shown
 from strsweep.search.outcome import outcomes_of
+from strsweep.settings import Quantity, Target
 
 ModelState = Literal["landed", "as trained", "missed"]
 
@@ -29,8 +30,8 @@ class ModelRow:
     trained_at: float | None = None
     landed_at: float | None = None
     sparsity: float | None = None
-    accuracy_before: float | None = None
-    accuracy: float | None = None
+    score_before: float | None = None
+    score: float | None = None
     macs_before: int | None = None
     macs: int | None = None
     macs_share: float | None = None
@@ -100,8 +101,8 @@ def _row(
         trained_at=sparsity if quantity == "sparsity" else macs / receipt.dense_macs,
         landed_at=receipt.sparsity if quantity == "sparsity" else share,
         sparsity=receipt.sparsity,
-        accuracy_before=receipt.accuracy if landed is None else landed.accuracy_before,
-        accuracy=receipt.accuracy,
+        score_before=receipt.score if landed is None else landed.score_before,
+        score=receipt.score,
         macs_before=macs,
         macs=receipt.macs,
         macs_share=share,

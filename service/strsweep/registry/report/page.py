@@ -12,9 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from strsweep import __version__
-from strsweep.config import percent
 from strsweep.registry.receipt import against
 from strsweep.registry.report.style import duration
+from strsweep.settings import percent
 
 
 def render(template: str, figures: Mapping[str, Any], **values: object) -> bytes:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from strsweep.config import Quantity, Target
 from strsweep.journal import RunRecord
 from strsweep.registry.receipt import Receipt
+from strsweep.settings import Quantity, Target
 
 Link = Callable[[str], str]
 """Maps a run id to the address of its page."""
@@ -41,7 +41,7 @@ class RunRow:
     """Trained by another run; this one began after them."""
     threshold_init: float | None
     sparsity: float | None
-    accuracy: float | None
+    score: float | None
     macs: int | None
     macs_share: float | None
     """Of the dense network's."""
@@ -144,7 +144,7 @@ def _row(run: RunRecord, delivered_for: str, dense_macs: int, link: str) -> RunR
         shared_epochs=run.settings.fork.epoch if run.settings.fork else 0,
         threshold_init=run.settings.threshold_init,
         sparsity=last.get("sparsity"),
-        accuracy=last.get("accuracy"),
+        score=last.get(metric.name),
         macs=macs,
         macs_share=macs_share,
         last_epoch=max(epochs, default=0),

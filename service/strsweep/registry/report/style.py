@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from strsweep.config import percent
 from strsweep.registry.report.runs import RunRow
+from strsweep.settings import percent
 
 GREY, BLUE, ORANGE = "#8a8f98", "#3b82f6", "#e8710a"
 COLORS = (BLUE, ORANGE, "#2aa876", "#c04fd0", "#b58900", "#e5484d", "#17a2b8", "#9a6a4f")
@@ -76,8 +76,8 @@ def markers(
 def run_hover(run: RunRow) -> str:
     """Return what a run's point tells when it is hovered over."""
     lines = [" · ".join(filter(None, (f"<b>{escape(run.run_id)}</b>", run.role, run.state)))]
-    if run.sparsity is not None and run.accuracy is not None:
-        lines.append(f"sparsity {percent(run.sparsity, 2)} · accuracy {percent(run.accuracy, 2)}")
+    if run.sparsity is not None and run.score is not None:
+        lines.append(f"sparsity {percent(run.sparsity, 2)} · accuracy {percent(run.score, 2)}")
     if run.macs is not None and run.macs_share is not None:
         lines.append(f"{run.macs:,} MACs, {percent(run.macs_share, 2)} of dense")
     lines.append(_settings_text(run))

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from strsweep.auto import resolve
-from strsweep.config import Experiment, Problem, RunSettings, Target, load_experiment
+from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.journal import (
     EpochFinished,
     Event,
@@ -30,6 +30,7 @@ from strsweep.registry.receipt import LandedFrom, Receipt
 from strsweep.search.outcome import dense_accuracy, outcomes_of
 from strsweep.search.runs import read_state
 from strsweep.search.space import LawSpace
+from strsweep.settings import RunSettings, Target
 from strsweep.storage import storage_of
 from strsweep.sweep.searcher import TargetSearcher
 from strsweep.training.law import Leader, expit, logit

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from simulated_sweep import SimulatedSweep
 
-from strsweep.config import Fork, RunSettings, Target
 from strsweep.journal import EpochFinished, RunProposed, RunStopped, replay
 from strsweep.registry.report import contents_of, report_files
 from strsweep.registry.report.runs import run_rows
+from strsweep.settings import Fork, RunSettings, Target
 
 
 @pytest.fixture(scope="module")

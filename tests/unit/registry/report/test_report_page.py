@@ -15,9 +15,9 @@ import pytest
 from report_charts import CHARTS
 from simulated_sweep import DIGITS_LAYERS, SimulatedSweep
 
-from strsweep.config import RunSettings
 from strsweep.journal import RunFailed, RunProposed, replay
 from strsweep.registry.report import report_files
+from strsweep.settings import RunSettings
 
 ROOT = Path(__file__).parents[4]
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & {{ 7 * 7 }}"
