@@ -25,15 +25,9 @@ import typer
 from torch import Tensor, nn
 
 from strsweep.models import build
-from strsweep.sparsity import (
-    activate_thresholds,
-    bound_gradients,
-    sparsify,
-    steer,
-    steerable,
-    weight_tensors,
-)
-from strsweep.sparsity.convert import parametrized
+from strsweep.sparsity.convert import activate_thresholds, parametrized, sparsify
+from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.steering import bound_gradients, steer, steerable
 from strsweep.training.optimizer import set_decays, sgd
 
 VARIANTS = ("dense", "waiting", "str", "authors", "steered")

@@ -8,7 +8,7 @@ from strsweep.config import Experiment, Problem, Range
 from strsweep.errors import SettingError
 from strsweep.search.space import LawSpace, as_range, onset_of
 from strsweep.settings import RunSettings
-from strsweep.training.law import expit, logit
+from strsweep.training.law import logit
 
 _LOW, _HIGH = 0.2, 0.9995
 """Sparsities that a range chosen by ``auto`` reaches if the law holds."""
@@ -22,7 +22,7 @@ def resolve(experiment: Experiment, problem: Problem) -> Experiment:
     Raises:
         SettingError: Nothing would be pruned with the settings that are given, or everything.
     """
-    if experiment.sparsity.mode != "str":
+    if not experiment.sparsity.needs_search:
         return experiment
     space, search = LawSpace(experiment, problem), experiment.search
     chosen: dict[str, float | Range] = {}
@@ -39,14 +39,14 @@ def resolve(experiment: Experiment, problem: Problem) -> Experiment:
 
 def fixed_settings(experiment: Experiment, problem: Problem) -> RunSettings:
     """Return the settings of a single run, which searches nothing."""
-    search, is_str = experiment.search, experiment.sparsity.mode == "str"
+    search, is_searched = experiment.search, experiment.sparsity.needs_search
     first, weights = search.threshold_init, search.weight_decay
     assert isinstance(weights, float | int)
-    decay = search.threshold_decay if is_str and search.decay == "own" else None
+    decay = search.threshold_decay if is_searched and search.decay == "own" else None
     assert decay != "auto"
     assert not isinstance(decay, tuple)
     return RunSettings(
-        threshold_init=first if is_str and isinstance(first, float | int) else None,
+        threshold_init=first if is_searched and isinstance(first, float | int) else None,
         weight_decay=weights,
         threshold_decay=decay,
         onset=onset_of(experiment, problem),
@@ -71,9 +71,7 @@ def _check_prunes(experiment: Experiment, space: LawSpace, problem: Problem) -> 
     """Refuse settings whose thresholds stay too far below zero to prune anything."""
     first, decay = space.threshold_init[1], as_range(experiment.search.knob_value)[1]
     level = -space.pruning_level * math.exp(-(decay * space.clock.total - space.delay(first)))
-    threshold = experiment.sparsity.scale * (
-        math.exp(level) if experiment.sparsity.function == "exp" else expit(level)
-    )
+    threshold = experiment.sparsity.threshold_of(level)
     # Half of the weights are below the median; evenly spread, so many are below the threshold.
     if 0.5 * threshold / problem.weight_scale >= _NOTHING_PRUNED:
         return

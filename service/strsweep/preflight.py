@@ -6,7 +6,7 @@ from math import isclose
 
 from strsweep.auto import fixed_settings, resolve
 from strsweep.config import Experiment, Problem
-from strsweep.data import check_batch_size, check_data, load_images
+from strsweep.data import check_data
 from strsweep.errors import SettingError
 from strsweep.models import check_options
 from strsweep.search.given import GivenSpace
@@ -14,6 +14,8 @@ from strsweep.search.goal import Goal
 from strsweep.search.space import LawSpace
 from strsweep.settings import RunSettings
 from strsweep.storage import check_storage
+from strsweep.tasks import task_of
+from strsweep.training.input_pipeline import check_batch_size
 from strsweep.training.network import sparse_model
 from strsweep.training.problem import measure_problem
 
@@ -62,12 +64,10 @@ def check_run(experiment: Experiment) -> tuple[Experiment, Problem]:
         SettingError: One of them is a range, or a part does not fit the others.
     """
     if experiment.has_fixed_target:
-        mode, budget = experiment.sparsity.mode, experiment.sparsity.budget
-        setting = ("sparsity.mode", mode) if budget is None else ("sparsity.budget", budget)
-        one = "" if budget is None else ", or jobs/transfer.py for one run"
-        raise SettingError(*setting, f"It makes one run per target: use jobs/sweep.py{one}.")
+        remedy = "It makes one run per target: use jobs/sweep.py, or jobs/transfer.py for a budget."
+        raise SettingError("sparsity.mode", experiment.sparsity.mode, remedy)
     search = experiment.search
-    for key in ("threshold_init", search.knob) if experiment.sparsity.mode == "str" else ():
+    for key in ("threshold_init", search.knob) if experiment.sparsity.needs_search else ():
         value = getattr(search, key)
         if value == "auto" and key == search.knob:
             remedy = (
@@ -88,14 +88,14 @@ def check_run(experiment: Experiment) -> tuple[Experiment, Problem]:
 def _check_parts(experiment: Experiment) -> tuple[Experiment, Problem]:
     """Check that model, data and storage are what the experiment says, the cheap things first."""
     check_options(experiment.model.name, experiment.model.options)
-    check_data(experiment.data)
+    if experiment.task is None:
+        check_data(experiment.data)
     check_storage(experiment.storage)
-    images = load_images(experiment.data)
-    check_batch_size(experiment, images)
-    problem = measure_problem(experiment, images)
+    task = task_of(experiment)
+    check_batch_size(experiment, task)
+    problem = measure_problem(experiment, task)
     settled = resolve(experiment, problem)
-    settings = _sparsest(settled, problem)
-    sparse_model(settled, settings, images.num_classes, images.input_shape)
+    sparse_model(settled, _sparsest(settled, problem), task)
     return settled, problem
 
 
@@ -128,11 +128,11 @@ def _check_macs(goal: Goal) -> None:
 
 
 def _nothing_to_sweep(experiment: Experiment) -> SettingError:
-    method = experiment.sparsity.mode
-    if method != "str":
+    method = experiment.sparsity
+    if not method.needs_search:
         return SettingError(
             "sparsity.mode",
-            method,
+            method.mode,
             "With this budget there is one run only: use jobs/train.py or jobs/transfer.py.",
         )
     return SettingError(

@@ -207,6 +207,10 @@ class RunSettings(Section, frozen=True):
         """Decay of the thresholds in the first epoch that they act in."""
         return self.weight_decay if self.threshold_decay is None else self.threshold_decay
 
+    def acts_in(self, epoch: int) -> bool:
+        """Return whether thresholds prune in ``epoch``, from 0."""
+        return not self.is_dense and epoch >= self.onset
+
     @property
     def shared_epoch(self) -> int | None:
         """The epoch whose state other runs begin with; None if none do."""

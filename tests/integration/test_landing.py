@@ -21,7 +21,7 @@ from strsweep.journal import (
 from strsweep.search.outcome import TargetOutcome
 from strsweep.search.runs import Run, Status
 from strsweep.settings import RunSettings, Target
-from strsweep.sparsity import measure
+from strsweep.sparsity.measure import measure
 from strsweep.storage import storage_of
 from strsweep.sweep.cluster import sweep_desk
 from strsweep.sweep.landing import is_on_target, land_targets

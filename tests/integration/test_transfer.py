@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
-from strsweep.sparsity import Budget
+from strsweep.sparsity.budget import Budget
 
 Job = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -6,8 +6,8 @@ from strsweep.config.search import Range, SearchConfig
 from strsweep.config.sections import (
     DataConfig,
     ModelConfig,
-    SparsityConfig,
     StorageConfig,
+    TaskConfig,
     TrainingConfig,
     WorkersConfig,
 )
@@ -20,8 +20,8 @@ __all__ = [
     "Problem",
     "Range",
     "SearchConfig",
-    "SparsityConfig",
     "StorageConfig",
+    "TaskConfig",
     "TrackingConfig",
     "TrainingConfig",
     "WorkersConfig",

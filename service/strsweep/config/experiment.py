@@ -12,14 +12,15 @@ from strsweep.config.search import SearchConfig
 from strsweep.config.sections import (
     DataConfig,
     ModelConfig,
-    SparsityConfig,
     StorageConfig,
+    TaskConfig,
     TrainingConfig,
     WorkersConfig,
 )
 from strsweep.config.tracking import TrackingConfig
 from strsweep.errors import SettingError
 from strsweep.settings import Count, Metric, Positive, Section
+from strsweep.sparsity.methods import DEFAULT, AnyMethod
 
 _NO_PART_OF_THE_RECIPE: Any = {
     "storage": True,
@@ -43,6 +44,10 @@ class Problem(Section, frozen=True):
     """Median magnitude of those weights before training."""
     metric: Metric
     """What models are judged by; its value is their score."""
+    model_options: dict[str, Any] = Field(default_factory=dict)
+    """What the data gave to the model's factory, such as the number of classes."""
+    identity: dict[str, str] = Field(default_factory=dict)
+    """What else a sweep is one of: ``data``, ``model`` and ``code``, each with a fingerprint."""
 
 
 class Experiment(Section, frozen=True):
@@ -51,9 +56,11 @@ class Experiment(Section, frozen=True):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
     """Name of the sweep: letters, digits, - and _."""
     model: ModelConfig
-    data: DataConfig
+    task: TaskConfig | None = None
+    """What the model is for; by default it tells classes apart."""
+    data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
-    sparsity: SparsityConfig = SparsityConfig()
+    sparsity: AnyMethod = DEFAULT
     search: SearchConfig
     workers: WorkersConfig = WorkersConfig()
     storage: StorageConfig = Field(default_factory=StorageConfig)
@@ -78,17 +85,36 @@ class Experiment(Section, frozen=True):
         if training.precision == "float16" and not self.workers.gpus:
             remedy = "float16 needs GPUs: set workers.gpus or use bfloat16."
             raise SettingError("training.precision", "float16", remedy)
-        self._check_mode()
+        self._check_task()
+        self._check_method()
         return self
 
-    def _check_mode(self) -> None:
-        mode, search = self.sparsity.mode, self.search
-        if mode != "str" and not isinstance(search.weight_decay, float | int):
+    def _check_task(self) -> None:
+        if self.task is None and self.data.name is None:
+            remedy = (
+                "Name a data set such as digits or imagefolder, package.module:function of your "
+                "own, or a task."
+            )
+            raise SettingError("data.name", None, remedy)
+        given = self.data.model_dump(exclude_defaults=True, exclude={"loader_processes"})
+        if self.task is not None and given:
+            remedy = f"The task {self.task.name} brings its own data: give it task.options."
+            raise SettingError(f"data.{next(iter(given))}", next(iter(given.values())), remedy)
+
+    def _check_method(self) -> None:
+        method, search = self.sparsity, self.search
+        if not method.needs_search and not isinstance(search.weight_decay, float | int):
             shown = search.weight_decay
-            remedy = f"With sparsity.mode={mode} nothing is searched: write one number."
+            remedy = f"With sparsity.mode={method.mode} nothing is searched: write one number."
             raise SettingError(
                 "search.weight_decay", list(shown) if isinstance(shown, tuple) else shown, remedy
             )
+        if search.decay == "shared" and self.training.optimizer != "sgd":
+            remedy = (
+                f"Weights under {self.training.optimizer} cannot share their decay with "
+                "thresholds, which have SGD: leave it out."
+            )
+            raise SettingError("search.decay", "shared", remedy)
         if search.knob_value == "auto" and isinstance(search.threshold_init, tuple):
             remedy = f"With {search.knob}=auto write one threshold_init, or auto."
             raise SettingError("search.threshold_init", list(search.threshold_init), remedy)
@@ -97,22 +123,21 @@ class Experiment(Section, frozen=True):
                 "With a shared decay the dense network has none of its own: use search.decay=own."
             )
             raise SettingError("search.baseline", True, remedy)
-        if mode == "gmp" and self.training.compile:
-            remedy = "gmp prunes more in every epoch, and torch compiles anew each time: use false."
+        if self.training.compile and not method.can_compile:
+            remedy = f"{method.mode} changes the network in every epoch: torch compiles anew each time."
             raise SettingError("training.compile", True, remedy)
 
     @property
     def has_fixed_target(self) -> bool:
         """True if every run is given the sparsity it ends with, so that a target takes one run."""
-        budget = self.sparsity.budget
-        return self.sparsity.mode in {"steered", "scheduled"} or isinstance(budget, str)
+        return self.sparsity.takes_target
 
     @property
     def is_searched(self) -> bool:
         """True if there is something to search: STR whose decay or threshold init is left open."""
         knob, first = self.search.knob_value, self.search.threshold_init
         is_open = knob == "auto" or isinstance(knob, tuple) or isinstance(first, tuple)
-        return self.sparsity.mode == "str" and is_open
+        return self.sparsity.needs_search and is_open
 
     @property
     def is_single(self) -> bool:
@@ -123,17 +148,18 @@ class Experiment(Section, frozen=True):
     def shares_prefix(self) -> bool:
         """True if thresholds act late, so that all runs share the epochs before."""
         search = self.search
-        is_own = self.sparsity.mode == "str" and search.decay == "own"
+        is_own = self.sparsity.needs_search and search.decay == "own"
         return is_own and search.share_prefix and self.model.checkpoint is None
 
     @property
     def method(self) -> str:
         """The method with what sets it apart, for labels, cards and receipts."""
-        if self.sparsity.mode != "str":
-            return self.sparsity.mode
+        label = self.sparsity.label
+        if not self.sparsity.needs_search:
+            return label
         decay = "own threshold decay" if self.search.decay == "own" else "shared weight decay"
         control = "led to the target" if self.search.led else "one decay a run"
-        return f"str, {decay}" + ("" if self.is_single else f", {control}")
+        return f"{label}, {decay}" + ("" if self.is_single else f", {control}")
 
     @property
     def recipe_id(self) -> str:
@@ -171,7 +197,13 @@ class Experiment(Section, frozen=True):
         # Without defaults: a later version may add settings, and the same file must stay the same.
         left_out = {**_NO_PART_OF_THE_RECIPE, **dict.fromkeys(exclude, True)}
         recipe = self.model_dump(mode="json", exclude=left_out, exclude_defaults=True)
+        recipe["sparsity"] = recipe.get("sparsity", {}) | {"mode": self.sparsity.mode}
         return recipe | {"workers": {"count": self.workers.count}}
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data set, or of the task that brings its own."""
+        return self.task.name if self.task is not None else self.data.name or ""
 
     @property
     def tracking_experiment(self) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlparse
 
 from pydantic import AfterValidator, Field, model_validator
 
 from strsweep.errors import SettingError
-from strsweep.settings import Count, NonNegative, Positive, Section, Share
+from strsweep.imports import is_import_path
+from strsweep.settings import Count, Finite, NonNegative, Positive, Section
 
 Folder = Annotated[Path, AfterValidator(Path.absolute)]  # workers stand elsewhere
 
@@ -33,18 +34,43 @@ class ModelConfig(Section, frozen=True):
 
     name: str
     """One of ours, ``torchvision:NAME``, or ``package.module:factory``."""
-    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the model's factory."""
     checkpoint: Folder | None = None
-    """A file of the STR authors' own code to start from, thresholds included."""
+    """A trained network to start from: a state dict in a torch or safetensors file, or a file of
+    the STR authors' code, thresholds included."""
+    skip_head: bool = False
+    """Initialize the last layer anew where the checkpoint has it in another shape."""
+
+
+class TaskConfig(Section, frozen=True):
+    """What the model is for, where it is not classification."""
+
+    name: str
+    """``package.module:Task``, a subclass of ``strsweep.Task``."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the class."""
+
+
+class NormalizeConfig(Section, frozen=True):
+    """Mean and standard deviation that pixels in [0, 1] are normalized by."""
+
+    mean: tuple[Finite, ...]
+    """One number, or one per channel."""
+    std: tuple[Positive, ...]
+    """One number, or one per channel."""
 
 
 class DataConfig(Section, frozen=True):
-    """The images."""
+    """The data of a classification."""
 
-    name: str
+    name: str | None = None
     """``digits`` (ships with scikit-learn), ``cifar10``, ``cifar100``, ``imagenet``,
-    ``imagefolder`` (train/ and val/), or ``synthetic`` (noise, to measure throughput)."""
+    ``imagefolder`` (train/ and val/), ``synthetic`` (noise, to measure throughput), or
+    ``package.module:function``, which returns a training and a validation data set of
+    ``(input, label)``."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of that function."""
     path: Folder | None = None
     """Folder of the data, the same on every node; not needed for ``digits`` and ``synthetic``."""
     image_size: Annotated[int, Field(ge=8)] = 224
@@ -52,10 +78,27 @@ class DataConfig(Section, frozen=True):
     num_images: Count | None = None
     """Training images of ``synthetic``; 12,800 by default. A tenth more are for validation."""
     num_classes: Count | None = None
-    """Classes of ``synthetic``; 1000 by default."""
+    """Classes of ``synthetic``, 1000 by default; of your own data set if it does not tell them by
+    an attribute ``classes``."""
+    channels: Literal[1, 3] = 3
+    """Channels that image files are decoded to: 3, or 1 for gray images."""
+    augment: str | None = None
+    """What training images go through: ``imagenet`` (a random crop, resized, flipped), ``cifar``
+    (shifted by an eighth, flipped), ``shift``, ``none``, or ``package.module:transform``, which
+    maps an image to an image. By default ``imagenet`` for ``imagenet`` and ``imagefolder``,
+    ``cifar`` for CIFAR, and else ``none``."""
+    normalize: str | NormalizeConfig | None = None
+    """What image files are normalized by: ``imagenet``, ``cifar10``, ``cifar100``, ``symmetric``
+    (to [-1, 1]), ``none``, or ``{mean: [...], std: [...]}``. By default that of the data set,
+    ``imagenet`` for ``imagefolder``, ``symmetric`` for gray images."""
     loader_processes: Annotated[int, Field(ge=0)] = 0
     """Processes that decode images, per worker; 0 decodes in the worker itself. Results do not
     depend on it."""
+
+
+_OPTIMIZERS, _SCHEDULES = ("sgd", "adamw"), ("cosine", "linear", "constant", "step")
+_THRESHOLD_RATE = 0.1
+"""Where weights have another optimizer: as of the digits network that the law was fitted to."""
 
 
 class TrainingConfig(Section, frozen=True):
@@ -65,10 +108,24 @@ class TrainingConfig(Section, frozen=True):
     """Passes over the training images."""
     batch_size: Count = 256
     """Images per step over all workers together."""
+    optimizer: str = "sgd"
+    """Of the weights: ``sgd``, ``adamw``, or ``package.module:factory``, which is called with
+    parameter groups as those are. Thresholds always have an SGD of their own."""
+    optimizer_options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the optimizer, such as ``betas``."""
     learning_rate: Positive = 0.256
     """Peak learning rate."""
+    threshold_learning_rate: Positive | Literal["auto"] = "auto"
+    """Peak learning rate of the thresholds; ``auto``: that of the weights with sgd, else 0.1."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.875
-    """Momentum of SGD."""
+    """Momentum of SGD, that of the thresholds included."""
+    clip_gradients: Positive | None = None
+    """Largest norm of the gradient of all weights together; thresholds are left alone."""
+    schedule: str = "cosine"
+    """Of the learning rate after warm-up: ``cosine``, ``linear``, ``constant``, ``step``, or
+    ``package.module:function``, which maps the share of epochs that is over to one of the peak."""
+    schedule_options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the schedule: ``milestones`` (shares) and ``gamma`` of ``step``."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 5
     """Epochs of linear warm-up before the cosine."""
     schedule_every: Literal["epoch", "step"] = "epoch"
@@ -90,49 +147,21 @@ class TrainingConfig(Section, frozen=True):
     checkpoint_every: Count = 1
     """Epochs between checkpoints; a killed run repeats those since the last one that was stored."""
 
-
-class SparsityConfig(Section, frozen=True):
-    """How the network becomes sparse."""
-
-    mode: Literal["str", "steered", "scheduled", "gmp", "dnw", "dense"] = "str"
-    """``str`` learns thresholds; ``steered`` also shifts them to the target; ``scheduled`` has one
-    threshold on a schedule (ST-3); ``gmp`` and ``dnw`` obey a budget; ``dense`` prunes nothing."""
-    function: Literal["sigmoid", "exp"] = "sigmoid"
-    """Maps the threshold parameter to the threshold; sigmoid for CNNs (appendix A.1)."""
-    scale: Positive = 1.0
-    """Factor k of the threshold function (appendix A.1)."""
-    granularity: Literal["layer", "global", "filter", "weight"] = "layer"
-    """What one learnable threshold is for; the paper's is ``layer``, its STR-GS ``global``."""
-    preset: str | None = None
-    """A row of the paper's tables 10 and 11: sets threshold init and weight decay, and that
-    thresholds share it."""
-    budget: Literal["uniform", "erk"] | dict[str, Annotated[float, Field(ge=0, le=1)]] | None = None
-    """What ``gmp`` and ``dnw`` obey: a rule for the targets, or layer name -> density."""
-    ramp: tuple[Share, Share] | None = None
-    """Shares of the epochs at which ``gmp`` (default [0.2, 0.8], as published), ``steered``
-    ([0, 0.55]) and ``scheduled`` ([0.05, 0.5], as published) start and end to raise sparsity."""
-    steer_every: Count | Literal["auto"] = "auto"
-    """Steps between two shifts of steered thresholds; ``auto``: a thousandth of all steps of a run,
-    1 to 10. In short runs more are worse: at 99.5 % on digits 10 of 330 cost a point."""
-    skip: tuple[str, ...] = ()
-    """Layers to leave dense, by name or shell pattern."""
-    dense_first: bool = False
-    """Leave the first layer dense."""
-    dense_last: bool = False
-    """Leave the classifier dense."""
-
     @model_validator(mode="after")
-    def _check(self) -> SparsityConfig:
-        if self.ramp is not None and not self.ramp[0] < self.ramp[1]:
-            remedy = "It must begin before it ends: the paper's is [0.2, 0.8]."
-            raise SettingError("sparsity.ramp", list(self.ramp), remedy)
-        if self.mode in {"gmp", "dnw"} and self.budget is None:
-            remedy = f"{self.mode} obeys a budget: use uniform, erk, or jobs/transfer.py."
-            raise SettingError("sparsity.budget", None, remedy)
-        if self.mode not in {"gmp", "dnw"} and self.budget is not None:
-            remedy = "Only gmp and dnw obey a budget: set sparsity.mode to one of them."
-            raise SettingError("sparsity.budget", self.budget, remedy)
+    def _check(self) -> TrainingConfig:
+        for key, known in (("optimizer", _OPTIMIZERS), ("schedule", _SCHEDULES)):
+            name: str = getattr(self, key)
+            if name not in known and not is_import_path(name):
+                remedy = f"Use one of {', '.join(known)}, or package.module:name of your own."
+                raise SettingError(f"training.{key}", name, remedy)
         return self
+
+    @property
+    def threshold_rate(self) -> float:
+        """Peak learning rate of the thresholds, as a number."""
+        if self.threshold_learning_rate != "auto":
+            return self.threshold_learning_rate
+        return self.learning_rate if self.optimizer == "sgd" else _THRESHOLD_RATE
 
 
 class WorkersConfig(Section, frozen=True):

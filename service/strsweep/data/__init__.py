@@ -1,18 +1,18 @@
-"""Names to images: datasets and the exact sharding of every epoch over the workers."""
+"""Names to data: datasets and the exact sharding of every epoch over the workers."""
 
 from strsweep.data.batches import TrainingBatches, ValidationBatches
-from strsweep.data.catalog import check_batch_size, check_data, load_images
-from strsweep.data.images import Images, unreadable_indices, unreadable_label
-from strsweep.data.loader import TrainingLoader, training_loader, validation_loader
+from strsweep.data.catalog import check_data, load_data
+from strsweep.data.labelled import LabelledData, unreadable_indices, unreadable_label
+from strsweep.data.loader import TrainingLoader, seeded, training_loader, validation_loader
 
 __all__ = [
-    "Images",
+    "LabelledData",
     "TrainingBatches",
     "TrainingLoader",
     "ValidationBatches",
-    "check_batch_size",
     "check_data",
-    "load_images",
+    "load_data",
+    "seeded",
     "training_loader",
     "unreadable_indices",
     "unreadable_label",

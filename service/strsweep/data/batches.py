@@ -21,7 +21,7 @@ class TrainingBatches:
     use a single one; only then do epochs of different numbers of workers differ.
     """
 
-    num_images: int
+    num_samples: int
     batch_size: int
     """Images of the global batch; a multiple of ``world_size``."""
     seed: int
@@ -34,7 +34,7 @@ class TrainingBatches:
     @property
     def sizes(self) -> list[int]:
         """Images of every step over all workers; all but the last are ``batch_size``."""
-        full, left_over = divmod(self.num_images, self.batch_size)
+        full, left_over = divmod(self.num_samples, self.batch_size)
         is_kept = left_over >= _FEWEST_PER_WORKER * self.world_size and not self.drop_last
         return [self.batch_size] * full + [left_over] * is_kept
 
@@ -44,7 +44,7 @@ class TrainingBatches:
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the image numbers of this worker, one list per step."""
-        order = torch.randperm(self.num_images, generator=self.generator()).tolist()
+        order = torch.randperm(self.num_samples, generator=self.generator()).tolist()
         start = 0
         for size in self.sizes:
             yield order[start + self.rank : start + size : self.world_size]
@@ -61,7 +61,7 @@ class TrainingBatches:
 class ValidationBatches:
     """The share of the validation images of one worker: every image exactly once over all."""
 
-    num_images: int
+    num_samples: int
     batch_size: int
     """Images per step over all workers together."""
     rank: int = 0
@@ -69,12 +69,12 @@ class ValidationBatches:
 
     def __len__(self) -> int:
         """Steps of this worker; workers can differ by one."""
-        share = len(range(self.rank, self.num_images, self.world_size))
+        share = len(range(self.rank, self.num_samples, self.world_size))
         return -(-share // self._per_worker)
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the image numbers of this worker, one list per step; the last can be shorter."""
-        share = list(range(self.rank, self.num_images, self.world_size))
+        share = list(range(self.rank, self.num_samples, self.world_size))
         for start in range(0, len(share), self._per_worker):
             yield share[start : start + self._per_worker]
 

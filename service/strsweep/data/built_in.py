@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from strsweep.config import DataConfig
-from strsweep.data.images import Images
+from strsweep.data.labelled import LabelledData
 
 _DIGITS_FOR_TRAINING = 1400
 _NUM_IMAGES, _NUM_CLASSES = 12_800, 1000
@@ -18,7 +18,7 @@ _POOL = 128
 """Different images of noise; 77 MB of them at 224 pixels."""
 
 
-def open_digits(_: DataConfig) -> Images:
+def open_digits(_: DataConfig) -> LabelledData:
     """Open 1,797 digits of 8x8 pixels, shuffled once and for all, standardized."""
     from sklearn.datasets import load_digits  # two seconds of import that others do not need
 
@@ -29,11 +29,9 @@ def open_digits(_: DataConfig) -> Images:
     images, labels = images[order], labels[order]
     train, val = slice(0, _DIGITS_FOR_TRAINING), slice(_DIGITS_FOR_TRAINING, None)
     images = (images - images[train].mean()) / images[train].std()
-    return Images(
+    return LabelledData(
         train=TensorDataset(images[train], labels[train]),
         val=TensorDataset(images[val], labels[val]),
-        num_train=_DIGITS_FOR_TRAINING,
-        num_val=len(images) - _DIGITS_FOR_TRAINING,
         num_classes=10,
         input_shape=(1, 8, 8),
     )
@@ -53,7 +51,7 @@ class RepeatedImages(TensorDataset):
         return super().__getitem__(torch.as_tensor(index) % len(self.tensors[0]))
 
 
-def open_synthetic(config: DataConfig) -> Images:
+def open_synthetic(config: DataConfig) -> LabelledData:
     """Make normal noise from a fixed seed, to measure throughput; a tenth as many for validation.
 
     Labels are a function of the image, so a network can learn them by heart.
@@ -61,11 +59,9 @@ def open_synthetic(config: DataConfig) -> Images:
     num_images = config.num_images or _NUM_IMAGES
     num_classes = config.num_classes or _NUM_CLASSES
     num_val = max(num_images // 10, 2)
-    return Images(
+    return LabelledData(
         train=_noise(num_images, num_classes, config.image_size, seed=0),
         val=_noise(num_val, num_classes, config.image_size, seed=1),
-        num_train=num_images,
-        num_val=num_val,
         num_classes=num_classes,
         input_shape=(3, config.image_size, config.image_size),
     )

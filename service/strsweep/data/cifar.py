@@ -5,18 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from strsweep.config import DataConfig
-from strsweep.data.images import Images
+from strsweep.data.labelled import LabelledData
+from strsweep.data.transforms import transforms_of
 from strsweep.errors import SettingError
 
+_SIZE = 32
 _NUM_CLASSES = {"cifar10": 10, "cifar100": 100}
-_STATISTICS = {
-    # Mean and standard deviation per channel, over the training images.
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-}
 
 
 def check_cifar(config: DataConfig) -> None:
@@ -28,7 +23,7 @@ def check_cifar(config: DataConfig) -> None:
     from torchvision.datasets.utils import check_integrity
 
     assert config.path is not None
-    dataset = _torchvision_dataset(config.name)
+    dataset = _torchvision_dataset(config)
     folder = config.path / dataset.base_folder
     files: dict[str, str] = dict([*dataset.train_list, *dataset.test_list])
     files[dataset.meta["filename"]] = dataset.meta["md5"]
@@ -45,45 +40,36 @@ def check_cifar(config: DataConfig) -> None:
         )
 
 
-def open_cifar(config: DataConfig) -> Images:
-    """Open CIFAR with the usual augmentation: crops of the image padded by 4, and flips.
+def open_cifar(config: DataConfig) -> LabelledData:
+    """Open CIFAR, by default shifted by up to 4 pixels and flipped, as is usual.
 
     The files are pickles: torchvision opens them only if their checksums are the original's.
 
     Raises:
         SettingError: The files are not what they should be.
     """
-    from torchvision.transforms import v2
-
     check_cifar(config)
-    plain = [
-        v2.ToImage(),
-        v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(*_STATISTICS[config.name]),
-    ]
-    augmented = [v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip(), *plain]
-    dataset, path = _torchvision_dataset(config.name), str(config.path)
-    train = dataset(path, train=True, transform=v2.Compose(augmented))
-    val = dataset(path, train=False, transform=v2.Compose(plain))
-    return Images(
-        train=train,
-        val=val,
-        num_train=len(train),
-        num_val=len(val),
-        num_classes=_NUM_CLASSES[config.name],
-        input_shape=(3, 32, 32),
+    resized = config.model_copy(update={"image_size": _SIZE, "channels": 3})
+    transforms = transforms_of(resized, augment="cifar", normalize=config.name or "")
+    dataset, path = _torchvision_dataset(config), str(config.path)
+    return LabelledData(
+        train=dataset(path, train=True, transform=transforms.train),
+        val=dataset(path, train=False, transform=transforms.val),
+        num_classes=_NUM_CLASSES[config.name or ""],
+        input_shape=(3, _SIZE, _SIZE),
+        preparation=transforms.words,
     )
 
 
-def _torchvision_dataset(name: str) -> Any:
+def _torchvision_dataset(config: DataConfig) -> Any:
     from torchvision.datasets import CIFAR10, CIFAR100
 
-    return {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    return {"cifar10": CIFAR10, "cifar100": CIFAR100}[config.name or ""]
 
 
 def _missing(config: DataConfig, folder: Path, missing: list[str]) -> str:
     assert config.path is not None
-    archive: str = _torchvision_dataset(config.name).filename
+    archive: str = _torchvision_dataset(config).filename
     if folder.is_dir():
         return f"{folder.name}/ lacks {', '.join(missing)}: is the copy complete?"
     if config.path.name == folder.name:

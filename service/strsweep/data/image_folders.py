@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from strsweep.config import DataConfig
 from strsweep.data.folder_check import check_image_folders, is_visible
-from strsweep.data.images import ImageFiles, Images
+from strsweep.data.labelled import ImageFiles, LabelledData
+from strsweep.data.transforms import transforms_of
 from strsweep.errors import SettingError
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, per channel
+_SIZES_LOOKED_AT = 5000
+"""Asking a file server for a million sizes takes minutes on every start."""
 _IMAGENET_CLASSES, _IMAGENET_SIZE = 1000, 224
 
 
@@ -39,21 +42,14 @@ def check_imagenet(config: DataConfig) -> None:
         )
 
 
-def open_image_folders(config: DataConfig) -> Images:
-    """Open train/ and val/ with the paper's augmentation (its section 4.1.1, torchvision's names).
-
-    Training images are cropped at random, resized and flipped; validation images are resized by
-    256/224 of the crop and cropped in the centre.
+def open_image_folders(config: DataConfig) -> LabelledData:
+    """Open train/ and val/, by default with the paper's augmentation (its section 4.1.1).
 
     Raises:
         SettingError: The folders cannot be read, or differ in their classes.
     """
-    from torchvision.transforms import v2
-
-    size = config.image_size
-    plain = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(_MEAN, _STD)]
-    augmented = [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), *plain]
-    centred = [v2.Resize(size * 256 // 224), v2.CenterCrop(size), *plain]
+    transforms = transforms_of(config, augment="imagenet", normalize="imagenet")
+    size, channels = config.image_size, config.channels
     assert config.path is not None
     try:
         train, val = (_listed(config.path / split) for split in ("train", "val"))
@@ -61,14 +57,26 @@ def open_image_folders(config: DataConfig) -> Images:
         raise SettingError("data.path", str(config.path), str(error)) from error
     if train.classes != val.classes:
         raise SettingError("data.path", str(config.path), "train/ and val/ differ in classes.")
-    return Images(
-        train=ImageFiles(train.samples, v2.Compose(augmented), size),
-        val=ImageFiles(val.samples, v2.Compose(centred), size),
-        num_train=len(train),
-        num_val=len(val),
+    return LabelledData(
+        train=ImageFiles(train.samples, transforms.train, size, channels),
+        val=ImageFiles(val.samples, transforms.val, size, channels),
         num_classes=len(train.classes),
-        input_shape=(3, size, size),
+        input_shape=(channels, size, size),
+        preparation=transforms.words,
+        fingerprint=partial(_fingerprint, config.path, [*train.samples, *val.samples]),
     )
+
+
+def _fingerprint(folder: Path, samples: list[tuple[str, int]]) -> str:
+    """Return a fingerprint of the names of all files, and of the sizes of some thousand."""
+    digest = hashlib.sha256()
+    every = max(len(samples) // _SIZES_LOOKED_AT, 1)
+    for number, (path, label) in enumerate(samples):
+        size = Path(path).stat().st_size if number % every == 0 else 0
+        digest.update(
+            f"{os.path.relpath(path, folder)}\0{label}\0{size}\n".encode("utf-8", "surrogateescape")
+        )
+    return digest.hexdigest()[:8]
 
 
 def _listed(folder: Path) -> Any:

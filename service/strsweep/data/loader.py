@@ -1,25 +1,27 @@
-"""Iterate over the images of one worker, batch by batch."""
+"""Iterate over the samples of one worker, batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import random
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from strsweep.data.batches import TrainingBatches, ValidationBatches
-from strsweep.data.images import Images
 
+Collate = Callable[[Sequence[Any]], Any] | None
 _64_BITS = 2**64 - 1
 
 
 class TrainingLoader(DataLoader[Any]):
-    """Yields ``(images, labels)`` of one epoch; made by ``training_loader``.
+    """Yields the batches of one epoch; made by ``training_loader``.
 
-    Make one per run and call ``set_epoch`` before every epoch: the processes that decode images
+    Make one per run and call ``set_epoch`` before every epoch: the processes that read samples
     then live as long as the run.
     """
 
@@ -32,48 +34,45 @@ class TrainingLoader(DataLoader[Any]):
         self._epoch.batches = replace(self._epoch.batches, epoch=epoch)
 
 
-def training_loader(images: Images, batches: TrainingBatches, processes: int = 0) -> TrainingLoader:
-    """Yield ``(images, labels)`` of one epoch; shapes [share of the batch, C, H, W] and [same].
+def training_loader(
+    data: Any, batches: TrainingBatches, collate: Collate, processes: int = 0
+) -> TrainingLoader:
+    """Yield the batches of one epoch, this worker's share of each.
 
-    The augmentation of an image is a function of seed, epoch and image number alone: neither the
-    number of workers nor that of processes changes it, and it leaves torch's random state as it
-    was.
+    What a sample draws at random, such as its augmentation, is a function of seed, epoch and sample
+    number alone: neither the number of workers nor that of processes changes it, and it leaves the
+    random states as they were.
 
     Args:
-        images: The data set.
-        batches: Which images, in which order.
-        processes: Processes that decode images; 0 decodes in this one. Images that are in memory
-            need none.
+        data: Gives sample ``i`` for ``data[i]``.
+        batches: Which samples, in which order.
+        collate: Makes a batch of samples; None: as torch does.
+        processes: Processes that read samples; 0 reads in this one. Tensors that are in memory need
+            none.
     """
-    if isinstance(images.train, TensorDataset):
+    if isinstance(data, TensorDataset) and collate is None:
         options = _gathering(epoch := _Epoch(batches))
-        return TrainingLoader(images.train, epoch, options)
-    options = _decoding(epoch := _SeededEpoch(batches), processes)
-    return TrainingLoader(_Augmented(images.train), epoch, options)
+        return TrainingLoader(data, epoch, options)
+    options = _decoding(epoch := _SeededEpoch(batches), collate, processes)
+    return TrainingLoader(_Seeded(data), epoch, options)
 
 
 def validation_loader(
-    images: Images, batches: ValidationBatches, processes: int = 0
+    data: Any, batches: ValidationBatches, collate: Collate, processes: int = 0
 ) -> DataLoader[Any]:
-    """Yield ``(images, labels)`` of this worker's share of the validation images.
+    """Yield the batches of this worker's share of the validation samples.
 
-    Make one per run and iterate over it after every epoch.
-
-    Args:
-        images: The data set.
-        batches: Which images.
-        processes: As of ``training_loader``.
+    Make one per run and iterate over it after every epoch. Arguments as of ``training_loader``.
     """
-    in_memory = isinstance(images.val, TensorDataset)
-    return DataLoader(
-        images.val, **(_gathering(batches) if in_memory else _decoding(batches, processes))
-    )
+    if isinstance(data, TensorDataset) and collate is None:
+        return DataLoader(data, **_gathering(batches))
+    return DataLoader(data, **_decoding(batches, collate, processes))
 
 
-def image_seed(epoch_seed: int, index: int) -> int:
-    """Mix the seed of an epoch and an image number into the seed of that image (splitmix64).
+def sample_seed(epoch_seed: int, index: int) -> int:
+    """Mix the seed of an epoch and a sample number into the seed of that sample (splitmix64).
 
-    Neighbouring images get unrelated seeds: Steele, Lea and Flood, "Fast splittable pseudorandom
+    Neighbouring samples get unrelated seeds: Steele, Lea and Flood, "Fast splittable pseudorandom
     number generators" (2014), the finalizer of figure 16.
     """
     mixed = (epoch_seed + (index + 1) * 0x9E3779B97F4A7C15) & _64_BITS
@@ -84,14 +83,18 @@ def image_seed(epoch_seed: int, index: int) -> int:
 
 @contextmanager
 def seeded(seed: int) -> Generator[None]:
-    """Let torch draw on the CPU as after ``manual_seed(seed)``; its own state is restored."""
+    """Let torch, NumPy and ``random`` draw by ``seed`` on the CPU; their own states come back."""
     # torch.random.fork_rng would also save, and torch.manual_seed also seed, every GPU.
-    saved = torch.get_rng_state()
+    saved = torch.get_rng_state(), np.random.get_state(), random.getstate()
     torch.default_generator.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
     try:
         yield
     finally:
-        torch.set_rng_state(saved)
+        torch.set_rng_state(saved[0])
+        np.random.set_state(saved[1])
+        random.setstate(saved[2])
 
 
 class _Epoch:
@@ -116,14 +119,14 @@ class _SeededEpoch(_Epoch):
             yield [(seed, index) for index in batch]
 
 
-class _Augmented(Dataset[Any]):
-    def __init__(self, images: Dataset[Any]) -> None:
-        self._images = images
+class _Seeded(Dataset[Any]):
+    def __init__(self, data: Any) -> None:
+        self._data = data
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
         epoch_seed, index = key
-        with seeded(image_seed(epoch_seed, index)):
-            return self._images[index]
+        with seeded(sample_seed(epoch_seed, index)):
+            return self._data[index]
 
 
 def _gathering(batches: _Epoch | ValidationBatches) -> dict[str, Any]:
@@ -132,9 +135,12 @@ def _gathering(batches: _Epoch | ValidationBatches) -> dict[str, Any]:
     return {"sampler": batches, "batch_size": None, **_shared_options()}
 
 
-def _decoding(batches: _Epoch | ValidationBatches, processes: int) -> dict[str, Any]:
+def _decoding(
+    batches: _Epoch | ValidationBatches, collate: Collate, processes: int
+) -> dict[str, Any]:
     return {
         "batch_sampler": batches,
+        "collate_fn": collate,
         "num_workers": processes,
         "persistent_workers": processes > 0,
         **_shared_options(),

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from strsweep.errors import ExportError
 from strsweep.export.exported_file import (
     ExportedFile,
+    Inputs,
     loaded_state,
     owned_state,
     write_and_check,
@@ -37,7 +38,7 @@ _ENTRY_BYTES = 120
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def export_compressed(model: nn.Module, example: Tensor, path: Path) -> ExportedFile:
+def export_compressed(model: nn.Module, inputs: Inputs, path: Path) -> ExportedFile:
     """Write the state dict of ``model`` compressed; arguments as ``write_and_check``.
 
     Raises:
@@ -45,7 +46,7 @@ def export_compressed(model: nn.Module, example: Tensor, path: Path) -> Exported
     """
     return write_and_check(
         model,
-        example,
+        inputs,
         path,
         write=lambda file: save_compressed(owned_state(model), file),
         load=lambda file: loaded_state(model, load_compressed(file)),

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from strsweep.errors import ExportError
-from strsweep.sparsity import weight_tensors
 from strsweep.sparsity.convert import is_ours
+from strsweep.sparsity.layers import weight_tensors
 
+Inputs = tuple[Tensor, ...]
+"""Arguments of a model for a batch."""
 _TOLERANCE = 1e-4
-"""Allowed difference of a logit, as a share of the largest logit; float32 sums differ by 1e-6."""
+"""Allowed difference of an output, as a share of the largest; float32 sums differ by 1e-6."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,20 +31,21 @@ class ExportedFile:
     zeros: int
     """Exact zeros among convolution and linear weights, counted in the file."""
     largest_difference: float
-    """Largest absolute difference of a logit from the model's, on batches of one and three."""
+    """Largest absolute difference of an output from the model's, on batches of one and three."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedExport:
     """A file that was loaded back."""
 
-    run: Callable[[Tensor], Tensor]
+    run: Callable[..., Any]
+    """Takes the arguments of the model; returns its outputs."""
     zeros: int
 
 
 def write_and_check(
     model: nn.Module,
-    example: Tensor,
+    inputs: Inputs,
     path: Path,
     *,
     write: Callable[[Path], None],
@@ -51,23 +55,24 @@ def write_and_check(
 
     Args:
         model: Plain (no thresholds), in evaluation mode, on the CPU.
-        example: Shape [2, C, H, W]; one image would freeze a batch of one into a program.
+        inputs: Arguments of the model for two samples, each of shape [2, ...]; one sample would
+            freeze a batch of one into a program.
         path: Where the file goes; a file there is replaced.
         write: Writes the file.
         load: Loads it back.
 
     Raises:
         ExportError: The format cannot hold the model, or what was written is not the model.
-        ValueError: ``model`` or ``example`` is not as described.
+        ValueError: ``model`` or ``inputs`` is not as described.
     """
-    _check_arguments(model, example)
+    _check_arguments(model, inputs)
     partial = path.with_stem(f"{path.stem}.partial")
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # nobody can act on them; the comparison decides
             write(partial)
             loaded = load(partial)
-            difference = _largest_difference(model, loaded.run, example)
+            difference = _largest_difference(model, loaded.run, inputs)
         _check_zeros(model, loaded.zeros)
         partial.replace(path)
     except Exception as error:  # exporters raise anything on a model they cannot follow
@@ -97,31 +102,47 @@ def loaded_state(model: nn.Module, state: dict[str, Tensor]) -> LoadedExport:
     return LoadedExport(run=copy, zeros=weight_zeros(model, state))
 
 
-def _check_arguments(model: nn.Module, example: Tensor) -> None:
+def _check_arguments(model: nn.Module, inputs: Inputs) -> None:
     if any(is_ours(weight) for weight in weight_tensors(model)):
         raise ValueError("the model has thresholds or masks: bake() makes it plain")
     if any(module.training for module in model.modules()):
         raise ValueError("the model is in training mode: call eval() first")
-    if len(example) != 2:
-        raise ValueError(f"the example holds {len(example)} images, use 2")
+    if any(len(value) != 2 for value in inputs):
+        raise ValueError(f"the inputs have shapes {[list(v.shape) for v in inputs]}: use [2, ...]")
 
 
-def _largest_difference(
-    model: nn.Module, run: Callable[[Tensor], Tensor], example: Tensor
-) -> float:
+def _largest_difference(model: nn.Module, run: Callable[..., Any], inputs: Inputs) -> float:
     """Compare on other batch sizes than the example's, which shows that the batch is free."""
     largest = 0.0
-    for images in (example[:1], torch.cat([example, example[:1]])):
-        expected, logits = model(images), run(images)
-        difference = float((logits - expected).abs().max())
-        allowed = _TOLERANCE * max(1.0, float(expected.abs().max()))
-        if not difference <= allowed:  # also for NaN
-            raise ExportError(
-                f"the file computes other logits than the model: they differ by {difference:g}, "
-                f"allowed are {allowed:g}"
-            )
-        largest = max(largest, difference)
+    for rows in ([0], [0, 1, 0]):
+        batch = [value[rows] for value in inputs]
+        expected, outputs = tensors_in(model(*batch)), tensors_in(run(*batch))
+        if len(expected) != len(outputs):
+            raise ExportError(f"the file returns {len(outputs)} tensors, the model {len(expected)}")
+        for one, other in zip(expected, outputs, strict=True):
+            largest = max(largest, _difference(one, other))
     return largest
+
+
+def _difference(expected: Tensor, output: Tensor) -> float:
+    difference = float((output.double() - expected.double()).abs().max())
+    allowed = _TOLERANCE * max(1.0, float(expected.abs().max()))
+    if not difference <= allowed:  # also for NaN
+        raise ExportError(
+            f"the file computes other outputs than the model: they differ by {difference:g}, "
+            f"allowed are {allowed:g}"
+        )
+    return difference
+
+
+def tensors_in(outputs: Any) -> list[Tensor]:
+    """Return the tensors of what a model returns, in the order of its tuples and dictionaries."""
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    inner = outputs.values() if isinstance(outputs, Mapping) else outputs
+    if isinstance(inner, Iterable) and not isinstance(inner, str):
+        return [tensor for value in inner for tensor in tensors_in(value)]  # pyright: ignore[reportUnknownVariableType]
+    return []
 
 
 def _check_zeros(model: nn.Module, zeros: int) -> None:

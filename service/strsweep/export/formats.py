@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from strsweep.errors import SettingError
 from strsweep.export.compressed import export_compressed
 from strsweep.export.exported_file import (
     ExportedFile,
+    Inputs,
     LoadedExport,
     loaded_state,
     owned_state,
@@ -24,7 +25,7 @@ from strsweep.export.exported_file import (
 from strsweep.export.onnx_file import export_onnx
 
 
-def export_dense(model: nn.Module, example: Tensor, path: Path) -> ExportedFile:
+def export_dense(model: nn.Module, inputs: Inputs, path: Path) -> ExportedFile:
     """Write the state dict of ``model`` as safetensors; arguments as ``write_and_check``.
 
     Raises:
@@ -32,14 +33,14 @@ def export_dense(model: nn.Module, example: Tensor, path: Path) -> ExportedFile:
     """
     return write_and_check(
         model,
-        example,
+        inputs,
         path,
         write=lambda file: save_file(owned_state(model), file),
         load=lambda file: loaded_state(model, load_file(file)),
     )
 
 
-def export_program(model: nn.Module, example: Tensor, path: Path) -> ExportedFile:
+def export_program(model: nn.Module, inputs: Inputs, path: Path) -> ExportedFile:
     """Write a program (pt2) with a free batch; it runs with torch alone.
 
     Arguments as ``write_and_check``.
@@ -50,21 +51,21 @@ def export_program(model: nn.Module, example: Tensor, path: Path) -> ExportedFil
 
     def write(file: Path) -> None:
         batch = {0: torch.export.Dim("batch")}
-        program = torch.export.export(model, (example,), dynamic_shapes=(batch,))
+        program = torch.export.export(model, inputs, dynamic_shapes=(batch,) * len(inputs))
         torch.export.save(program, file)
 
     def load(file: Path) -> LoadedExport:
         program = torch.export.load(file)
         return LoadedExport(run=program.module(), zeros=weight_zeros(model, program.state_dict))
 
-    return write_and_check(model, example, path, write=write, load=load)
+    return write_and_check(model, inputs, path, write=write, load=load)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportFormat:
     """How one format is written."""
 
-    export: Callable[[nn.Module, Tensor, Path], ExportedFile]
+    export: Callable[[nn.Module, Inputs, Path], ExportedFile]
     file_name: str
     packages: tuple[str, ...] = ()
     """What must be installed beyond the dependencies of strsweep."""

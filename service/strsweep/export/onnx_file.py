@@ -8,19 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from strsweep.export.exported_file import ExportedFile, LoadedExport, write_and_check
+from strsweep.export.exported_file import (
+    ExportedFile,
+    Inputs,
+    LoadedExport,
+    tensors_in,
+    write_and_check,
+)
 
 _WEIGHT_INPUT = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
 """Which input of an operator is its weight."""
 _RESHAPING = {"Transpose", "Reshape", "Identity"}
 
 
-def export_onnx(model: nn.Module, example: Tensor, path: Path) -> ExportedFile:
+def export_onnx(model: nn.Module, inputs: Inputs, path: Path) -> ExportedFile:
     """Write ONNX with a free batch, one file, and run it with onnxruntime.
 
-    Input and output are called ``images`` and ``logits``. Batch norms are merged into the
-    convolution before them, so the weights are scaled, but zeros stay zeros. Arguments as
-    ``write_and_check``. Needs the packages of the extra ``onnx``.
+    Input and output are called ``input`` and ``output``, with a number where there are several.
+    Batch norms are merged into the convolution before them, so the weights are scaled, but zeros
+    stay zeros. Arguments as ``write_and_check``. Needs the packages of the extra ``onnx``.
 
     Raises:
         ExportError: The exporter cannot follow the model, the file would exceed the 2 GB that ONNX
@@ -30,17 +36,21 @@ def export_onnx(model: nn.Module, example: Tensor, path: Path) -> ExportedFile:
     def write(file: Path) -> None:
         torch.onnx.export(
             model,
-            (example,),
+            inputs,
             file,
             dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            input_names=["images"],
-            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},) * len(inputs),
+            input_names=_names("input", len(inputs)),
+            output_names=_names("output", len(tensors_in(model(*inputs)))),
             external_data=False,
             verbose=False,
         )
 
-    return write_and_check(model, example, path, write=write, load=_load)
+    return write_and_check(model, inputs, path, write=write, load=_load)
+
+
+def _names(kind: str, count: int) -> list[str]:
+    return [kind] if count == 1 else [f"{kind}_{index}" for index in range(count)]
 
 
 def _load(path: Path) -> LoadedExport:
@@ -54,8 +64,11 @@ def _load(path: Path) -> LoadedExport:
         str(path), options, providers=["CPUExecutionProvider"]
     )
 
-    def run(images: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+    names = [value.name for value in session.get_inputs()]
+
+    def run(*inputs: Tensor) -> list[Tensor]:
+        given = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
+        return [torch.from_numpy(output) for output in session.run(None, given)]
 
     return LoadedExport(run=run, zeros=_weight_zeros(onnx.load(str(path)).graph))
 

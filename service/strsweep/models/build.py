@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from strsweep.errors import SettingError
+from strsweep.imports import imported
 from strsweep.models.digits_cnn import digits_cnn
 from strsweep.models.mobilenet_v1 import mobilenet_v1
 from strsweep.models.resnet import resnet18, resnet20, resnet50
@@ -28,16 +26,16 @@ _OURS: dict[str, Factory] = {
 _AUXILIARY_HEADS = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 
 
-def build(name: str, *, num_classes: int, **options: Any) -> nn.Module:
+def build(name: str, **options: Any) -> nn.Module:
     """Build a dense network.
 
     Args:
         name: One of ours (``digits_cnn``, ``mobilenet_v1``, ``resnet18``, ``resnet20``,
-            ``resnet50``: the networks of the paper), ``torchvision:NAME`` for any torchvision
-            classifier, or ``package.module:factory`` for a callable that takes ``num_classes``.
-            The module may lie in the folder where the job was started.
-        num_classes: Outputs of the network.
-        **options: Further keyword arguments of the factory.
+            ``resnet50``: the networks of the paper), ``torchvision:NAME`` for any model of
+            torchvision, or ``package.module:factory`` for a callable, which is given what the task
+            knows, such as ``num_classes``. The module may lie in the folder where the job was
+            started.
+        **options: Keyword arguments of the factory.
 
     ``torchvision:googlenet`` and ``torchvision:inception_v3`` come without their auxiliary heads,
     so that they return one tensor in training as all others do.
@@ -48,7 +46,7 @@ def build(name: str, *, num_classes: int, **options: Any) -> nn.Module:
     """
     factory = check_options(name, options)
     try:
-        model: object = factory(num_classes=num_classes, **options)
+        model: object = factory(**options)
     except Exception as error:  # a factory can refuse in any way
         raise SettingError("model.options", options, f"{name} refuses them: {error}") from error
     if not isinstance(model, nn.Module):
@@ -72,7 +70,7 @@ def check_options(name: str, options: dict[str, Any]) -> Factory:
             "model.name", name, f"It cannot be called as a factory: {error}"
         ) from None
     try:
-        signature.bind(num_classes=1, **options)
+        signature.bind_partial(**options)
     except TypeError as error:
         raise SettingError(
             "model.options",
@@ -92,18 +90,18 @@ def _find(name: str) -> Factory:
             name,
             f"Use one of {sorted(_OURS)}, torchvision:NAME, or package.module:factory.",
         )
-    return _torchvision(factory) if package == "torchvision" else _imported(package, factory)
+    return _torchvision(factory) if package == "torchvision" else imported(name, "model.name")
 
 
 def _torchvision(name: str) -> Factory:
     from torchvision import models  # a second of import that digits do not need
 
-    known = models.list_models(module=models)
+    known = [name for name in models.list_models() if not name.startswith("quantized_")]
     if name not in known:
         raise SettingError(
             "model.name",
             f"torchvision:{name}",
-            f"torchvision has no such classifier; it has {known}.",
+            f"torchvision has no such model; it has {known}.",
         )
     builder = models.get_model_builder(name)
     heads = _AUXILIARY_HEADS.get(name)
@@ -126,21 +124,3 @@ def _without(heads: tuple[str, ...], builder: Factory) -> Factory:
         return model
 
     return factory
-
-
-def _imported(module: str, attribute: str) -> Factory:
-    # `python jobs/sweep.py` puts jobs/ on the path, not the folder it stands in. Ray puts that
-    # folder, or the uploaded working directory, on the path of its workers; so do we. At the end,
-    # where it hides nothing.
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        return getattr(import_module(module), attribute)
-    except Exception as error:  # a user's own module can raise anything
-        raise SettingError(
-            "model.name",
-            f"{module}:{attribute}",
-            f"{type(error).__name__}: {error}. The module must be importable on every worker: "
-            "installed there, or in the folder the job is submitted from.",
-        ) from error

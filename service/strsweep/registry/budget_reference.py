@@ -7,7 +7,7 @@ from pathlib import Path
 from strsweep.errors import SettingError
 from strsweep.registry.finished_model import finished_model
 from strsweep.registry.receipt import BUDGET_JSON
-from strsweep.sparsity import Budget
+from strsweep.sparsity.budget import Budget
 
 _OPTION = "--budget"
 

@@ -13,14 +13,6 @@ from strsweep.settings import percent
 _LONGEST = 4900
 """Characters that MLflow's databases keep of a description, less some."""
 _LONGEST_VALUE = 80
-_MODES = {
-    "str": "STR: thresholds learned per layer (Kusupati et al., ICML 2020)",
-    "steered": "steered: learned thresholds, shifted together to the target; not plain STR",
-    "scheduled": "scheduled: one threshold on a schedule, nothing learned; not STR",
-    "gmp": "gradual magnitude pruning to a layer budget; not STR",
-    "dnw": "DNW: sparse forward pass, dense gradient, to a layer budget; not STR",
-    "dense": "dense: nothing was pruned",
-}
 
 
 def model_card(
@@ -46,7 +38,7 @@ def model_card(
 
 
 def _head(receipt: Receipt, experiment: Experiment) -> str:
-    model, data = experiment.model.name, experiment.data.name
+    model, data = experiment.model.name, experiment.data_name
     if receipt.target is None:
         wanted = "Nobody asked for a sparsity: one run with fixed settings."
     else:
@@ -78,7 +70,7 @@ def _making(
     receipt: Receipt, run: RunRecord, record: SweepRecord, experiment: Experiment
 ) -> Iterator[str]:
     details = f"; {receipt.method}" if receipt.method != receipt.mode else ""
-    yield f"- Method: {_MODES[receipt.mode]}{details}."
+    yield f"- Method: {experiment.sparsity.about or receipt.mode}{details}."
     yield f"- Data: {_listed(experiment.data.model_dump(mode='json', exclude_defaults=True))}."
     if options := experiment.model.options:
         yield f"- Model options: {_listed(dict(options))}."
@@ -113,8 +105,8 @@ def _landing(receipt: Receipt) -> str:
     return (
         f"Landing: training ended at {percent(before.sparsity_before, 2)} sparsity and "
         f"{receipt.metric.text(before.score_before)} {receipt.metric.name}. All thresholds were "
-        f"then shifted by {before.shift:+.3g} to meet the target, and batch norm saw training images again; the "
-        "numbers above are from after that."
+        f"then shifted by {before.shift:+.3g} to meet the target, and batch norm saw training "
+        "images again; the numbers above are from after that."
     )
 
 

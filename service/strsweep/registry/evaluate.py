@@ -11,9 +11,9 @@ import torch
 from mlflow import pytorch as mlflow_pytorch
 from torch import nn
 
-from strsweep.data import ValidationBatches, load_images, validation_loader
 from strsweep.registry.finished_model import finished_model, our_network
 from strsweep.registry.receipt import BUDGET_JSON, Receipt, read_receipt
+from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.loop import Evaluation, Stepper
 
 
@@ -46,19 +46,15 @@ def evaluate_model(
     """
     with finished_model(reference, tracking_uri) as found:
         experiment = found.experiment(data_path)
-        images = load_images(experiment.data)
         if found.mlflow_folder is None:
-            model = our_network(found.files, experiment, images)
+            model = our_network(found.files, experiment)
         else:
             model = _program(found.mlflow_folder)
-        batches = ValidationBatches(
-            num_images=images.num_val, batch_size=experiment.training.batch_size
-        )
+        data = InputPipeline(experiment, rank=0, world_size=1)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        stepper = Stepper(experiment.training, device)
-        loader = validation_loader(images, batches, experiment.data.loader_processes)
+        stepper = Stepper(data.task, experiment.training, device)
         return EvaluatedModel(
-            evaluation=stepper.evaluate(model.to(device), loader),
+            evaluation=stepper.evaluate(model.to(device), data.validation),
             zeros=_zeros(model, found.files),
             receipt=read_receipt(found.files),
         )

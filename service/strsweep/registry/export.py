@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from strsweep.data import load_images
 from strsweep.export import FORMATS, ExportedFile, check_formats
 from strsweep.registry.finished_model import finished_model, our_network
+from strsweep.registry.package import example_inputs
 from strsweep.registry.receipt import WEIGHTS
 from strsweep.settings import percent
 from strsweep.storage import check_writable
+from strsweep.tasks import task_of
 
 _WIDTH = 110
-_COLUMNS = ("format", "file", "MB", "of dense", "zeros", "largest logit difference")
+_COLUMNS = ("format", "file", "MB", "of dense", "zeros", "largest difference")
 _TEXT_COLUMNS = {"format", "file"}
 
 
@@ -62,19 +61,17 @@ def export_model(
     check_writable(out, "--out", who="this job")
     with finished_model(reference, tracking_uri) as found:
         experiment = found.experiment(data_path)
-        images = load_images(experiment.data)
-        model = our_network(found.files, experiment, images)
+        model = our_network(found.files, experiment)
         dense_bytes = (found.files / WEIGHTS).stat().st_size
-    dataset: Any = images.val
-    example = torch.stack([dataset[index][0] for index in (0, 1)])
+    inputs = example_inputs(task_of(experiment))
     files = {
-        name: FORMATS[name].export(model, example, out / FORMATS[name].file_name) for name in names
+        name: FORMATS[name].export(model, inputs, out / FORMATS[name].file_name) for name in names
     }
     return Exports(files=files, dense_bytes=dense_bytes)
 
 
 def print_exports(exports: Exports) -> None:
-    """Print one row per file: its size, its zeros, and how far its logits are from the model's."""
+    """Print one row per file: its size, its zeros, and how far its outputs are from the model's."""
     table = Table(box=box.SIMPLE_HEAD, title="exported", title_justify="left")
     for column in _COLUMNS:
         table.add_column(column, justify="left" if column in _TEXT_COLUMNS else "right")

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow.artifacts import download_artifacts
@@ -18,10 +19,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from strsweep.config import Experiment, TrackingConfig
-from strsweep.data import Images
 from strsweep.errors import CheckpointError, SettingError
 from strsweep.models import build
-from strsweep.registry.receipt import EXPERIMENT, PACKAGE_FILES, WEIGHTS
+from strsweep.registry.receipt import EXPERIMENT, PACKAGE_FILES, WEIGHTS, read_receipt
 from strsweep.registry.server import ask_briefly
 
 
@@ -75,7 +75,7 @@ def finished_model(
         yield FinishedModel(files=files, mlflow_folder=downloaded)
 
 
-def our_network(files: Path, experiment: Experiment, images: Images) -> nn.Module:
+def our_network(files: Path, experiment: Experiment) -> nn.Module:
     """Build the network of ``experiment`` and load the weights file of the package into it.
 
     Returns:
@@ -86,7 +86,8 @@ def our_network(files: Path, experiment: Experiment, images: Images) -> nn.Modul
         SettingError: The network cannot be built here.
     """
     try:
-        return plain_network(experiment, load_file(files / WEIGHTS), images.num_classes)
+        options = read_receipt(files).model_options
+        return plain_network(experiment, load_file(files / WEIGHTS), options)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"the weights {files / WEIGHTS} cannot be read: {error}") from error
     except RuntimeError as error:
@@ -94,7 +95,7 @@ def our_network(files: Path, experiment: Experiment, images: Images) -> nn.Modul
 
 
 def plain_network(
-    experiment: Experiment, weights: dict[str, Tensor], num_classes: int
+    experiment: Experiment, weights: dict[str, Tensor], options: dict[str, Any]
 ) -> nn.Module:
     """Build the network of ``experiment`` with these weights, in evaluation mode, on the CPU.
 
@@ -102,7 +103,7 @@ def plain_network(
         RuntimeError: They belong to another network.
         SettingError: The network cannot be built here.
     """
-    network = build(experiment.model.name, num_classes=num_classes, **experiment.model.options)
+    network = build(experiment.model.name, **options, **experiment.model.options)
     network.load_state_dict(weights)
     return network.eval()
 

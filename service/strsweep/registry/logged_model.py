@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import mlflow
 import torch
@@ -14,6 +15,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput
 from mlflow.models import Model, infer_signature
 
 from strsweep.config import Experiment
+from strsweep.export.exported_file import Inputs
 from strsweep.registry.package import Package
 from strsweep.registry.receipt import PACKAGE_FILES, label
 from strsweep.registry.server import artifact_errors
@@ -100,11 +102,17 @@ def _upload(experiment: Experiment, made: Package, model_id: str) -> None:
             model_id=model_id,
             pytorch_model=made.model,
             serialization_format="pt2",
-            input_example=made.example.numpy(),
-            signature=infer_signature(made.example.numpy(), made.logits.numpy()),
+            input_example=[value.numpy() for value in made.inputs],
+            signature=infer_signature(_arrays(made.inputs), _arrays(made.outputs)),
             extra_files=[str(files / name) for name in PACKAGE_FILES],
             pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
         )
+
+
+def _arrays(values: Inputs) -> Any:
+    """Return one array, or several by name, as MLflow's signatures have them."""
+    arrays = [value.numpy() for value in values]
+    return arrays[0] if len(arrays) == 1 else {str(i): array for i, array in enumerate(arrays)}
 
 
 def _link(client: MlflowClient, mlflow_id: str, model_id: str) -> None:

@@ -14,8 +14,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from strsweep.config import Experiment
-from strsweep.data import Images
-from strsweep.errors import StrsweepError
+from strsweep.errors import ExportError, StrsweepError
+from strsweep.export.exported_file import Inputs, tensors_in
 from strsweep.journal import LayerRow, ModelLanded, RunFinished, RunRecord
 from strsweep.registry.finished_model import plain_network
 from strsweep.registry.layer_table import layer_csv, layer_json
@@ -31,8 +31,9 @@ from strsweep.registry.receipt import (
     label,
 )
 from strsweep.settings import Metric, RunSettings, Target
-from strsweep.sparsity import bake
+from strsweep.sparsity.convert import bake
 from strsweep.storage import Store
+from strsweep.tasks import Task
 from strsweep.training.checkpoint import load_checkpoint
 from strsweep.training.network import sparse_model
 
@@ -49,10 +50,10 @@ class Package:
     model: nn.Module
     """Plain and dense: the pruned weights are zeros."""
     receipt: Receipt
-    example: Tensor
-    """Two validation images. Shape ``(2, channels, height, width)``."""
-    logits: Tensor
-    """Of the example. Shape ``(2, classes)``."""
+    inputs: Inputs
+    """Arguments of the model for two validation samples, each of shape [2, ...]."""
+    outputs: Inputs
+    """The tensors that the model returns for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,8 @@ class Purpose:
     """What it is delivered for; None for a single run."""
     metric: Metric
     """What its score is a value of."""
+    model_options: dict[str, Any]
+    """What the data gave to the model's factory."""
     landed: ModelLanded | None = None
     """The run after landing; None to package what training ended with."""
     dense_score: float | None = None
@@ -72,7 +75,7 @@ class Purpose:
 def package(
     experiment: Experiment,
     storage: Store,
-    images: Callable[[], Images],
+    task: Callable[[], Task],
     run: RunRecord,
     purpose: Purpose,
 ) -> Package:
@@ -83,7 +86,7 @@ def package(
     Args:
         experiment: How the run was trained.
         storage: Of the sweep.
-        images: Opens the data of the experiment.
+        task: Opens the data of the experiment.
         run: A finished run.
         purpose: What it is for.
 
@@ -96,7 +99,7 @@ def package(
     assert run.finished is not None
     source = purpose.landed or run.finished
     found = _found(experiment, storage, _folder(run, purpose.target), source, purpose)
-    return found or _made(experiment, storage, images(), run, source, purpose)
+    return found or _made(experiment, storage, task(), run, source, purpose)
 
 
 def _folder(run: RunRecord, target: Target | None) -> str:
@@ -106,31 +109,31 @@ def _folder(run: RunRecord, target: Target | None) -> str:
 def _made(
     experiment: Experiment,
     storage: Store,
-    images: Images,
+    task: Task,
     run: RunRecord,
     source: _Source,
     purpose: Purpose,
 ) -> Package:
     folder = _folder(run, purpose.target)
-    model = _baked(experiment, storage, images, run.settings, source)
+    model = _baked(experiment, storage, task, run.settings, source)
     storage.write(f"{folder}/{WEIGHTS}", save(_contiguous(model.state_dict())))
     content = storage.read(f"{folder}/{WEIGHTS}")
     layers = _recounted_layers(load(content), source.layers)
     receipt = _receipt(experiment, run, source, layers, content, purpose)
     _check_receipt(receipt, source)
-    example = _example(images)
+    inputs = example_inputs(task)
     with torch.no_grad():
-        logits = model(example)
+        outputs = tuple(tensors_in(model(*inputs)))
     files = {
         BUDGET_CSV: layer_csv(layers).encode(),
         BUDGET_JSON: layer_json(layers).encode(),
         EXPERIMENT: experiment.model_dump_json(indent=2).encode(),
-        EXAMPLE: save({"images": example.contiguous(), "logits": logits.contiguous()}),
+        EXAMPLE: save(_named(inputs, "input") | _named(outputs, "output")),
         RECEIPT: receipt.model_dump_json(indent=2).encode(),  # the last one: it says that all are
     }
     for name, text in files.items():
         storage.write(f"{folder}/{name}", text)
-    return Package(folder=folder, model=model, receipt=receipt, example=example, logits=logits)
+    return Package(folder=folder, model=model, receipt=receipt, inputs=inputs, outputs=outputs)
 
 
 def _found(
@@ -151,8 +154,8 @@ def _found(
         if hashlib.sha256(content).hexdigest() != receipt.weights_sha256:
             raise SafetensorError("its checksum is not that of the receipt")
         shown = load(example)
-        model = plain_network(experiment, load(content), shown["logits"].shape[1])
-    except (SafetensorError, KeyError, RuntimeError) as error:
+        model = plain_network(experiment, load(content), receipt.model_options)
+    except (SafetensorError, RuntimeError) as error:
         print(f"{storage.uri(folder)} is damaged and is written again: {error}", flush=True)
         return None
     if receipt.dense_score != purpose.dense_score:
@@ -162,8 +165,8 @@ def _found(
         folder=folder,
         model=model,
         receipt=receipt,
-        example=shown["images"],
-        logits=shown["logits"],
+        inputs=_values(shown, "input"),
+        outputs=_values(shown, "output"),
     )
 
 
@@ -176,21 +179,38 @@ def _is_of(receipt: Receipt, source: _Source) -> bool:
     )
 
 
-def _example(images: Images) -> Tensor:
-    # Two images: torch.export would freeze a batch of one into the program.
-    dataset: Any = images.val
-    return torch.stack([dataset[index][0] for index in (0, 1)])
+def example_inputs(task: Task) -> Inputs:
+    """Return the arguments of the model for two validation samples.
+
+    Two, as torch.export would freeze a batch of one into the program.
+
+    Raises:
+        ExportError: They are no tensors.
+    """
+    inputs = task.inputs(task.collate([task.val[index] for index in (0, 1)]))
+    if not all(isinstance(value, Tensor) for value in inputs):
+        raise ExportError("a program takes tensors, and the model of this task takes others")
+    return inputs
+
+
+def _named(values: Inputs, kind: str) -> dict[str, Tensor]:
+    return {f"{kind}.{index}": value.contiguous() for index, value in enumerate(values)}
+
+
+def _values(shown: dict[str, Tensor], kind: str) -> Inputs:
+    names = sorted(name for name in shown if name.startswith(f"{kind}."))
+    return tuple(shown[name] for name in names)
 
 
 def _baked(
     experiment: Experiment,
     storage: Store,
-    images: Images,
+    task: Task,
     settings: RunSettings,
     source: _Source,
 ) -> nn.Module:
     """Return the model with plain dense weights, on the CPU, for evaluation."""
-    model = sparse_model(experiment, settings, images.num_classes, images.input_shape)
+    model = sparse_model(experiment, settings, task)
     model.load_state_dict(load_checkpoint(storage, source.checkpoint)["model"])
     return bake(model).eval()
 
@@ -211,6 +231,7 @@ def _receipt(
         macs=_sum(layers, "macs"),
         dense_macs=_sum(layers, "dense_macs"),
         metric=purpose.metric,
+        model_options=purpose.model_options,
         score=purpose.metric.of(source.metrics),
         dense_score=purpose.dense_score,
         landed=_landed_from(run, source, purpose.metric),

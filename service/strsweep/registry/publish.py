@@ -12,7 +12,6 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from strsweep.auto import resolve
 from strsweep.config import Experiment
-from strsweep.data import load_images
 from strsweep.errors import SettingError
 from strsweep.journal import Journal, ModelPublished, SweepRecord, replay
 from strsweep.registry.card import model_card
@@ -34,6 +33,7 @@ from strsweep.search.outcome import TargetOutcome, dense_score, outcomes_of
 from strsweep.search.runs import Run, read_state
 from strsweep.settings import Target
 from strsweep.storage import storage_of
+from strsweep.tasks import task_of
 
 _Result = TypeVar("_Result")
 _PATIENCE_S = 30.0
@@ -100,7 +100,7 @@ class _Publisher:
         self._record = record
         self._tracking = tracking
         self._storage = storage_of(experiment)
-        self._images = functools.cache(lambda: load_images(experiment.data))
+        self._task = functools.cache(lambda: task_of(experiment))
         self._patience = Retrying(
             retry=retry_if_exception_type(MlflowException),
             # A server that was away until now is not waited for again.
@@ -119,11 +119,12 @@ class _Publisher:
         purpose = Purpose(
             target=target,
             metric=self._problem.metric,
+            model_options=self._problem.model_options,
             landed=None if target is None else self._record.landed.get((target, run_id)),
             dense_score=self._dense_score,
         )
         run = self._record.runs[run_id]
-        return package(self._experiment, self._storage, self._images, run, purpose)
+        return package(self._experiment, self._storage, self._task, run, purpose)
 
     def delivered(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -44,6 +45,8 @@ class Receipt(BaseModel):
     dense_macs: int
     metric: Metric
     """What models of the sweep are judged by."""
+    model_options: dict[str, Any]
+    """What the data gave to the model's factory, such as the number of classes."""
     score: float
     """Of what is in the file, on the validation data."""
     dense_score: float | None = None

@@ -146,7 +146,7 @@ def _beside_dense(
         if metric.rank(receipt.score) < metric.rank(dense) - _FAR_BELOW * abs(dense)
     ]
     if far:
-        other = "sparsity.mode=steered, or " if experiment.sparsity.mode == "str" else ""
+        other = "another sparsity.mode, or " if experiment.sparsity.needs_search else ""
         yield f"{', '.join(far)}: try {other}longer training (training.epochs)"
 
 

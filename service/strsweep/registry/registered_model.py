@@ -58,12 +58,12 @@ def check_registered_model(client: MlflowClient, experiment: Experiment) -> Regi
                 "The server has a registered model of this name that strsweep did not make: choose "
                 "another name.",
             )
-    if data != experiment.data.name:
+    if data != experiment.data_name:
         raise SettingError(
             "tracking.model_name",
             name,
             f"The registered model of this name holds models of {data}, not of "
-            f"{experiment.data.name}: choose another name.",
+            f"{experiment.data_name}: choose another name.",
         )
     return found
 
@@ -80,9 +80,9 @@ def ensure_registered_model(client: MlflowClient, experiment: Experiment) -> Non
     try:
         client.create_registered_model(
             experiment.model_name,
-            tags={_DATA_TAG: experiment.data.name},
+            tags={_DATA_TAG: experiment.data_name},
             description=(
-                f"Sparse `{experiment.model.name}` networks, trained on `{experiment.data.name}` "
+                f"Sparse `{experiment.model.name}` networks, trained on `{experiment.data_name}` "
                 "by strsweep. An alias such as `sparsity-95` is the best model of that "
                 "target; every version says what it is and how to load it."
             ),

@@ -131,7 +131,7 @@ def recipe(experiment: Experiment) -> dict[str, str]:
     learned = ("threshold_init", "decay", "led", *own_decay)
     searched = {
         f"search.{key}": "auto" if key in search.resolved else str(getattr(search, key))
-        for key in ("weight_decay", *(learned if experiment.sparsity.mode == "str" else ()))
+        for key in ("weight_decay", *(learned if experiment.sparsity.needs_search else ()))
     }
     return flat | searched | {"workers.count": str(experiment.workers.count)}
 

@@ -72,7 +72,7 @@ def asked(experiment: Experiment) -> str:
     targets = ", ".join(map(str, search.targets))
     wanted = f"Asked for {targets}" if targets else "One run with fixed settings"
     return (
-        f"{wanted}: `{experiment.model.name}` on `{experiment.data.name}`, "
+        f"{wanted}: `{experiment.model.name}` on `{experiment.data_name}`, "
         f"{experiment.training.epochs} epochs each, mode `{experiment.sparsity.mode}`."
     )
 
@@ -85,9 +85,9 @@ def data_set(experiment: Experiment) -> DatasetInput:
     data = experiment.data
     told = data.model_dump(mode="json", exclude={"loader_processes"}, exclude_defaults=True)
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
-    place = "scikit-learn" if data.name == "digits" else str(data.path or data.name)
+    place = str(data.path or experiment.data_name)
     dataset = Dataset(
-        name=data.name,
+        name=experiment.data_name,
         digest=digest,
         source_type="local" if data.path is not None else "code",
         source=json.dumps({"uri": place}),

@@ -17,7 +17,7 @@ from torch import nn
 from strsweep.sparsity.allocation import allocate, check_fits, equal_share, sides_over_size
 from strsweep.sparsity.layer_budget import LayerBudget, layers_of_rows
 from strsweep.sparsity.layers import weight_tensors
-from strsweep.sparsity.measure import measure
+from strsweep.sparsity.measure import Example, measure
 
 _AUTHORS_HEADER = ("Metric", "Params", "FLOPs")
 _AUTHORS_LAYER = re.compile(r"Layer \d+ - (.+)")
@@ -36,7 +36,7 @@ class Budget:
             raise ValueError("a budget needs layers, each with a name of its own")
 
     @classmethod
-    def of(cls, model: nn.Module, input_shape: Sequence[int] | None = None) -> Budget:
+    def of(cls, model: nn.Module, example: Example | None = None) -> Budget:
         """Return what ``model``, trained by any method, keeps in each layer."""
         return cls(
             tuple(
@@ -46,7 +46,7 @@ class Budget:
                     density=1 - layer.sparsity,
                     dense_macs=layer.dense_macs,
                 )
-                for layer in measure(model, input_shape).layers
+                for layer in measure(model, example).layers
             )
         )
 
@@ -114,14 +114,14 @@ class Budget:
         """Layer name -> density."""
         return {layer.name: layer.density for layer in self.layers}
 
-    def with_macs(self, model: nn.Module, input_shape: Sequence[int]) -> Budget:
+    def with_macs(self, model: nn.Module, example: Example) -> Budget:
         """Return the same densities with the multiply-adds of ``model``.
 
         Raises:
             ValueError: The layers of ``model`` are not those of the budget.
         """
         check_fits(self.densities, model)
-        measured = Budget.of(model, input_shape)
+        measured = Budget.of(model, example)
         return Budget(
             tuple(replace(layer, density=self.densities[layer.name]) for layer in measured.layers)
         )

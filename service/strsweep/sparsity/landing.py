@@ -8,7 +8,6 @@ is an ordinary STR model: its state has the same entries, and bakes as before.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +15,7 @@ from torch import nn
 
 from strsweep.sparsity.convert import threshold_parameters, weights_with
 from strsweep.sparsity.layers import WeightTensor
-from strsweep.sparsity.measure import SparsityReport, measure
+from strsweep.sparsity.measure import Example, SparsityReport, measure
 from strsweep.sparsity.quantile import Cut, find_cut, part_equals, weight_uses
 from strsweep.sparsity.steering import SteeredThreshold
 from strsweep.sparsity.threshold import SoftThreshold
@@ -41,7 +40,7 @@ def land(
     *,
     sparsity: float | None = None,
     macs: float | None = None,
-    input_shape: Sequence[int] | None = None,
+    example: Example | None = None,
 ) -> Landing:
     """Shift all thresholds of ``model``, in place, to a sparsity or a number of multiply-adds.
 
@@ -55,16 +54,16 @@ def land(
             to the weight.
         macs: Wanted instead: share of the dense model's multiply-adds to keep, in (0, 1]. What
             stays is the most that is not above it.
-        input_shape: Of one input without the batch; ``macs`` needs it.
+        example: One input, as of ``measure``; ``macs`` needs it.
 
     Raises:
         ValueError: Not one of the two is wanted, or the model cannot be shifted there.
     """
-    share = _pruned_share(sparsity, macs, input_shape)
-    before = measure(model, input_shape)
+    share = _pruned_share(sparsity, macs, example)
+    before = measure(model, example)
     if macs is None and before.zeros == round(share * before.weights):
         return Landing(shift=0.0, before=before, after=before)
-    uses = None if macs is None or input_shape is None else weight_uses(model, input_shape)
+    uses = None if macs is None or example is None else weight_uses(model, example)
     steps = _thresholds(model)
     critical = [(weight, step.critical(weight.original)) for weight, step in steps]
     cut = find_cut(model, critical, share, uses)
@@ -74,16 +73,14 @@ def land(
     for s in threshold_parameters(model):
         s += shift
     part_equals(model, critical, [step.threshold for _, step in steps], share, uses)
-    return Landing(shift=shift, before=before, after=measure(model, input_shape))
+    return Landing(shift=shift, before=before, after=measure(model, example))
 
 
-def _pruned_share(
-    sparsity: float | None, macs: float | None, input_shape: Sequence[int] | None
-) -> float:
+def _pruned_share(sparsity: float | None, macs: float | None, example: Example | None) -> float:
     if (sparsity is None) == (macs is None):
         raise ValueError(f"land on one of sparsity and macs; got {sparsity} and {macs}")
-    if macs is not None and input_shape is None:
-        raise ValueError("macs: multiply-adds are counted for an input, give input_shape")
+    if macs is not None and example is None:
+        raise ValueError("macs: multiply-adds are counted for an input, give an example")
     share = sparsity if macs is None else 1 - macs
     if share is None or not 0 <= share < 1:
         raise ValueError(f"{share} is no share to prune: use a fraction in [0, 1)")

@@ -27,7 +27,7 @@ class LayerSparsity:
     weights: int
     zeros: int
     dense_macs: int | None
-    """Multiply-adds of the dense layer for one input; None if no input shape was given."""
+    """Multiply-adds of the dense layer for one input; None if no example was given."""
     macs: int | None
     """Multiply-adds that are left when zero weights are skipped."""
     threshold: float | None
@@ -71,16 +71,20 @@ class SparsityReport:
         return _total(layer.macs for layer in self.layers)
 
 
-def measure(model: nn.Module, input_shape: Sequence[int] | None = None) -> SparsityReport:
+Example = Tensor | tuple[Any, ...]
+"""Arguments of a model for one input: a batch of one, or several arguments in a tuple."""
+
+
+def measure(model: nn.Module, example: Example | None = None) -> SparsityReport:
     """Count the zeros of ``model``, on the thresholded weights and on the device they are on.
 
     Args:
         model: Sparsified, baked or dense.
-        input_shape: Shape of one input without the batch, e.g. ``(3, 224, 224)``. The model is run
-            once on zeros of this shape to see how often each weight is used.
+        example: One input, e.g. ``torch.zeros(1, 3, 224, 224)``; a tuple for a model of several
+            arguments. The model is run once on it to see how often each weight is used.
 
     Returns:
-        One entry per convolution and linear weight. MACs are None without ``input_shape``.
+        One entry per convolution and linear weight. MACs are None without ``example``.
 
     Raises:
         ValueError: The model has no convolution or linear layer.
@@ -91,7 +95,7 @@ def measure(model: nn.Module, input_shape: Sequence[int] | None = None) -> Spars
     # Cached: thresholded once, and the tensor that the model multiplies with is the one counted.
     with torch.no_grad(), parametrize.cached():
         zeros = _integers((weight.value == 0).sum() for weight in weights)
-        macs = _macs(model, weights, tuple(input_shape)) if input_shape is not None else None
+        macs = None if example is None else _macs(model, weights, example)
     return SparsityReport(
         layers=tuple(
             _layer(weight, zeros[index], None if macs is None else macs[index])
@@ -115,7 +119,7 @@ def _layer(weight: WeightTensor, zeros: int, macs: tuple[int, int] | None) -> La
 
 
 def _macs(
-    model: nn.Module, weights: Sequence[WeightTensor], input_shape: tuple[int, ...]
+    model: nn.Module, weights: Sequence[WeightTensor], example: Example
 ) -> list[tuple[int, int]]:
     """Run ``model`` once; return the dense and the remaining multiply-adds of every weight."""
     like = weights[0].original
@@ -123,7 +127,8 @@ def _macs(
     # Inference mode and autocast, if the caller is inside them, would hide the weights.
     plain = torch.inference_mode(False), torch.autocast(like.device.type, enabled=False)
     with _evaluating(model), plain[0], plain[1], torch.no_grad(), counter:
-        model(torch.zeros(1, *input_shape, device=like.device, dtype=like.dtype))
+        arguments = example if isinstance(example, tuple) else (example,)
+        model(*(_like(value, like) for value in arguments))
     return list(zip(counter.dense, _integers(counter.remaining), strict=True))
 
 
@@ -169,6 +174,15 @@ def _operands(func: Any, args: Any, output: Tensor) -> list[tuple[Tensor, int]]:
         return []
     left, right = args[:2]
     return [(left, right.shape[-1]), (right, left.shape[-2])]
+
+
+def _like(value: Any, weight: Tensor) -> Any:
+    """Return ``value`` on the device of ``weight``, and real numbers in its type."""
+    if isinstance(value, Tensor):
+        return value.to(weight.device, weight.dtype if value.is_floating_point() else None)
+    if isinstance(value, list | tuple):
+        return type(value)(_like(inner, weight) for inner in value)  # pyright: ignore[reportUnknownVariableType]
+    return value
 
 
 def _memory(tensor: Tensor) -> int:

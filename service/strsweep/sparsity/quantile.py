@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from strsweep.sparsity.layers import WeightTensor, weight_tensors
-from strsweep.sparsity.measure import measure
+from strsweep.sparsity.measure import Example, measure
 
 _ROUNDING = 1e-3
 """Multiply-adds: less than one of them, and more than a share times 1e12 is off by."""
@@ -34,16 +34,16 @@ class Cut(NamedTuple):
     following: Tensor
 
 
-def weight_uses(model: nn.Module, input_shape: Sequence[int]) -> dict[str, float]:
+def weight_uses(model: nn.Module, example: Example) -> dict[str, float]:
     """Return how many multiply-adds one weight of each layer takes for one input.
 
     A weight that is used in parts, some more often than others, counts with their mean.
 
     Args:
         model: Sparse or dense.
-        input_shape: Shape of one input without the batch.
+        example: One input, as of ``measure``.
     """
-    layers = measure(model, input_shape).layers
+    layers = measure(model, example).layers
     return {layer.name: (layer.dense_macs or 0) / layer.weights for layer in layers}
 
 

@@ -33,13 +33,13 @@ def land_targets(
     fails is told in one line: the target keeps its run as it was trained.
 
     Args:
-        experiment: Of the sweep; only thresholds of ``str`` are landed.
+        experiment: Of the sweep; only some methods can land.
         lanes: Of the sweep.
         states: Targets and their chosen runs.
         record: All that is known about the sweep.
         journal: Of the job.
     """
-    if experiment.sparsity.mode != "str":
+    if not experiment.sparsity.can_land:
         return
     assert record.problem is not None
     chosen = [(state.target, record.runs[state.run.run_id]) for state in states if state.run]

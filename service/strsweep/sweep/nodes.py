@@ -7,10 +7,10 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from strsweep.config import DataConfig, Experiment
-from strsweep.data import load_images
+from strsweep.config import Experiment
 from strsweep.errors import SettingError
 from strsweep.sweep.cluster import num_workers_that_fit
+from strsweep.tasks import task_of
 
 _TIMEOUT_S = 300.0
 
@@ -19,31 +19,23 @@ def check_data_on_nodes(experiment: Experiment) -> None:
     """Open the data set once on every other node that holds a worker, before the first one starts.
 
     Raises:
-        SettingError: A node lacks the folder, or holds another number of images than this one.
+        SettingError: A node lacks the folder, or holds other data than this one.
     """
     if experiment.data.path is None:
         return
     asked = _ask(experiment)
     if not asked:
         return  # this node alone, and it was checked before: a million files are listed once
-    here = _counts(experiment.data)
+    here = task_of(experiment).describe()
     for address, answer in asked.items():
-        if isinstance(answer, str):
-            raise _on_node(experiment, address, answer)
-        if answer != here:
-            raise _on_node(
-                experiment,
-                address,
-                f"It has {answer} training images, validation images and classes, the node of "
-                f"this job {here}: is the copy complete?",
-            )
+        if not answer[0]:
+            raise _on_node(experiment, address, answer[1])
+        if answer[1] != here:
+            remedy = f"It has {answer[1]}, the node of this job {here}: is the copy complete?"
+            raise _on_node(experiment, address, remedy)
 
 
-Counts = tuple[int, int, int]
-"""Training images, validation images, classes."""
-
-
-def _ask(experiment: Experiment) -> dict[str, Counts | str]:
+def _ask(experiment: Experiment) -> dict[str, tuple[bool, str]]:
     """Return the address of every node that may train -> what it sees, or what is wrong there."""
     own = ray.get_runtime_context().get_node_id()
     workers = experiment.workers
@@ -55,7 +47,7 @@ def _ask(experiment: Experiment) -> dict[str, Counts | str]:
         and num_workers_that_fit([node["Resources"]], cpus=workers.cpus, gpus=workers.gpus)
     }
     task: Any = ray.remote(num_cpus=0, max_retries=0)(_look)
-    config = experiment.data.model_dump(mode="json")
+    config = experiment.model_dump(mode="json")
     answers = ray.get(
         [
             task.options(
@@ -68,16 +60,12 @@ def _ask(experiment: Experiment) -> dict[str, Counts | str]:
     return dict(zip(nodes.values(), answers, strict=True))
 
 
-def _look(config: dict[str, Any]) -> Counts | str:
+def _look(config: dict[str, Any]) -> tuple[bool, str]:
+    """Return what the data are here, or False and what is wrong with them."""
     try:
-        return _counts(DataConfig.model_validate(config))
+        return True, task_of(Experiment.model_validate(config)).describe()
     except SettingError as error:
-        return error.remedy
-
-
-def _counts(config: DataConfig) -> Counts:
-    images = load_images(config)
-    return images.num_train, images.num_val, images.num_classes
+        return False, error.remedy
 
 
 def _on_node(experiment: Experiment, address: str, remedy: str) -> SettingError:

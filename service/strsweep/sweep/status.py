@@ -86,9 +86,7 @@ class StatusLines(tune.Callback):
         if run.finished is None:
             self._say(f"{run_id} {_why_unfinished(run)}")
             return
-        self._say(
-            f"{run_id} finished  {self._described(run.finished.metrics, run)}"
-        )
+        self._say(f"{run_id} finished  {self._described(run.finished.metrics, run)}")
         if run.unreadable:
             what, shown = count(len(run.unreadable), "unreadable image"), run.unreadable[:_NAMED]
             self._say(f"{run_id} left out {what}: {', '.join(shown)}")

@@ -1,8 +1,9 @@
-"""The images of a run on one worker: opened once, handed out epoch by epoch."""
+"""The data of runs on one worker: opened once, handed out epoch by epoch."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch.distributed as dist
 
@@ -11,12 +12,11 @@ from strsweep.data import (
     TrainingBatches,
     TrainingLoader,
     ValidationBatches,
-    check_batch_size,
-    load_images,
     training_loader,
     validation_loader,
 )
-from strsweep.errors import ImagesUnreadableError
+from strsweep.errors import ImagesUnreadableError, SettingError
+from strsweep.tasks import Task, task_of
 
 _TOLERATED = 0.01
 """Share of the images of an epoch; more than that is a lost disk or server, not some bad files."""
@@ -24,42 +24,36 @@ _NAMED = 20
 
 
 class InputPipeline:
-    """Training and validation images of one worker; loader processes live as long as the run.
+    """Training and validation data of one worker; loader processes live as long as the lane.
 
     Args:
-        experiment: Names the data, batch size and seed.
+        experiment: Names task, data, batch size and seed.
         rank: Number of this worker, from 0.
         world_size: Workers of this run.
 
     Raises:
-        SettingError: The data set cannot be opened or is smaller than a batch.
+        SettingError: The data cannot be opened or are fewer than a batch.
     """
 
     def __init__(self, experiment: Experiment, rank: int, world_size: int) -> None:
-        self.images = load_images(experiment.data)
-        check_batch_size(experiment, self.images)
+        self.task = task_of(experiment)
+        check_batch_size(experiment, self.task)
+        training = experiment.training
+        shard: Any = {"batch_size": training.batch_size, "rank": rank, "world_size": world_size}
         self._batches = TrainingBatches(
-            num_images=self.images.num_train,
-            batch_size=experiment.training.batch_size,
-            seed=experiment.training.seed,
-            epoch=0,
-            rank=rank,
-            world_size=world_size,
+            num_samples=len(self.task.train), seed=training.seed, epoch=0, **shard
         )
-        validation = ValidationBatches(
-            num_images=self.images.num_val,
-            batch_size=experiment.training.batch_size,
-            rank=rank,
-            world_size=world_size,
-        )
+        validation = ValidationBatches(num_samples=len(self.task.val), **shard)
+        # Only a collate of their own needs samples one by one.
+        collate = None if type(self.task).collate is Task.collate else self.task.collate
         processes = experiment.data.loader_processes
-        self._training = training_loader(self.images, self._batches, processes)
-        self.validation = validation_loader(self.images, validation, processes)
+        self._training = training_loader(self.task.train, self._batches, collate, processes)
+        self.validation = validation_loader(self.task.val, validation, collate, processes)
 
     @property
-    def sizes(self) -> list[int]:
-        """Images of every step over all workers."""
-        return self._batches.sizes
+    def steps(self) -> int:
+        """Optimizer steps of one epoch."""
+        return len(self._batches)
 
     def epoch(self, epoch: int) -> TrainingLoader:
         """Return the training batches of ``epoch``, from 0."""
@@ -81,15 +75,30 @@ class InputPipeline:
         Raises:
             ImagesUnreadableError: They are more than a bad file here and there.
         """
-        names = [self.images.name("train", index) for index in train]
-        names += [self.images.name("val", index) for index in val]
+        names = [self.task.sample_name("train", index) for index in train]
+        names += [self.task.sample_name("val", index) for index in val]
         count, named = _over_workers(len(names), names[:_NAMED])
-        if count > _TOLERATED * (self.images.num_train + self.images.num_val):
+        if count > _TOLERATED * (len(self.task.train) + len(self.task.val)):
             raise ImagesUnreadableError(
                 f"{count} images of one epoch could not be read, among them {named[0]}: "
                 "is the storage of data.path there?"
             )
         return count, named[:_NAMED]
+
+
+def check_batch_size(experiment: Experiment, task: Task) -> None:
+    """Check that an epoch has at least one full step.
+
+    Raises:
+        SettingError: The data are fewer than one batch.
+    """
+    if len(task.train) < experiment.training.batch_size:
+        raise SettingError(
+            "training.batch_size",
+            experiment.training.batch_size,
+            f"There are {len(task.train)} training samples, fewer than one batch: use a smaller "
+            "batch.",
+        )
 
 
 def _over_workers(count: int, names: list[str]) -> tuple[int, list[str]]:

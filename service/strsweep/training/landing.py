@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -15,32 +15,21 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from strsweep.config import Experiment
-from strsweep.errors import CheckpointError, ImagesUnreadableError
+from strsweep.errors import CheckpointError
 from strsweep.journal import ModelLanded, RunRecord
 from strsweep.settings import RunSettings, Target
-from strsweep.sparsity import SparsityReport, measure
 from strsweep.sparsity.landing import Landing, land
+from strsweep.sparsity.measure import SparsityReport, measure
 from strsweep.storage import Store
 from strsweep.training.checkpoint import State, copied, load_checkpoint, save_checkpoint
 from strsweep.training.input_pipeline import InputPipeline
-from strsweep.training.loop import Batches, Evaluation, Stepper
+from strsweep.training.loop import Stepper
 from strsweep.training.network import sparse_model
 from strsweep.training.writer import layer_rows
 
 _IMAGES = 8192
 """Training images that batch norm sees after the shift. On digits and its deeper network accuracy
 stops changing at about 500 (``make bench-landing``); with 1000 classes more are asked for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LandedMetrics:
-    """What a landed model gives."""
-
-    sparsity: float
-    macs: int
-    accuracy: float
-    """Share of validation images classified right."""
-    val_loss: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +40,8 @@ class LandedRun:
     """``model`` alone: nothing trains on from here."""
     shift: float
     """Added to the argument of every threshold function."""
-    after: LandedMetrics
+    metrics: dict[str, float]
+    """``sparsity``, ``macs`` and those of the task, after landing."""
     report: SparsityReport
     """Of the layers, after landing."""
 
@@ -82,7 +72,7 @@ def land_one(
         target=target,
         run_id=run.run_id,
         checkpoint=checkpoint,
-        metrics=dict(vars(landed.after)),
+        metrics=landed.metrics,
         layers=layer_rows(landed.report),
         shift=landed.shift,
     )
@@ -116,15 +106,17 @@ def land_run(
     """
     images = images or InputPipeline(_one_worker(experiment), 0, 1)
     device = torch.device("cuda" if experiment.workers.gpus else "cpu")
-    stepper = Stepper(experiment.training, device)
+    stepper = Stepper(images.task, experiment.training, device)
     model = _finished(experiment, settings, state, images).to(device)
-    landing = _land(model, target, images.images.input_shape)
-    batches = islice(images.epoch(experiment.training.epochs), math.ceil(seen / images.sizes[0]))
+    landing = _land(model, target, images.task.example())
+    batches = islice(
+        images.epoch(experiment.training.epochs), math.ceil(seen / experiment.training.batch_size)
+    )
     after = _evaluated(stepper, model, images, batches)
     return LandedRun(
         state={"model": copied(model.state_dict())},
         shift=landing.shift,
-        after=_metrics(landing.after, after),
+        metrics={"sparsity": landing.after.sparsity, "macs": landing.after.macs or 0, **after},
         report=landing.after,
     )
 
@@ -178,8 +170,7 @@ def _one_worker(experiment: Experiment) -> Experiment:
 def _finished(
     experiment: Experiment, settings: RunSettings, state: State, pipeline: InputPipeline
 ) -> nn.Module:
-    images = pipeline.images
-    model = sparse_model(experiment, settings, images.num_classes, images.input_shape)
+    model = sparse_model(experiment, settings, pipeline.task)
     try:
         model.load_state_dict(state["model"])
     except RuntimeError as error:
@@ -190,31 +181,19 @@ def _finished(
 
 
 def _evaluated(
-    stepper: Stepper, model: nn.Module, images: InputPipeline, batches: Batches
-) -> Evaluation:
-    """Evaluate the model once batch norm has seen ``batches``."""
+    stepper: Stepper, model: nn.Module, images: InputPipeline, batches: Iterable[Any]
+) -> dict[str, float]:
+    """Return the metrics of the task once batch norm has seen ``batches``."""
     with recalibrated(model):
         seen = stepper.evaluate(model, batches)
     evaluation = stepper.evaluate(model, images.validation)
-    if evaluation.total == 0:
-        raise ImagesUnreadableError("no validation image could be read")
     images.unreadable(seen.unreadable, evaluation.unreadable)
-    return evaluation
+    return evaluation.metrics
 
 
-def _land(model: nn.Module, target: Target, input_shape: tuple[int, int, int]) -> Landing:
+def _land(model: nn.Module, target: Target, example: tuple[Any, ...]) -> Landing:
     if target.sparsity is not None:
-        return land(model, sparsity=target.sparsity, input_shape=input_shape)
-    dense_macs = measure(model, input_shape).dense_macs
+        return land(model, sparsity=target.sparsity, example=example)
+    dense_macs = measure(model, example).dense_macs
     assert dense_macs is not None
-    return land(model, macs=1 - target.pruned(dense_macs), input_shape=input_shape)
-
-
-def _metrics(report: SparsityReport, evaluation: Evaluation) -> LandedMetrics:
-    assert report.macs is not None
-    return LandedMetrics(
-        sparsity=report.sparsity,
-        macs=report.macs,
-        accuracy=evaluation.accuracy,
-        val_loss=evaluation.loss,
-    )
+    return land(model, macs=1 - target.pruned(dense_macs), example=example)

@@ -249,8 +249,5 @@ def pruning_level(experiment: Experiment, weight_scale: float) -> float:
         experiment: Says function and scale of the thresholds.
         weight_scale: Median magnitude of the weights.
     """
-    share = FITTED.pruning_share * weight_scale / experiment.sparsity.scale
-    if experiment.sparsity.function == "exp":
-        return max(-math.log(share), 0.5)
-    inside = min(share, 0.4)
-    return max(-math.log(inside / (1 - inside)), 0.5)
+    share = FITTED.pruning_share * weight_scale
+    return max(-experiment.sparsity.parameter_of(share), 0.5)

@@ -1,23 +1,21 @@
-"""The inside of an epoch: train on every batch, count what is right on the validation images."""
+"""The inside of an epoch: train on every batch, measure on the validation data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F  # ruff: ignore[lowercase-imported-as-non-lowercase] - the name every torch reader knows
 from torch import Tensor, nn
 
 from strsweep.config import TrainingConfig
-from strsweep.data import unreadable_indices
-
-Batches = Iterable[tuple[Tensor, Tensor]]
+from strsweep.tasks import Task
+from strsweep.training.optimizer import RunOptimizer
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-_NO_LABEL = -100
-"""Cross-entropy skips it; the label of an image that could not be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,43 +23,32 @@ class TrainedEpoch:
     """What the training steps of one epoch gave."""
 
     losses: list[float]
-    """Of every step, the mean over the images of the global batch."""
+    """Of every step, the mean over the global batch."""
     unreadable: list[int]
-    """Numbers of images that this worker could not read."""
+    """Numbers of samples that this worker could not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Counts over all validation images that were read, and all workers."""
+    """What a model is worth on all validation samples that were read, of all workers."""
 
-    correct: int
-    total: int
-    loss_sum: float
+    metrics: dict[str, float]
+    """Of the task, by name."""
     unreadable: list[int]
-    """Numbers of images that this worker could not read."""
-
-    @property
-    def accuracy(self) -> float:
-        """Share of images whose most likely class is the label."""
-        return self.correct / self.total
-
-    @property
-    def loss(self) -> float:
-        """Mean cross-entropy, without label smoothing."""
-        return self.loss_sum / self.total
+    """Numbers of samples that this worker could not read."""
 
 
 class Stepper:
     """Moves batches to the device and takes optimizer steps, with autocast and loss scaling.
 
     Args:
-        config: Label smoothing, precision and memory layout.
+        task: Says what loss and metrics are.
+        config: Precision and memory layout.
         device: Where model and batches go.
     """
 
-    def __init__(self, config: TrainingConfig, device: torch.device) -> None:
-        self._config = config
-        self._device = device
+    def __init__(self, task: Task, config: TrainingConfig, device: torch.device) -> None:
+        self._task, self._config, self._device = task, config, device
         self.scaler = torch.amp.GradScaler(
             device.type, enabled=config.precision == "float16"
         )  # a pass-through unless float16
@@ -69,10 +56,9 @@ class Stepper:
     def train(
         self,
         network: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        batches: Batches,
+        optimizer: RunOptimizer,
+        batches: Iterable[Any],
         *,
-        sizes: Sequence[int],
         learning_rates: Sequence[float],
         before_step: Callable[[int], None],
     ) -> TrainedEpoch:
@@ -81,70 +67,68 @@ class Stepper:
         Args:
             network: Perhaps wrapped for several workers.
             optimizer: Of its parameters.
-            batches: Images and labels.
-            sizes: Images of every step over all workers.
+            batches: As the task collates them.
             learning_rates: Of every step.
             before_step: Is called with the number of the step, from 0.
         """
         network.train()
         losses: list[Tensor] = []
         unreadable: list[int] = []
-        steps = zip(batches, sizes, learning_rates, strict=True)
-        for step, ((images, labels), size, rate) in enumerate(steps):
+        for step, (batch, rate) in enumerate(zip(batches, learning_rates, strict=True)):
             before_step(step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            unreadable += unreadable_indices(labels)
-            loss = self._loss(network, images, labels, size)
-            optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(loss).backward()
-            self.scaler.step(optimizer)
-            self.scaler.update()
-            losses.append(loss.detach())  # read after the epoch: .item() here would stall the GPU
+            optimizer.set_learning_rate(rate)
+            unreadable += self._task.unreadable(batch)
+            loss, share = self._loss(network, batch)
+            optimizer.step(loss, self.scaler)
+            losses.append(share)  # read after the epoch: .item() here would stall the GPU
         return TrainedEpoch(
-            losses=_mean_over_workers(torch.stack(losses).double()).tolist(), unreadable=unreadable
+            losses=_over_workers(torch.stack(losses).double()).tolist(), unreadable=unreadable
         )
 
     @torch.no_grad()
-    def evaluate(self, model: nn.Module, batches: Batches) -> Evaluation:
-        """Count correct images over all workers; each worker passes its own share."""
+    def evaluate(self, model: nn.Module, batches: Iterable[Any]) -> Evaluation:
+        """Return the metrics over all workers; each worker passes its own share."""
         model.eval()
-        sums = torch.zeros(3, dtype=torch.float64, device=self._device)
+        totals: dict[str, Tensor] = {}
         unreadable: list[int] = []
-        for images, labels in batches:
-            unreadable += unreadable_indices(labels)
+        for batch in batches:
+            unreadable += self._task.unreadable(batch)
+            batch = self._moved(batch)
             with self._autocast():
-                logits = model(self._images(images)).float()
-            labels = self._labels(labels)
-            sums[0] += (logits.argmax(dim=1) == labels).sum()
-            sums[1] += (labels != _NO_LABEL).sum()
-            sums[2] += F.cross_entropy(logits, labels, reduction="sum")
-        if dist.is_initialized():
-            dist.all_reduce(sums)
-        correct, total, loss_sum = sums.tolist()
-        return Evaluation(
-            correct=int(correct), total=int(total), loss_sum=loss_sum, unreadable=unreadable
-        )
+                outputs = self._task.forward(model, batch)
+            for name, value in self._task.sums(outputs, batch).items():
+                value = torch.as_tensor(value, dtype=torch.float64, device=self._device)
+                totals[name] = totals[name] + value if name in totals else value
+        sums = _summed({name: total.item() for name, total in totals.items()})
+        return Evaluation(metrics=self._task.metrics(sums), unreadable=unreadable)
 
-    def _loss(self, network: nn.Module, images: Tensor, labels: Tensor, size: int) -> Tensor:
+    def _loss(self, network: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        """Return what to differentiate, and this worker's share of the mean loss."""
+        batch = self._moved(batch)
         with self._autocast():
-            total = F.cross_entropy(
-                network(self._images(images)),
-                self._labels(labels),
-                label_smoothing=self._config.label_smoothing,
-                reduction="sum",
-            )
-        # Workers' gradients are averaged: this makes their mean that of the global batch, also
-        # where the shares of the last batch differ by an image.
-        return total * (dist.get_world_size() / size if dist.is_initialized() else 1 / size)
+            total, count = self._task.loss(self._task.forward(network, batch), batch)
+        if not dist.is_initialized():
+            mean = total / (count + (count == 0))  # no sample could be read: no loss, and no NaN
+            return mean, mean.detach()
+        # Workers' gradients are averaged: with the count of all of them, and times their number,
+        # that mean is the gradient over the global batch, whatever their shares of it are.
+        everywhere = torch.as_tensor(count, dtype=torch.float32, device=self._device).clone()
+        dist.all_reduce(everywhere)
+        share = total / (everywhere + (everywhere == 0))
+        return share * dist.get_world_size(), share.detach()
 
-    def _images(self, images: Tensor) -> Tensor:
-        layout = torch.channels_last if self._config.channels_last else torch.contiguous_format
-        return images.to(self._device, non_blocking=True, memory_format=layout)
-
-    def _labels(self, labels: Tensor) -> Tensor:
-        known = labels.where(labels >= 0, _NO_LABEL)
-        return known.to(self._device, non_blocking=True)
+    def _moved(self, value: Any) -> Any:
+        """Return a batch on the device, images in the memory layout of the settings."""
+        if isinstance(value, Tensor):
+            is_last = self._config.channels_last and value.ndim == 4
+            layout = torch.channels_last if is_last else torch.preserve_format
+            return value.to(self._device, non_blocking=True, memory_format=layout)
+        if isinstance(value, Mapping):
+            return {key: self._moved(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            moved = [self._moved(inner) for inner in value]
+            return type(value)(*moved) if hasattr(value, "_fields") else type(value)(moved)
+        return value
 
     def _autocast(self) -> torch.autocast:
         dtype = _AUTOCAST.get(self._config.precision, torch.bfloat16)
@@ -153,8 +137,17 @@ class Stepper:
         )
 
 
-def _mean_over_workers(values: Tensor) -> Tensor:
+def _over_workers(values: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(values)
-        values /= dist.get_world_size()
     return values
+
+
+def _summed(sums: dict[str, float]) -> dict[str, float]:
+    """Add the sums of all workers; one that had no sample has none."""
+    if not dist.is_initialized():
+        return sums
+    parts: list[dict[str, float]] = [{}] * dist.get_world_size()
+    dist.all_gather_object(parts, sums)
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: math.fsum(part.get(name, 0.0) for part in parts) for name in names}

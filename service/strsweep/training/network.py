@@ -1,98 +1,130 @@
-"""The network of a run: built, tried on one image, made sparse."""
+"""The network of a run: built, tried on two samples, started from a checkpoint, made sparse."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from strsweep.config import Experiment, SparsityConfig
+from strsweep.config import Experiment
 from strsweep.errors import CheckpointError, SettingError
-from strsweep.models import build, load_authors_checkpoint
+from strsweep.models import build, load_start
 from strsweep.settings import RunSettings
-from strsweep.sparsity import bake, threshold_parameters
-from strsweep.training.mode import make_sparse
+from strsweep.sparsity.convert import bake, threshold_parameters
+from strsweep.sparsity.layers import weight_tensors, without
+from strsweep.tasks import Task
 
 
-def sparse_model(
-    experiment: Experiment,
-    settings: RunSettings,
-    num_classes: int,
-    input_shape: tuple[int, int, int],
-) -> nn.Module:
+def sparse_model(experiment: Experiment, settings: RunSettings, task: Task) -> nn.Module:
     """Build the model of ``experiment`` with its thresholds or masks, on the CPU.
 
     Raises:
-        SettingError: The model cannot be built, takes other images, has no such layers, or the
-            checkpoint to start from is of another one.
+        SettingError: The model cannot be built, has no such layers, or the checkpoint to start from
+            is of another one.
     """
-    model = dense_model(experiment, num_classes, input_shape)
-    if experiment.model.checkpoint is not None:
-        _load(experiment.model.checkpoint, model)
-        if experiment.sparsity.mode == "str" and threshold_parameters(model):
+    method, model = experiment.sparsity, dense_model(experiment, task)
+    if threshold_parameters(model):
+        if method.needs_search:
             _check_continues(experiment)
-            return model  # STR goes on from the thresholds of the file
+            return model  # it goes on from the thresholds of the file
         bake(model)
-    return make_sparse(model, experiment, settings, input_shape)
+    if settings.is_dense and not method.needs_search:
+        return model
+    try:
+        without(weight_tensors(model), method.skip)  # also where the method has no use for it
+        method.attach(model, settings, task.example())
+    except ValueError as error:
+        raise SettingError("sparsity.skip", list(method.skip), str(error)) from error
+    return model
 
 
-def dense_model(
-    experiment: Experiment, num_classes: int, input_shape: tuple[int, int, int]
-) -> nn.Module:
-    """Build the model of ``experiment`` as it is before pruning, and try it on one image.
+def dense_model(experiment: Experiment, task: Task) -> nn.Module:
+    """Build the model of ``experiment`` as it is before pruning.
 
     Raises:
-        SettingError: The model cannot be built, or takes other images.
+        SettingError: It cannot be built, or the checkpoint to start from is of another one.
     """
-    model = build(experiment.model.name, num_classes=num_classes, **experiment.model.options)
-    _check_shapes(model, experiment, num_classes, input_shape)
+    config = experiment.model
+    model = build(config.name, **task.model_options, **config.options)
+    if config.checkpoint is not None:
+        try:
+            load_start(config.checkpoint, model, skip_head=config.skip_head)
+        except CheckpointError as error:
+            raise SettingError("model.checkpoint", str(config.checkpoint), str(error)) from error
     return model.train()
+
+
+def check_task(experiment: Experiment, task: Task, model: nn.Module) -> None:
+    """Take two samples through ``model``, loss and metrics, as training will.
+
+    Raises:
+        SettingError: They do not fit together; the message says where.
+    """
+    name = experiment.data_name
+    batch = _tried("task.collate", name, lambda: task.collate([task.train[i] for i in (0, 1)]))
+    model.eval()
+    with torch.no_grad():
+        try:
+            outputs = task.forward(model, batch)
+        except Exception as error:  # a user's own model can raise anything
+            raise SettingError(
+                "model.name",
+                experiment.model.name,
+                f"It does not take inputs of {name}, {_shapes(task.inputs(batch))}: {error}",
+            ) from error
+        task.check_outputs(outputs)
+        sums = _tried("task.sums", name, lambda: task.sums(outputs, batch))
+    model.train()
+    outputs = _tried("task.forward", name, lambda: task.forward(model, batch))
+    loss, count = _tried("task.loss", name, lambda: task.loss(outputs, batch))
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        remedy = f"loss() must return a sum with a gradient, and a count; not {_shapes(loss)}."
+        raise SettingError("task.loss", name, remedy)
+    _tried("task.loss", name, lambda: float(count))
+    metrics = _tried(
+        "task.metrics", name, lambda: task.metrics({k: float(v) for k, v in sums.items()})
+    )
+    if task.score.name not in metrics:
+        remedy = f"Its score is {task.score.name!r}, and metrics() returns {sorted(metrics)}."
+        raise SettingError("task.score", name, remedy)
+
+
+def _tried(step: str, name: str, call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except SettingError:
+        raise
+    except Exception as error:  # a user's own task can raise anything
+        remedy = f"It fails on the first two samples: {type(error).__name__}: {error}"
+        raise SettingError(step, name, remedy) from error
+
+
+def _shapes(value: Any) -> str:
+    """Return shapes and types of a nested value, for a person."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_shapes(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "(" + ", ".join(map(_shapes, value)) + ")"
+    return type(value).__name__
 
 
 def _check_continues(experiment: Experiment) -> None:
     """Refuse settings that the thresholds of the file would silently replace."""
-    given, default = experiment.sparsity, SparsityConfig()
-    for key in ("function", "scale", "granularity", "skip", "dense_first", "dense_last"):
-        if getattr(given, key) != getattr(default, key):
-            raise SettingError(
-                f"sparsity.{key}",
-                getattr(given, key),
-                "model.checkpoint brings thresholds of its own, one sigmoid per layer: leave it "
-                "out, or start without a checkpoint.",
-            )
+    given = experiment.sparsity.model_dump(exclude_defaults=True, exclude={"mode", "preset"})
+    for key, value in given.items():
+        raise SettingError(
+            f"sparsity.{key}",
+            value,
+            "model.checkpoint brings thresholds of its own, one sigmoid per layer: leave it out, "
+            "or start without a checkpoint.",
+        )
     if isinstance(experiment.search.threshold_init, tuple):
         raise SettingError(
             "search.threshold_init",
             list(experiment.search.threshold_init),
             "model.checkpoint brings the first values of the thresholds: write any one number.",
-        )
-
-
-def _load(path: Path, model: nn.Module) -> None:
-    try:
-        load_authors_checkpoint(path, model)
-    except CheckpointError as error:
-        raise SettingError("model.checkpoint", str(path), str(error)) from error
-
-
-def _check_shapes(
-    model: nn.Module, experiment: Experiment, num_classes: int, input_shape: tuple[int, int, int]
-) -> None:
-    name = experiment.model.name
-    try:
-        with torch.no_grad():
-            outputs = model.eval()(torch.zeros(1, *input_shape))
-    except Exception as error:  # a user's own model can raise anything
-        raise SettingError(
-            "model.name",
-            name,
-            f"It does not take {experiment.data.name} images of shape {list(input_shape)}: {error}",
-        ) from error
-    shape = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    if shape != [1, num_classes]:
-        raise SettingError(
-            "model.name",
-            name,
-            f"It returns {shape} for one image, not a tensor of shape [1, {num_classes}].",
         )

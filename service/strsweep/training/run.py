@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,22 +13,19 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from strsweep.config import Experiment
-from strsweep.errors import CheckpointError, ImagesUnreadableError, TrainingDivergedError
+from strsweep.errors import CheckpointError, TrainingDivergedError
 from strsweep.settings import Quantity, RunSettings
-from strsweep.sparsity import (
-    SparsityReport,
-    bound_gradients,
-    measure,
-    threshold_parameters,
-)
+from strsweep.sparsity.measure import SparsityReport, measure
+from strsweep.sparsity.methods import Course, Hooks
+from strsweep.sparsity.steering import bound_gradients
+from strsweep.tasks import Task
 from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.checkpoint import State
 from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.law import Law, Leader, ThresholdClock
 from strsweep.training.loop import Evaluation, Stepper, TrainedEpoch
-from strsweep.training.mode import Steering, before_epoch, thresholds_act
 from strsweep.training.network import sparse_model
-from strsweep.training.optimizer import load_optimizer, set_decays, sgd
+from strsweep.training.optimizer import RunOptimizer
 from strsweep.training.schedule import learning_rate
 
 
@@ -40,10 +36,9 @@ class EpochMetrics:
     epoch: int
     """Epochs finished, from 1."""
     train_loss: float
-    """Mean over the steps, with label smoothing."""
-    val_loss: float
-    accuracy: float
-    """Share of validation images classified right."""
+    """Mean over the steps, as it is minimized."""
+    task: dict[str, float]
+    """Metrics of the task on the validation data, by name."""
     sparsity: float
     """Share of exact zeros among convolution and linear weights."""
     macs: int
@@ -59,7 +54,13 @@ class EpochMetrics:
     threshold_decay: float
     """Of the thresholds in this epoch; 0 while they do not act."""
     unreadable_images: int = 0
-    """Image files that could not be decoded; they had no part in this epoch."""
+    """Samples that could not be read; they had no part in this epoch."""
+
+    @property
+    def row(self) -> dict[str, float]:
+        """All numbers by name, as the journal has them."""
+        own = {key: value for key, value in vars(self).items() if key != "task"}
+        return own | self.task
 
 
 class TrainingRun:
@@ -91,21 +92,20 @@ class TrainingRun:
         self._config = experiment.training
         self._device, self._world_size = device, world_size
         self._input = images or InputPipeline(experiment, rank, world_size)
-        self._input_shape = self._input.images.input_shape
-        self.model = _new_model(experiment, settings, self._input)
+        self._example = self._input.task.example()
+        self.model = _new_model(experiment, settings, self._input.task)
         self.model.to(device)
         if self._config.channels_last:
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if world_size > 1 and self._config.sync_batchnorm:
             self.model = share_batch_statistics(self.model, device)
         self._wrapped: tuple[bool, nn.Module] | None = None
-        self._optimizer = sgd(self.model, momentum=self._config.momentum)
-        bound_gradients(self.model, self._optimizer)
-        self._stepper = Stepper(self._config, device)
-        self._steering = Steering(
-            self.model, experiment, settings, len(self._input.sizes), self._input_shape
-        )
-        self._leader = _leader(experiment, settings, len(self._input.sizes))
+        self._optimizer = RunOptimizer(self.model, self._config)
+        if self._optimizer.thresholds is not None:
+            bound_gradients(self.model, self._optimizer.thresholds)
+        self._stepper = Stepper(self._input.task, self._config, device)
+        self._hooks = self._new_hooks()
+        self._leader = _leader(experiment, settings, self._input.steps)
         self.history: list[EpochMetrics] = []
         self.step_losses: list[float] = []
         """Of the last epoch."""
@@ -141,7 +141,7 @@ class TrainingRun:
 
     def report(self) -> SparsityReport:
         """Count zeros and MACs of the current weights, layer by layer."""
-        return measure(self.model, self._input_shape)
+        return measure(self.model, self._example)
 
     def state(self) -> State:
         """Return all that the next epoch depends on; its random state follows from its number."""
@@ -162,7 +162,7 @@ class TrainingRun:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
             raise CheckpointError(f"the checkpoint belongs to another model: {error}") from error
-        load_optimizer(self._optimizer, state["optimizer"])
+        self._optimizer.load_state_dict(state["optimizer"])
         self._stepper.scaler.load_state_dict(state["scaler"])
         self.history = [EpochMetrics(**metrics) for metrics in state["history"]]
 
@@ -173,16 +173,15 @@ class TrainingRun:
             self._network(epoch),
             self._optimizer,
             self._input.epoch(epoch),
-            sizes=self._input.sizes,
             learning_rates=rates,
-            before_step=partial(self._steering.before_step, epoch),
+            before_step=lambda step: self._hooks.before_step(epoch * self._input.steps + step),
         )
-        self._steering.after_epoch(epoch)
+        self._hooks.after_epoch(epoch + 1)
         self.step_losses = trained.losses
         train_loss = math.fsum(trained.losses) / len(trained.losses)
-        self._check_finite("training", train_loss, epoch)
+        self._check_finite("training loss", train_loss, epoch)
         evaluation, num_unreadable = self._evaluated(trained)
-        self._check_finite("validation", evaluation.loss, epoch)
+        self._check_finite("validation score", self._input.task.score.of(evaluation.metrics), epoch)
         report = self.report()
         assert report.macs is not None
         assert report.dense_macs is not None
@@ -190,8 +189,7 @@ class TrainingRun:
         return EpochMetrics(
             epoch=epoch + 1,
             train_loss=train_loss,
-            val_loss=evaluation.loss,
-            accuracy=evaluation.accuracy,
+            task=evaluation.metrics,
             sparsity=report.sparsity,
             macs=report.macs,
             dense_macs=report.dense_macs,
@@ -205,19 +203,24 @@ class TrainingRun:
     def _evaluated(self, trained: TrainedEpoch) -> tuple[Evaluation, int]:
         """Evaluate the model; return also how many images the epoch could not read."""
         evaluation = self._stepper.evaluate(self.model, self._input.validation)
-        # Before the losses are looked at: without any image that was read there are none.
         num_unreadable, self.unreadable = self._input.unreadable(
             trained.unreadable, evaluation.unreadable
         )
-        if evaluation.total == 0:
-            raise ImagesUnreadableError("no validation image could be read")
         return evaluation, num_unreadable
+
+    def _new_hooks(self) -> Hooks:
+        method, settings = self._experiment.sparsity, self._settings
+        if settings.is_dense and not method.needs_search:
+            return Hooks()
+        epochs, steps = self._config.epochs, self._input.steps
+        course = Course(epochs=epochs, steps_per_epoch=steps, example=self._example)
+        return method.hooks(self.model, settings, course)
 
     def _begin(self, epoch: int) -> dict[str, float]:
         """Set what holds for all of ``epoch``, from 0; return its decays by kind of parameter."""
-        before_epoch(self.model, self._experiment, self._settings, epoch)
+        self._hooks.before_epoch(epoch)
         decays = self._decays(epoch)
-        set_decays(self._optimizer, **decays)
+        self._optimizer.set_decays(**decays)
         # Seeded anew every epoch, so that a resumed run draws what an uninterrupted one draws.
         torch.manual_seed(self._input.seed(epoch))
         return decays
@@ -225,7 +228,7 @@ class TrainingRun:
     def _decays(self, epoch: int) -> dict[str, float]:
         settings = self._settings
         weights = settings.weight_decay
-        acts = thresholds_act(settings, epoch) and bool(threshold_parameters(self.model))
+        acts = settings.acts_in(epoch) and self._optimizer.thresholds is not None
         thresholds = settings.first_decay if acts else 0.0
         if acts and self._leader is not None and self.history:
             leader = self._leader
@@ -243,12 +246,12 @@ class TrainingRun:
         return last.sparsity if quantity == "sparsity" else 1 - last.macs / last.dense_macs
 
     def _rates(self, epoch: int) -> list[float]:
-        steps = len(self._input.sizes)
+        steps = self._input.steps
         return [learning_rate(self._config, epoch, step, steps) for step in range(steps)]
 
     def _network(self, epoch: int) -> nn.Module:
         """Return the model as training steps call it; it is wrapped anew when thresholds begin."""
-        acts = thresholds_act(self._settings, epoch)
+        acts = self._settings.acts_in(epoch)
         if self._wrapped is None or self._wrapped[0] != acts:
             self._wrapped = acts, self._compiled(self._distributed())
         return self._wrapped[1]
@@ -267,19 +270,18 @@ class TrainingRun:
     def _check_finite(self, which: str, loss: float, epoch: int) -> None:
         if not math.isfinite(loss):
             raise TrainingDivergedError(
-                f"the {which} loss became {loss} in epoch {epoch + 1}: lower "
+                f"the {which} became {loss} in epoch {epoch + 1}: lower "
                 f"training.learning_rate (now {self._config.learning_rate:g})"
             )
 
 
-def _new_model(experiment: Experiment, settings: RunSettings, pipeline: InputPipeline) -> nn.Module:
+def _new_model(experiment: Experiment, settings: RunSettings, task: Task) -> nn.Module:
     if experiment.training.compile:
         # Parametrized layers of every run have classes of their own: after eight runs in one
         # process torch would not compile any more, and not say so. Its caches on disk stay.
         torch.compiler.reset()
     torch.manual_seed(experiment.training.seed)
-    images = pipeline.images
-    return sparse_model(experiment, settings, images.num_classes, images.input_shape)
+    return sparse_model(experiment, settings, task)
 
 
 def _leader(experiment: Experiment, settings: RunSettings, steps_per_epoch: int) -> Leader | None:

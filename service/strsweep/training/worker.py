@@ -109,7 +109,7 @@ class _Worker:
                 writer.finish(run)
 
     def _goes_on(self, ticket: Ticket, metrics: EpochMetrics) -> bool:
-        told = dict(vars(metrics))
+        told = metrics.row
         return self._first_asks(lambda: self._desk.report.remote(ticket, told))
 
     def _land(self, work: Land, ticket: Ticket) -> None:

@@ -12,7 +12,7 @@ from strsweep.journal import (
     PrefixTrained,
     RunFinished,
 )
-from strsweep.sparsity import SparsityReport
+from strsweep.sparsity.measure import SparsityReport
 from strsweep.training.checkpoint import copied
 from strsweep.training.checkpoints import RunCheckpoints
 from strsweep.training.outbox import Outbox
@@ -60,7 +60,7 @@ class RunWriter:
     def _write(self, run: TrainingRun, metrics: EpochMetrics) -> None:
         row = EpochFinished(
             run_id=self._run_id,
-            metrics=dict(vars(metrics)),
+            metrics=metrics.row,
             thresholds=tuple(map(_short, run.thresholds)),
         )
         self.outbox.put(partial(self._journal.append, row))
@@ -85,7 +85,7 @@ class RunWriter:
         metrics = run.history[-1]
         end = RunFinished(
             run_id=self._run_id,
-            metrics=dict(vars(metrics)),
+            metrics=metrics.row,
             layers=layer_rows(run.report()),
             checkpoint=self._checkpoints.folder(metrics.epoch),
         )

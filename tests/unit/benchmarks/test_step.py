@@ -21,7 +21,9 @@ from benchmarks.step import (
 )
 
 from strsweep.models import build
-from strsweep.sparsity import SoftThreshold, measure, steer
+from strsweep.sparsity.measure import measure
+from strsweep.sparsity.steering import steer
+from strsweep.sparsity.threshold import SoftThreshold
 
 SETTING = Setting(model="resnet20", batch_size=2, image_size=8, device="cpu", compiled=False)
 

@@ -18,7 +18,9 @@ from torchvision.models import resnet50
 
 from strsweep.errors import ExportError
 from strsweep.export import load_compressed, save_compressed
-from strsweep.sparsity import Budget, bake, obey
+from strsweep.sparsity.budget import Budget
+from strsweep.sparsity.convert import bake
+from strsweep.sparsity.magnitude import obey
 
 State = dict[str, Tensor]
 HEADER = "strsweep-compressed"

@@ -21,7 +21,8 @@ from strsweep.export import FORMATS, check_formats, load_compressed
 from strsweep.export.exported_file import LoadedExport, write_and_check
 from strsweep.export.onnx_file import _weight_zeros
 from strsweep.models import build
-from strsweep.sparsity import bake, measure, sparsify
+from strsweep.sparsity.convert import bake, sparsify
+from strsweep.sparsity.measure import measure
 
 pytestmark = pytest.mark.slow
 

@@ -17,13 +17,9 @@ from torchvision.models import resnet18
 
 from strsweep.errors import CheckpointError
 from strsweep.models import load_authors_checkpoint
-from strsweep.sparsity import (
-    bake,
-    measure,
-    sparsify,
-    threshold_parameters,
-    weight_tensors,
-)
+from strsweep.sparsity.convert import bake, sparsify, threshold_parameters
+from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.measure import measure
 
 CLASSES = 5
 State = dict[str, Tensor]

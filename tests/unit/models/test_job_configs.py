@@ -15,7 +15,7 @@ from strsweep.errors import SettingError
 from strsweep.models import build, check_options
 from strsweep.plan import first_settings
 from strsweep.search.space import LawSpace
-from strsweep.sparsity import measure
+from strsweep.sparsity.measure import measure
 from strsweep.training.schedule import learning_rate
 
 CONFIGS = Path(__file__).parents[3] / "jobs" / "configs"

@@ -11,7 +11,7 @@ from torch import nn
 
 from strsweep.errors import SettingError
 from strsweep.models import build
-from strsweep.sparsity import measure
+from strsweep.sparsity.measure import measure
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from strsweep.config import Experiment, load_experiment
 from strsweep.data import load_images
 from strsweep.journal import ModelLanded, RunFinished, RunProposed, RunRecord, replay
 from strsweep.settings import RunSettings, Target
-from strsweep.sparsity import measure
+from strsweep.sparsity.measure import measure
 from strsweep.storage import Store, storage_of
 from strsweep.training.checkpoint import save_checkpoint
 from strsweep.training.landing import land_one

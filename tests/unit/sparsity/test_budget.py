@@ -16,7 +16,11 @@ from torch import nn
 from torchvision import models
 
 from strsweep.registry.layer_table import layer_csv, layer_json
-from strsweep.sparsity import Budget, LayerBudget, check_fits, measure, obey
+from strsweep.sparsity.allocation import check_fits
+from strsweep.sparsity.budget import Budget
+from strsweep.sparsity.layer_budget import LayerBudget
+from strsweep.sparsity.magnitude import obey
+from strsweep.sparsity.measure import measure
 from strsweep.training.writer import layer_rows
 
 DATA = Path(__file__).parents[2] / "data"

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torchvision import models
 
-from strsweep.sparsity import bake, measure, sparsify, threshold_parameters
+from strsweep.sparsity.convert import bake, sparsify, threshold_parameters
+from strsweep.sparsity.measure import measure
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "vit_b_16"])

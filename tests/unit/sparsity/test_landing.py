@@ -11,15 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from strsweep.sparsity import (
-    bake,
-    land,
-    measure,
-    sparsify,
-    steerable,
-    threshold_parameters,
-    weight_tensors,
-)
+from strsweep.sparsity.convert import bake, sparsify, threshold_parameters
+from strsweep.sparsity.landing import land
+from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.measure import measure
+from strsweep.sparsity.steering import steerable
 
 SHAPE = (1, 8, 8)
 GRANULARITIES = ["layer", "global", "filter", "weight"]

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from strsweep.sparsity import bake, measure, sparsify, threshold_parameters, weight_tensors
+from strsweep.sparsity.convert import bake, sparsify, threshold_parameters
+from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.measure import measure
 
 # layer, input shape, multiply-adds by hand: weights times the positions that each of them meets
 weight_norm, spectral_norm = parametrizations.weight_norm, parametrizations.spectral_norm

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from strsweep.sparsity import Budget, bake, measure, obey, ramp, sparsify
-from strsweep.sparsity.magnitude import LargestWeights, largest
+from strsweep.sparsity.budget import Budget
+from strsweep.sparsity.convert import bake, sparsify
+from strsweep.sparsity.magnitude import LargestWeights, largest, obey, ramp
+from strsweep.sparsity.measure import measure
 
 WEIGHT = torch.tensor([[0.1, -0.9, 0.4], [-0.2, 0.0, 0.5]])
 

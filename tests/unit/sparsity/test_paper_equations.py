@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from strsweep.sparsity import measure, sparsify, threshold_parameters
+from strsweep.sparsity.convert import sparsify, threshold_parameters
+from strsweep.sparsity.measure import measure
 from strsweep.training.optimizer import set_decays, sgd
 
 STEPS, MOMENTUM, DECAY, RATE = 300, 0.9, 2e-2, 0.05

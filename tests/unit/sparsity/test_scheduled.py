@@ -10,17 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from strsweep.sparsity import (
-    ScheduledThreshold,
-    bake,
-    measure,
-    schedulable,
-    steer,
-    threshold_parameters,
-    weight_uses,
-)
-from strsweep.sparsity.convert import parametrization_of
+from strsweep.sparsity.convert import bake, parametrization_of, threshold_parameters
 from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.measure import measure
+from strsweep.sparsity.quantile import weight_uses
+from strsweep.sparsity.scheduled import ScheduledThreshold, schedulable
+from strsweep.sparsity.steering import steer
 
 SHAPE = (1, 8, 8)
 

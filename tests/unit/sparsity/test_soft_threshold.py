@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strsweep.sparsity import SoftThreshold, soft_threshold
+from strsweep.sparsity.threshold import SoftThreshold, soft_threshold
 
 finite = st.floats(-10, 10, width=32)
 thresholds = st.floats(0, 5, width=32)

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from strsweep.sparsity import SoftThreshold, measure, soft_threshold, sparsify
+from strsweep.sparsity.convert import sparsify
+from strsweep.sparsity.measure import measure
+from strsweep.sparsity.threshold import SoftThreshold, soft_threshold
 
 
 def test_gradcheck_away_from_the_kinks() -> None:

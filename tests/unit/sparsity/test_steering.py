@@ -11,21 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from strsweep.sparsity import (
+from strsweep.sparsity.convert import bake, parametrization_of, sparsify, threshold_parameters
+from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.measure import measure
+from strsweep.sparsity.quantile import weight_uses
+from strsweep.sparsity.steering import (
     SteeredThreshold,
-    bake,
     bound_gradients,
-    measure,
-    soft_threshold,
-    sparsify,
+    is_out_of_reach,
     steer,
     steerable,
-    threshold_parameters,
-    weight_uses,
 )
-from strsweep.sparsity.convert import parametrization_of
-from strsweep.sparsity.layers import weight_tensors
-from strsweep.sparsity.steering import is_out_of_reach
+from strsweep.sparsity.threshold import soft_threshold
 
 SHAPE = (1, 8, 8)
 GRANULARITIES = ["layer", "global", "filter", "weight"]

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from strsweep.models import build
-from strsweep.sparsity import bake, measure, sparsify, threshold_parameters, weight_tensors
+from strsweep.sparsity.convert import bake, sparsify, threshold_parameters
+from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.measure import measure
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from strsweep.config import Experiment, load_experiment
 from strsweep.errors import CheckpointError
 from strsweep.settings import RunSettings, Target
-from strsweep.sparsity import bake, measure
+from strsweep.sparsity.convert import bake
+from strsweep.sparsity.measure import measure
 from strsweep.training.checkpoint import State
 from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.landing import LandedRun, land_run, recalibrated

@@ -13,7 +13,7 @@ from torch import nn
 from strsweep.config import load_experiment
 from strsweep.errors import CheckpointError, SettingError
 from strsweep.settings import RunSettings
-from strsweep.sparsity import sparsify, threshold_parameters
+from strsweep.sparsity.convert import sparsify, threshold_parameters
 from strsweep.storage import store_at
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.optimizer import set_decays, sgd

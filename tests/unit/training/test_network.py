@@ -11,7 +11,9 @@ from strsweep.config import load_experiment
 from strsweep.errors import SettingError
 from strsweep.models import build
 from strsweep.settings import RunSettings
-from strsweep.sparsity import SparsityReport, measure, sparsify, weight_tensors
+from strsweep.sparsity.convert import sparsify
+from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.measure import SparsityReport, measure
 from strsweep.training.run import TrainingRun
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"

@@ -14,7 +14,7 @@ from torch import nn
 
 from strsweep.config import TrainingConfig
 from strsweep.errors import CheckpointError
-from strsweep.sparsity import sparsify
+from strsweep.sparsity.convert import sparsify
 from strsweep.storage import store_at
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.optimizer import load_optimizer, set_decays, sgd

@@ -19,7 +19,7 @@ from strsweep.config import Experiment, load_experiment
 from strsweep.errors import CheckpointError, StorageError
 from strsweep.journal import EpochFinished, Journal, PrefixTrained, RunFinished
 from strsweep.settings import Fork, Lead, RunSettings
-from strsweep.sparsity import (
+from strsweep.sparsity.convert import (
     activate_thresholds,
     bake,
     set_threshold_parameters,

@@ -12,7 +12,9 @@ from strsweep.config import Experiment, load_experiment
 from strsweep.errors import SettingError, TrainingDivergedError
 from strsweep.models import build
 from strsweep.settings import RunSettings
-from strsweep.sparsity import bake, measure, threshold_parameters, weight_tensors
+from strsweep.sparsity.convert import bake, threshold_parameters
+from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.measure import measure
 from strsweep.training.mode import Steering, densities, make_sparse
 from strsweep.training.run import TrainingRun
 

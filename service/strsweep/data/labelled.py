@@ -1,8 +1,8 @@
-"""A labelled data set, split for training and validation; its images may be files that are damaged.
+"""Labelled data, split for training and validation; images may be files that are damaged.
 
 A bad file must not end a run of days: an image that cannot be read enters its batch as zeros with
-the label ``-1 - index``. The loop that gets the batch gives it no loss, counts it, and can name its
-file: ``images.name(split, index)``.
+the label ``-1 - index``. The task gives it no loss, and can name its file:
+``data.name(split, index)``.
 """
 
 from __future__ import annotations
@@ -24,23 +24,31 @@ Split = Literal["train", "val"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Images:
-    """A labelled data set, split for training and validation."""
+class LabelledData:
+    """Inputs with labels, split for training and validation."""
 
-    train: Dataset[Any]
-    """Yields ``(image, label)``; image of shape ``input_shape``, float32. The label of an image
-    that cannot be read is negative."""
-    val: Dataset[Any]
-    num_train: int
-    num_val: int
+    train: Any
+    """Gives ``(input, label)`` for a number from 0 on, and has a length; images are float32. The
+    label of an image that cannot be read is negative."""
+    val: Any
     num_classes: int
-    input_shape: tuple[int, int, int]
-    """Channels, height, width."""
+    input_shape: tuple[int, ...] | None = None
+    """Of one input; None if it must be looked at."""
+    preparation: str = "as they are"
+    """What happens to an input before the network sees it, in words."""
+    fingerprint: Callable[[], str] | None = None
+    """Returns one of the names and sizes of all files; None without files."""
 
     def name(self, split: Split, index: int) -> str:
-        """Return what a person can find image ``index`` by: its file, or its number."""
+        """Return what a person can find input ``index`` by: its file, or its number."""
         dataset = self.train if split == "train" else self.val
         return dataset.path(index) if isinstance(dataset, ImageFiles) else f"{split} image {index}"
+
+    def describe(self) -> str:
+        """Return counts and classes, and the fingerprint of files."""
+        counts = f"{len(self.train):,} training and {len(self.val):,} validation images"
+        files = f", files {self.fingerprint()}" if self.fingerprint else ""
+        return f"{counts} of {self.num_classes:,} classes{files}"
 
 
 class ImageFiles(Dataset[Any]):
@@ -48,8 +56,9 @@ class ImageFiles(Dataset[Any]):
 
     Args:
         samples: Path and label of every image.
-        transform: Makes a float32 tensor of shape [3, size, size] of a decoded image.
+        transform: Makes a float32 tensor of shape [channels, size, size] of a decoded image.
         size: Side of the square images in pixels.
+        channels: 3, or 1 for gray images.
     """
 
     def __init__(
@@ -57,13 +66,14 @@ class ImageFiles(Dataset[Any]):
         samples: Sequence[tuple[str, int]],
         transform: Callable[[Any], Tensor],
         size: int,
+        channels: int = 3,
     ) -> None:
         # Arrays, because a million Python objects would be copied into every loader process:
         # counting references writes to the pages that the processes share.
         self._paths = np.array([os.fsencode(path) for path, _ in samples])
         self._labels = np.array([label for _, label in samples], dtype=np.int64)
         self._transform = transform
-        self._size = size
+        self._shape = channels, size, size
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -74,9 +84,9 @@ class ImageFiles(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         try:
-            image = decode_rgb(self.path(index))
+            image = decode(self.path(index), self._shape[0])
         except Exception:  # Pillow raises what the file happens to break
-            return torch.zeros(3, self._size, self._size), unreadable_label(index)
+            return torch.zeros(self._shape), unreadable_label(index)
         return self._transform(image), int(self._labels[index])
 
 
@@ -90,8 +100,8 @@ def unreadable_indices(labels: Tensor) -> list[int]:
     return (-1 - labels[labels < 0]).tolist()
 
 
-def decode_rgb(path: Path | str) -> Image.Image:
-    """Read an image file as RGB with 8 bits a channel.
+def decode(path: Path | str, channels: int = 3) -> Image.Image:
+    """Read an image file as RGB, or as gray if ``channels`` is 1, with 8 bits a channel.
 
     Transparent parts become white, as they look on a page. Of 16 bits the upper 8 are kept:
     Pillow's own conversion would clip them to white.
@@ -104,7 +114,7 @@ def decode_rgb(path: Path | str) -> Image.Image:
         # Damaged EXIF says nothing about the pixels; ImageNet has hundreds of such files.
         warnings.simplefilter("ignore", UserWarning)
         with Image.open(path) as image:
-            return _rgb(image)
+            return _rgb(image).convert({1: "L", 3: "RGB"}[channels])
 
 
 def _rgb(image: Image.Image) -> Image.Image:

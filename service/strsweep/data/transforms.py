@@ -1,0 +1,112 @@
+"""What happens to an image: cropped, flipped or shifted in training, and normalized."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from strsweep.config import DataConfig
+from strsweep.errors import SettingError
+from strsweep.imports import imported, is_import_path
+
+AUGMENTATIONS = {
+    "imagenet": "a random crop of 8 to 100 % of the image, resized, and flipped half of the time",
+    "cifar": "shifted by up to an eighth of the side, and flipped half of the time",
+    "shift": "shifted by up to an eighth of the side",
+    "none": "not augmented",
+}
+_NORMALIZATIONS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "symmetric": ((0.5,), (0.5,)),
+    "none": ((0.0,), (1.0,)),
+}
+"""Mean and standard deviation per channel of pixels in [0, 1]; those of the data sets are over
+their training images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transforms:
+    """What the images of a data set go through."""
+
+    train: Callable[[Any], Tensor]
+    """Makes a float32 tensor of shape [channels, size, size] of a decoded image."""
+    val: Callable[[Any], Tensor]
+    words: str
+    """The same, for a person."""
+
+
+def transforms_of(config: DataConfig, *, augment: str, normalize: str) -> Transforms:
+    """Return the transforms of image files.
+
+    Args:
+        config: Size and channels; its ``augment`` and ``normalize`` go before the defaults.
+        augment: What the data set is augmented by unless said.
+        normalize: What it is normalized by unless said.
+
+    Raises:
+        SettingError: A name is unknown, or the numbers are not one per channel.
+    """
+    from torchvision.transforms import v2
+
+    size, augment = config.image_size, config.augment or augment
+    mean, std, norm = _normalization(config, normalize)
+    plain = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
+    whole = [v2.Resize((size, size), antialias=True)]
+    centred = (
+        [v2.Resize(size * 256 // 224), v2.CenterCrop(size)] if augment == "imagenet" else whole
+    )
+    drawn = augmentation(augment, size)
+    first = [] if augment == "imagenet" else whole
+    cut = "resized by 256/224, cut out in the centre" if augment == "imagenet" else "resized"
+    words = AUGMENTATIONS.get(augment, f"augmented by {augment}")
+    return Transforms(
+        train=v2.Compose([*first, *drawn, *plain]),
+        val=v2.Compose([*centred, *plain]),
+        words=f"training images are {words}; validation images {cut}; to {size} x {size}; {norm}",
+    )
+
+
+def augmentation(name: str, size: int) -> list[Any]:
+    """Return what an image is augmented by; images of [channels, size, size] keep their size.
+
+    Raises:
+        SettingError: There is no such augmentation.
+    """
+    from torchvision.transforms import v2
+
+    if is_import_path(name):
+        return [imported(name, "data.augment")]
+    if name not in AUGMENTATIONS:
+        remedy = f"Use one of {', '.join(AUGMENTATIONS)}, or package.module:transform."
+        raise SettingError("data.augment", name, remedy)
+    shift, flip = v2.RandomCrop(size, padding=max(size // 8, 1)), v2.RandomHorizontalFlip()
+    crop = v2.RandomResizedCrop(size)
+    return {"imagenet": [crop, flip], "cifar": [shift, flip], "shift": [shift], "none": []}[name]
+
+
+def _normalization(config: DataConfig, name: str) -> tuple[list[float], list[float], str]:
+    given, channels = config.normalize or name, config.channels
+    if isinstance(given, str) and config.normalize is None and channels == 1:
+        given = "symmetric"
+    if isinstance(given, str):
+        if given not in _NORMALIZATIONS:
+            remedy = f"Use one of {', '.join(_NORMALIZATIONS)}, or {{mean: [...], std: [...]}}."
+            raise SettingError("data.normalize", given, remedy)
+        mean, std = _NORMALIZATIONS[given]
+    else:
+        mean, std = given.mean, given.std
+    widths = {len(mean), len(std)}
+    if widths - {1, channels}:
+        remedy = f"Give one number, or one for each of the {channels} channels."
+        raise SettingError(
+            "data.normalize", given if isinstance(given, str) else str(given), remedy
+        )
+    shown = given if isinstance(given, str) else f"mean {list(mean)}, std {list(std)}"
+    spread = [channels // len(values) for values in (mean, std)]
+    return [*mean] * spread[0], [*std] * spread[1], f"normalized by {shown}"

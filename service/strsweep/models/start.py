@@ -1,0 +1,217 @@
+"""Start from a trained network: a state dict as people save it, or a file of the STR authors' code.
+
+A file may hold the state dict itself or have it under a usual key, as torch or safetensors, in any
+precision; its names may have a prefix, such as ``module.``. In the authors' format
+(github.com/RAIVNLab/STR) every sparse layer also has a ``sparseThreshold`` of shape [1, 1], the
+parameter s of a sigmoid, and the last layer is a 1x1 convolution.
+"""
+
+from __future__ import annotations
+
+import _codecs
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from strsweep.errors import CheckpointError
+from strsweep.models.layer_match import THRESHOLD, key_of, layers_of, match_layers
+from strsweep.sparsity.convert import sparsify, threshold_parameters, weights_with
+from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.threshold import SoftThreshold
+
+State = dict[str, Tensor]
+
+_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params")
+"""Where training scripts put the state dict."""
+_COUNTER = "num_batches_tracked"
+"""Files from before torch 0.4.1 have none."""
+_NUMPY: list[Any] = [
+    np.float64(0).__reduce__()[0],  # a learning rate beside the weights is often one
+    np.dtype,
+    type(np.dtype(np.float64)),
+    _codecs.encode,
+]
+_SHOWN = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a checkpoint gave to a model, in names of tensors."""
+
+    loaded: int
+    anew: tuple[str, ...]
+    """Of the model; these keep their initialization."""
+    unused: tuple[str, ...]
+    """Of the file; the model has no place for them."""
+
+    def __str__(self) -> str:
+        said = f"{self.loaded} tensors loaded"
+        said += f"; initialized anew: {_listed(self.anew)}" if self.anew else ""
+        return said + (f"; of the file not used: {_listed(self.unused)}" if self.unused else "")
+
+
+def load_start(path: Path, model: nn.Module, *, skip_head: bool = False) -> Start:
+    """Load a checkpoint into ``model``, thresholds included, in place.
+
+    Tensors meet by name, once a common prefix is taken away on either side. Where names differ, as
+    of the authors' MobileNetV1, layers of a torch file meet by their order: every tensor must fit
+    in name and shape, and a name that both sides know must meet itself.
+
+    Args:
+        path: The file. It is never unpickled beyond tensors and plain values.
+        model: A dense network. Layers without a threshold in the file stay dense.
+        skip_head: Leave the last layer as it is if the file has it in another shape: it was for
+            other classes.
+
+    Raises:
+        CheckpointError: The file cannot be read, needs more than tensors, or belongs to another
+            network. The model is unchanged then.
+        ValueError: ``model`` has soft thresholds already.
+    """
+    if threshold_parameters(model):
+        raise ValueError("the model has soft thresholds already; bake() removes them")
+    path, own = Path(path), model.state_dict()
+    is_ordered = path.suffix != ".safetensors"  # that format sorts names
+    found = _renamed(_read(path) if is_ordered else _read_safetensors(path), list(own))
+    anew = [name for name in own if name.endswith(_COUNTER) and name not in found]
+    anew += _other_head(model, found) if skip_head else []
+    wanted = {name: tensor for name, tensor in own.items() if name not in anew}
+    if wanted.keys() <= found.keys() or not is_ordered:
+        unused = [name for name in found if name not in wanted and not _is_threshold(name, own)]
+        found = {name: tensor for name, tensor in found.items() if name not in unused}
+    else:
+        unused = []
+    theirs, ours = layers_of(found), layers_of(wanted)
+    pairs = match_layers(str(path), theirs, ours, [weight.name for weight in weight_tensors(model)])
+    _load(model, pairs, theirs, ours)
+    return Start(loaded=len(wanted), anew=tuple(anew), unused=tuple(unused))
+
+
+def _load(
+    model: nn.Module,
+    pairs: Iterable[tuple[str, str]],
+    theirs: dict[str, State],
+    ours: dict[str, State],
+) -> None:
+    pairs = list(pairs)
+    thresholds = {
+        name: theirs[their_name].pop(THRESHOLD)
+        for their_name, name in pairs
+        if THRESHOLD in theirs[their_name]
+    }
+    loaded = {
+        key_of(name, tensor_name): tensor.reshape(ours[name][tensor_name].shape)
+        for their_name, name in pairs
+        for tensor_name, tensor in theirs[their_name].items()
+    }
+    model.load_state_dict(loaded, strict=False)
+    if not thresholds:
+        return
+    dense = [weight.name for weight in weight_tensors(model) if weight.name not in thresholds]
+    sparsify(model, threshold_init=0.0, skip=dense)
+    for weight, threshold in weights_with(model, SoftThreshold):
+        with torch.no_grad():
+            threshold.s.copy_(thresholds[weight.name].reshape(threshold.s.shape))
+
+
+def _read(path: Path) -> State:
+    try:
+        with torch.serialization.safe_globals(_NUMPY):
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    except Exception as error:  # what torch raises on damaged bytes depends on the bytes
+        if "GLOBAL" in str(error):
+            raise CheckpointError(
+                f"{path} is refused: reading it would run code that it names. Save its state_dict "
+                "alone, from a process that trusts it."
+            ) from error
+        raise CheckpointError(f"{path} cannot be read: it is damaged or no checkpoint") from error
+    inner: list[Any] = (
+        [content[key] for key in _KEYS if key in content] if _is_dict(content) else []
+    )
+    for state in (*inner, content):
+        if _is_state(state):
+            return state
+    raise CheckpointError(f"{path} holds no state_dict of named tensors")
+
+
+def _read_safetensors(path: Path) -> State:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def _is_dict(content: Any) -> bool:
+    return isinstance(content, dict)
+
+
+def _is_state(state: Any) -> bool:
+    if not isinstance(state, dict) or not state:
+        return False
+    return all(isinstance(key, str) and isinstance(state[key], Tensor) for key in state)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
+def _renamed(found: State, own: list[str]) -> State:
+    """Return the tensors of a file under the names that the model has for them."""
+    ours = _common(own)
+    best: tuple[int, dict[str, str]] = (0, {})
+    for inner in dict.fromkeys(("", ours)):
+        short = {name.removeprefix(inner): name for name in own}
+        ends = next(iter(short))
+        outer = {name.removesuffix(ends) for name in found if name.endswith(ends)}
+        for prefix in ("", *sorted(outer, key=len)):
+            names = {prefix + name: short[name] for name in short if prefix + name in found}
+            best = max(best, (len(names), _with_thresholds(names, found)), key=lambda one: one[0])
+    names = best[1]
+    common = _common(found)
+    if not names:  # by order, then; a wrapper's name says nothing
+        return {name.removeprefix(common): tensor for name, tensor in found.items()}
+    return {names.get(name, name): tensor for name, tensor in found.items()}
+
+
+def _common(names: Iterable[str]) -> str:
+    """Return the part before a dot that all names begin with, the dot included."""
+    parts = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    shared = list(takewhile(lambda part: len(set(part)) == 1, parts))
+    return "".join(f"{part[0]}." for part in shared)
+
+
+def _with_thresholds(names: dict[str, str], found: State) -> dict[str, str]:
+    """Add the thresholds beside the weights that were found."""
+    beside = {
+        f"{theirs.rpartition('.')[0]}.{THRESHOLD}": f"{ours.rpartition('.')[0]}.{THRESHOLD}"
+        for theirs, ours in names.items()
+    }
+    return names | {theirs: ours for theirs, ours in beside.items() if theirs in found}
+
+
+def _is_threshold(name: str, own: State) -> bool:
+    layer, _, tensor = name.rpartition(".")
+    return tensor == THRESHOLD and any(key.rpartition(".")[0] == layer for key in own)
+
+
+def _other_head(model: nn.Module, found: State) -> list[str]:
+    """Return the tensors of the last layer if the file has it in another shape, or not at all."""
+    last, own = weight_tensors(model)[-1], model.state_dict()
+    layer = layers_of(own)[last.name]
+    names = [key_of(last.name, tensor) for tensor in layer]
+    if all(name in found and found[name].shape == own[name].shape for name in names):
+        return []
+    for name in names:
+        found.pop(name, None)
+    return names
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

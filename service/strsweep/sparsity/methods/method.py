@@ -1,0 +1,179 @@
+"""What a method is: how a network becomes sparse while it trains."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import model_validator
+
+from strsweep.errors import SettingError
+from strsweep.settings import Positive, RunSettings, Section, Share
+
+if TYPE_CHECKING:  # methods are settings, too: those who only read them do without torch
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """How long a run is, and what its network takes."""
+
+    epochs: int
+    steps_per_epoch: int
+    example: Any
+    """Arguments of the network for one input; multiply-adds are counted with them."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+
+class Hooks:
+    """What a method does while a run trains; by default nothing."""
+
+    def before_epoch(self, epoch: int) -> None:
+        """Prepare the network for ``epoch``, counted from 0: what learns must not change later."""
+
+    def before_step(self, step: int) -> None:
+        """Prepare the network for optimizer step ``step`` of the run, counted from 0."""
+
+    def after_epoch(self, epochs: int) -> None:
+        """Prepare the network for its evaluation after ``epochs`` epochs, from 1 on.
+
+        Raises:
+            TrainingDivergedError: The method cannot go on.
+        """
+
+
+class Method(Section, frozen=True):
+    """A method and its settings: the section ``sparsity`` of an experiment.
+
+    A method of your own is a subclass in a module of yours, named by its import path::
+
+        class Halves(Method, frozen=True):
+            mode: str = "my_module:Halves"
+
+            def attach(self, model, run, example):
+                ...  # put a parametrization on the weights it prunes
+
+    It is a frozen pydantic model: its fields are its settings. ``attach`` must leave weights whose
+    pruned entries are exactly zero; a parametrization of ``strsweep.sparsity.threshold.Pruning``
+    is made permanent before the model is delivered.
+    """
+
+    mode: str
+    """Name of the method."""
+    skip: tuple[str, ...] = ()
+    """Layers to leave dense, by name or shell pattern."""
+    dense_first: bool = False
+    """Leave the first layer dense."""
+    dense_last: bool = False
+    """Leave the classifier dense."""
+
+    needs_search: ClassVar[bool] = False
+    """What is pruned follows from decay: the search looks for the one that leads to a target."""
+    can_land: ClassVar[bool] = False
+    """A finished run can be shifted to exactly what a target asks for."""
+    can_compile: ClassVar[bool] = True
+    """The network can be trained through ``torch.compile``."""
+    about: ClassVar[str] = ""
+    """The method in one sentence, for model cards."""
+
+    @property
+    def label(self) -> str:
+        """The method in a word, for tables and charts."""
+        return self.mode
+
+    @property
+    def takes_target(self) -> bool:
+        """Every run is given what it ends with, in ``run.sparsity`` or ``run.macs``."""
+        return False
+
+    def attach(self, model: nn.Module, run: RunSettings, example: Any) -> None:
+        """Put on ``model``, in place, whatever will prune it.
+
+        Args:
+            model: Dense, on the CPU.
+            run: What the search chose.
+            example: As of ``Course``.
+
+        Raises:
+            ValueError: A layer to skip does not exist, or the target cannot be reached.
+        """
+        raise NotImplementedError
+
+    def hooks(self, model: nn.Module, run: RunSettings, course: Course) -> Hooks:
+        """Return what is done while ``model``, which has been attached to, trains."""
+        return Hooks()
+
+    def parameter_of(self, threshold: float) -> float:
+        """Return the parameter ``s`` of a threshold; asked of methods that need a search."""
+        raise NotImplementedError
+
+    def threshold_of(self, parameter: float) -> float:
+        """Return the threshold of a parameter ``s``; asked of methods that need a search."""
+        raise NotImplementedError
+
+    def dense_layers(self, model: nn.Module) -> tuple[str, ...]:
+        """Return names and patterns of all layers that stay dense."""
+        from strsweep.sparsity.layers import weight_tensors
+
+        weights = weight_tensors(model)
+        ends = [*weights[:1] * self.dense_first, *weights[-1:] * self.dense_last]
+        return (*self.skip, *(use.name for weight in ends for use in weight.uses))
+
+
+class ThresholdMethod(Method, frozen=True):
+    """A method whose thresholds are learned."""
+
+    function: Literal["sigmoid", "exp"] = "sigmoid"
+    """Maps the threshold parameter to the threshold; sigmoid for CNNs (appendix A.1)."""
+    scale: Positive = 1.0
+    """Factor k of the threshold function (appendix A.1)."""
+    granularity: Literal["layer", "global", "filter", "weight"] = "layer"
+    """What one learnable threshold is for; the paper's is ``layer``, its STR-GS ``global``."""
+
+    def parameter_of(self, threshold: float) -> float:
+        """See ``Method``; a sigmoid is asked for 0.4 at most."""
+        share = threshold / self.scale
+        if self.function == "exp":
+            return math.log(share)
+        inside = min(share, 0.4)
+        return math.log(inside / (1 - inside))
+
+    def threshold_of(self, parameter: float) -> float:
+        """See ``Method``."""
+        grown = math.exp(parameter)
+        return self.scale * (grown if self.function == "exp" else grown / (1 + grown))
+
+    def options(self, model: nn.Module) -> dict[str, Any]:
+        """Return the keyword arguments of ``sparsify`` and ``steerable``."""
+        return {
+            "function": self.function,
+            "granularity": self.granularity,
+            "scale": self.scale,
+            "skip": self.dense_layers(model),
+        }
+
+
+class RampedMethod(Method, frozen=True):
+    """A method that raises the pruned share step by step: ``1 - (1 - x)^3`` of it over a ramp."""
+
+    ramp: tuple[Share, Share] = (0.0, 1.0)
+    """Shares of the epochs at which the pruned share begins and ends to rise."""
+
+    @model_validator(mode="after")
+    def _check_ramp(self) -> RampedMethod:
+        if not self.ramp[0] < self.ramp[1]:
+            remedy = "It must begin before it ends: the paper's is [0.2, 0.8]."
+            raise SettingError("sparsity.ramp", list(self.ramp), remedy)
+        return self
+
+
+def weight_uses_for(model: nn.Module, run: RunSettings, example: Any) -> dict[str, float] | None:
+    """Return how often each weight is used, if the run is given multiply-adds; else None."""
+    from strsweep.sparsity.quantile import weight_uses
+
+    return None if run.macs is None else weight_uses(model, example)

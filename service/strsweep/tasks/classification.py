@@ -1,0 +1,101 @@
+"""Classification: one label per input, cross-entropy, accuracy. The task if none is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # ruff: ignore[lowercase-imported-as-non-lowercase] - the name every torch reader knows
+from torch import Tensor
+
+from strsweep.data import LabelledData, unreadable_indices
+from strsweep.errors import ImagesUnreadableError, SettingError
+from strsweep.settings import Metric
+from strsweep.tasks.task import Task
+
+_NO_LABEL = -100
+"""Cross-entropy skips it; the label of an image that could not be read."""
+
+
+class Classification(Task):
+    """Tells classes apart.
+
+    Args:
+        data: Inputs with labels.
+        label_smoothing: Share of the target spread evenly over the classes, in training.
+    """
+
+    score = Metric(name="accuracy")
+
+    def __init__(self, data: LabelledData, label_smoothing: float = 0.0) -> None:
+        self.data = data
+        self.train, self.val = data.train, data.val
+        self._label_smoothing = label_smoothing
+
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """The number of classes."""
+        return {"num_classes": self.data.num_classes}
+
+    def loss(self, outputs: Tensor, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the cross-entropy of ``outputs``, shape [N, classes]."""
+        labels = self._labels(batch)
+        total = F.cross_entropy(
+            outputs, labels, label_smoothing=self._label_smoothing, reduction="sum"
+        )
+        return total, (labels != _NO_LABEL).sum()
+
+    def sums(self, outputs: Tensor, batch: Sequence[Tensor]) -> dict[str, Tensor | float]:
+        """Return how many are right, of how many, and their cross-entropy without smoothing."""
+        logits, labels = outputs.float(), self._labels(batch)
+        return {
+            "correct": (logits.argmax(dim=1) == labels).sum(),
+            "count": (labels != _NO_LABEL).sum(),
+            "loss": F.cross_entropy(logits, labels, reduction="sum"),
+        }
+
+    def metrics(self, sums: dict[str, float]) -> dict[str, float]:
+        """Return the accuracy, and the loss without label smoothing."""
+        if not sums["count"]:
+            raise ImagesUnreadableError("no validation image could be read")
+        return {
+            "accuracy": sums["correct"] / sums["count"],
+            "val_loss": sums["loss"] / sums["count"],
+        }
+
+    def example(self) -> tuple[Any, ...]:
+        """Return zeros of the shape of one image, or else the first sample."""
+        shape = self.data.input_shape
+        return super().example() if shape is None else (torch.zeros(1, *shape),)
+
+    def check_outputs(self, outputs: Any) -> None:
+        """Check that there is one output per class.
+
+        Raises:
+            SettingError: The model returns something else.
+        """
+        shape = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        if not isinstance(shape, list) or shape[1:] != [self.data.num_classes]:
+            raise SettingError(
+                "model.name",
+                shape,
+                f"It is what the model returns, not one number for each of the "
+                f"{self.data.num_classes} classes: a tensor of shape [batch, classes].",
+            )
+
+    def unreadable(self, batch: Sequence[Tensor]) -> list[int]:
+        """See ``Task``: those have negative labels."""
+        return unreadable_indices(batch[1])
+
+    def sample_name(self, split: str, index: int) -> str:
+        """Return the file of an image."""
+        return self.data.name("train" if split == "train" else "val", index)
+
+    def describe(self) -> str:
+        """Return counts, classes, and a fingerprint of files."""
+        return self.data.describe()
+
+    def _labels(self, batch: Sequence[Tensor]) -> Tensor:
+        labels = batch[1]
+        return labels.where(labels >= 0, _NO_LABEL)
