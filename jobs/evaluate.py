@@ -20,7 +20,7 @@ from strsweep.settings import percent
 
 
 def main(model: ModelOption, tracking_uri: UriOption = None, data_path: DataOption = None) -> None:
-    """Print accuracy, sparsity and MACs of a model beside what its receipt says.
+    """Print score, sparsity and MACs of a model beside what its receipt says.
 
     Exit code 0: the zeros are those of the receipt; 1: they are not; 2: the input is wrong.
     """
@@ -29,9 +29,9 @@ def main(model: ModelOption, tracking_uri: UriOption = None, data_path: DataOpti
 
         result = evaluate_model(model, tracking_uri_of(tracking_uri), data_path)
         receipt, evaluation = result.receipt, result.evaluation
-        print(
-            f"accuracy  {percent(evaluation.accuracy, 2)}  (receipt {percent(receipt.accuracy, 2)})"
-        )
+        metric = receipt.metric
+        score = metric.text(metric.of(evaluation.metrics))
+        print(f"{metric.name:<9} {score}  (receipt {receipt.score_text})")
         print(f"sparsity  {percent(result.zeros / receipt.weights, 2)}  {result.zeros:,} zeros")
         print(f"MACs      {receipt.macs:,}  of {receipt.dense_macs:,}")
         if result.zeros != receipt.zeros:

@@ -8,7 +8,7 @@ import torch
 
 from strsweep.auto import resolve
 from strsweep.config import Experiment, Problem
-from strsweep.data import load_images
+from strsweep.data import load_data
 from strsweep.journal import (
     EpochFinished,
     Journal,
@@ -37,7 +37,7 @@ class TrainedSweep:
     """
 
     def __init__(self, loaded: Experiment) -> None:
-        self.problem: Problem = measure_problem(loaded, load_images(loaded.data))
+        self.problem: Problem = measure_problem(loaded, load_data(loaded.data))
         self.experiment = resolve(loaded, self.problem)
         self.storage = storage_of(self.experiment)
         self.journal = Journal(self.storage)

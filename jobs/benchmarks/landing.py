@@ -68,9 +68,13 @@ def _landed(runs: TrainedRuns, settings: RunSettings, case: Case, target: float)
     state, kept = run.state(), (1 - run.history[-1].sparsity) / (1 - target)
     for images in IMAGES if abs(kept - 1) < 0.1 else IMAGES[-1:]:
         wanted = Target(sparsity=target)
-        after = land_run(experiment, settings, state, wanted, seen=images).after
+        after = land_run(experiment, settings, state, wanted, seen=images)
         yield Point(
-            problem=case.name, target=target, kept=kept, images=images, accuracy=after.accuracy
+            problem=case.name,
+            target=target,
+            kept=kept,
+            images=images,
+            accuracy=after.metrics["accuracy"],
         )
 
 

@@ -22,7 +22,7 @@ from benchmarks.problems import Case
 from benchmarks.recorded import TrainedRuns, code_id, json_lines
 from benchmarks.simulator import SimulatedSweep
 from strsweep.config.sections import results_folder
-from strsweep.search.outcome import dense_accuracy
+from strsweep.search.outcome import dense_score
 
 TARGETS = (0.90, 0.95, 0.98, 0.99, 0.995)
 METHODS: dict[str, tuple[str, ...]] = {
@@ -75,7 +75,7 @@ def outcomes_of(case: tuple[Case, str], memo: Path) -> list[Outcome]:
                 accuracy=None if landed is None else landed.accuracy,
                 macs_share=None if landed is None else landed.macs / problem.dense_macs,
                 epochs=sweep.epochs / len(asked.targets),
-                dense=dense_accuracy(sweep.state),
+                dense=dense_score(sweep.state),
             )
         )
     return found

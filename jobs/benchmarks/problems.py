@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.data import add_data_sets
 from strsweep.auto import resolve
 from strsweep.config import Experiment, Problem, load_experiment
-from strsweep.data import load_images
+from strsweep.tasks import task_of
 from strsweep.training.problem import measure_problem
 
 DIGITS = Path(__file__).parents[1] / "configs" / "digits.yaml"
@@ -22,7 +21,10 @@ PROBLEMS: Mapping[str, tuple[str, ...]] = {
     "digits": (),
     "digits-deep": ("model.options={width: 20, blocks: 4}", "training.epochs=24"),
     "digits-short": ("training.epochs=9",),
-    "spoken": ("data.name=spoken_digits", "training.epochs=18"),
+    "spoken": (
+        "data={name: 'benchmarks.data:spoken_digits', num_classes: 10}",
+        "training.epochs=18",
+    ),
 }
 """What each changes in the file of digits."""
 SETUPS: Mapping[str, tuple[str, ...]] = {
@@ -32,7 +34,10 @@ SETUPS: Mapping[str, tuple[str, ...]] = {
     "learning rate 0.04": ("training.learning_rate=0.04",),
     "no batch norm": ("model.options={norm: group}", "training.learning_rate=0.05"),
     "warm-up, low rate": ("training.warmup_epochs=9", "training.learning_rate=0.06"),
-    "few noisy images": ("data.name=noisy_digits", "training.epochs=60"),
+    "few noisy images": (
+        "data={name: 'benchmarks.data:noisy_digits', num_classes: 10}",
+        "training.epochs=60",
+    ),
     "residual, wide": ("model.name=benchmarks.networks:residual",),
     "1,000 steps": ("training.epochs=91",),
     "100 steps": ("training.epochs=9",),
@@ -51,7 +56,6 @@ class Case:
 
     def experiment(self) -> tuple[Experiment, Problem]:
         """Return the sweep with numbers for ``auto``, and what was measured of it."""
-        add_data_sets()
         own = {**PROBLEMS, **SETUPS}[self.name]
         asked = (
             f"name={re.sub(r'[^a-z0-9]+', '-', self.name)}",
@@ -60,5 +64,5 @@ class Case:
             "search.max_runs=60",
         )
         experiment = load_experiment(DIGITS, [*_RECIPE, *own, *asked, *self.overrides])
-        problem = measure_problem(experiment, load_images(experiment.data))
+        problem = measure_problem(experiment, task_of(experiment))
         return resolve(experiment, problem), problem

@@ -121,12 +121,12 @@ class TrainedRuns:
             Epoch(
                 sparsity=metrics.sparsity,
                 macs=metrics.macs,
-                accuracy=metrics.accuracy,
+                accuracy=metrics.task["accuracy"],
                 threshold_decay=metrics.threshold_decay,
             )
             for metrics in run.history
         )
-        if settings.is_dense or self._experiment.sparsity.mode != "str":
+        if settings.is_dense or not self._experiment.sparsity.can_land:
             return Trained(epochs=epochs)
         return Trained(epochs=epochs, landed=tuple(self._landed(settings, run)))
 
@@ -139,9 +139,12 @@ class TrainedRuns:
             )
             if ended not in Window.around(pruned, None):
                 continue
-            after = land_run(self._experiment, settings, state, target).after
+            after = land_run(self._experiment, settings, state, target)
             yield Landed(
-                target=pruned, sparsity=after.sparsity, accuracy=after.accuracy, macs=after.macs
+                target=pruned,
+                sparsity=after.report.sparsity,
+                accuracy=after.metrics["accuracy"],
+                macs=after.report.macs or 0,
             )
 
     def _remember(self, key: str, trained: Trained) -> None:

@@ -31,7 +31,6 @@ from strsweep.auto import resolve
 from strsweep.cli import exit_codes
 from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.config.sections import results_folder
-from strsweep.data import load_images
 from strsweep.journal import (
     EpochFinished,
     Event,
@@ -50,6 +49,7 @@ from strsweep.sweep.run import tune_config
 from strsweep.sweep.searcher import EarlyStop, TargetSearcher
 from strsweep.sweep.status import StatusLines
 from strsweep.sweep.trial import work_of
+from strsweep.tasks import task_of
 from strsweep.training import law
 from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
@@ -144,7 +144,7 @@ def _pruned(layer: LayerRow, share: float) -> LayerRow:
 def simulated_runs(
     config: Path, *, trials: int, targets: int, noise: float, results: Path
 ) -> SimulatedRuns:
-    """Return a sweep of up to ``trials`` runs: for every target, then for more accuracy.
+    """Return a sweep of up to ``trials`` runs: for every target, then for a better score.
 
     Args:
         config: An experiment whose data are there: network and layers are measured.
@@ -164,7 +164,7 @@ def simulated_runs(
         f"tracking.uri=sqlite:///{results}/mlflow.db",
     ]
     asked = load_experiment(config, ["name=scale", *overrides])
-    problem = measure_problem(asked, load_images(asked.data))
+    problem = measure_problem(asked, task_of(asked))
     experiment = resolve(asked, problem)
     dense = LawSpace(experiment, problem).dense(is_whole=True)
     layers = layer_rows(TrainingRun(experiment, dense, device=torch.device("cpu")).report())

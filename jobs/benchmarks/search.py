@@ -23,7 +23,7 @@ from benchmarks.recorded import Trained, TrainedRuns, shared_fork
 from benchmarks.simulator import SimulatedSweep
 from strsweep.config import Range
 from strsweep.config.sections import results_folder
-from strsweep.search.outcome import dense_accuracy
+from strsweep.search.outcome import dense_score
 from strsweep.search.space import LawSpace
 from strsweep.settings import RunSettings
 
@@ -92,7 +92,7 @@ def _sweep(case: Case, method: str, memo: Path) -> Row:
     found = sweep.outcomes()
     runs = [(outcome.run or outcome.closest) for outcome in found]
     ends = [sweep.trained[run.run_id] for run in runs if run is not None]
-    dense = dense_accuracy(sweep.state)
+    dense = dense_score(sweep.state)
     rest = 0.0 if dense is not None else (epochs - onset) / epochs
     return Row(
         problem=case.name,

@@ -107,7 +107,7 @@ class SimulatedSweep:
             epoch=epoch,
             sparsity=row.sparsity,
             macs_pruned=1 - row.macs / self._problem.dense_macs,
-            accuracy=row.accuracy,
+            score=row.accuracy,
             decayed=run.decayed + row.threshold_decay * clock.of_epoch(epoch),
             prefix=run.run_id if has_prefix else run.prefix,
         )

@@ -24,11 +24,12 @@ import torch
 import typer
 from torch import Tensor, nn
 
+from strsweep.config import TrainingConfig
 from strsweep.models import build
 from strsweep.sparsity.convert import activate_thresholds, parametrized, sparsify
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.steering import bound_gradients, steer, steerable
-from strsweep.training.optimizer import set_decays, sgd
+from strsweep.training.optimizer import RunOptimizer
 
 VARIANTS = ("dense", "waiting", "str", "authors", "steered")
 """``waiting`` are thresholds of STR before they act; ``steered`` shifts its thresholds before every
@@ -143,11 +144,12 @@ def _trainer(dense: nn.Module, variant: str, setting: Setting) -> Callable[[int]
     size = (setting.batch_size, 3, setting.image_size, setting.image_size)
     images = torch.randn(size, device=setting.device).to(memory_format=layout)
     labels = torch.randint(1000, (setting.batch_size,), device=setting.device)
-    optimizer = sgd(model, momentum=0.875)
-    set_decays(optimizer, weights=1e-5, thresholds=1e-5, norms=1e-5)
-    for group in optimizer.param_groups:
-        group["lr"] = 1e-3
-    bound_gradients(model, optimizer)
+    optimizer = RunOptimizer(model, TrainingConfig())
+    optimizer.set_decays(weights=1e-5, thresholds=1e-5, norms=1e-5)
+    optimizer.set_learning_rate(1e-3)
+    if optimizer.thresholds is not None:
+        bound_gradients(model, optimizer.thresholds)
+    scaler = torch.amp.GradScaler(setting.device, enabled=False)
     network = torch.compile(model) if setting.compiled else model
 
     def train(steps: int) -> None:
@@ -156,9 +158,7 @@ def _trainer(dense: nn.Module, variant: str, setting: Setting) -> Callable[[int]
                 steer(model, _STEERED_SHARE)
             with _autocast(setting):
                 loss = nn.functional.cross_entropy(network(images), labels, label_smoothing=0.1)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+            optimizer.step(loss, scaler)
 
     return train
 

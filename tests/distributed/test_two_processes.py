@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from strsweep.config import load_experiment
-from strsweep.data import TrainingBatches, load_images
+from strsweep.data import TrainingBatches, load_data
 from strsweep.settings import Lead, RunSettings
 from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.run import TrainingRun
@@ -79,7 +79,7 @@ def train(case: str, rank: int, world_size: int) -> dict[str, Any]:
         losses += run.step_losses
     return {
         "losses": losses,
-        "accuracy": run.history[-1].accuracy,
+        "accuracy": run.history[-1].task["accuracy"],
         "zeros": run.report().zeros,
         "sparsities": [metrics.sparsity for metrics in run.history],
         "decays": [metrics.threshold_decay for metrics in run.history],
@@ -118,8 +118,8 @@ def train_with_bad_files(images: Path, rank: int, world_size: int) -> dict[str, 
         "count": metrics.unreadable_images,
         "names": sorted(str(Path(name).relative_to(images)) for name in run.unreadable),
         "losses": run.step_losses,
-        "val_loss": metrics.val_loss,
-        "accuracy": metrics.accuracy,
+        "val_loss": metrics.task["val_loss"],
+        "accuracy": metrics.task["accuracy"],
     }
 
 
@@ -180,9 +180,9 @@ def test_two_workers_lead_a_run_as_one_does_before_and_after_its_onset(shared: P
 @pytest.mark.parametrize("case", CASES)
 def test_the_last_batch_is_shared_as_the_comment_says(case: str) -> None:
     experiment = load_experiment(DIGITS, CASES[case])
-    images = load_images(experiment.data)
+    images = load_data(experiment.data)
     batches = TrainingBatches(
-        num_images=images.num_train,
+        num_samples=len(images.train),
         batch_size=experiment.training.batch_size,
         seed=0,
         epoch=0,

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from strsweep.config import Experiment, load_experiment
-from strsweep.data import load_images
+from strsweep.data import load_data
 from strsweep.errors import CheckpointError
 from strsweep.export import load_compressed
 from strsweep.journal import (
@@ -79,7 +79,7 @@ def train(experiment: Experiment, storage: Store, journal: Journal) -> None:
 def publish(experiment: Experiment, storage: Store) -> None:
     """Write the journal of a sweep of one run, land the run, package and register it."""
     journal, target = Journal(storage), Target(sparsity=0.5)
-    problem = measure_problem(experiment, load_images(experiment.data))
+    problem = measure_problem(experiment, load_data(experiment.data))
     content = experiment.model_dump(mode="json")
     journal.append(SweepStarted(experiment=content, version="0", problem=problem))
     journal.append(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import ray
+import torch
 
 from strsweep.config import load_experiment
 from strsweep.journal import (
@@ -26,6 +27,7 @@ from strsweep.storage import storage_of
 from strsweep.sweep.cluster import sweep_desk
 from strsweep.sweep.landing import is_on_target, land_targets
 from strsweep.sweep.lanes import Lanes
+from strsweep.tasks import task_of
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.landing import land_one
 from strsweep.training.network import sparse_model
@@ -48,7 +50,7 @@ def chosen(target: Target, *, is_hit: bool = True) -> TargetOutcome:
         target=TARGETS[0],
         status=Status.FINISHED,
         sparsity=0.15,
-        accuracy=0.1,
+        score=0.1,
     )
     return TargetOutcome(
         target=target, run=run if is_hit else None, closest=run, miss=0.0, advice=""
@@ -73,8 +75,8 @@ class Sweep:
         self.experiment = load_experiment(DIGITS, self.overrides)
         self.storage = storage_of(self.experiment)
         self.journal = Journal(self.storage)
-        model = sparse_model(self.experiment, SETTINGS, 10, (1, 8, 8))
-        report = measure(model, (1, 8, 8))
+        model = sparse_model(self.experiment, SETTINGS, task_of(self.experiment))
+        report = measure(model, torch.zeros(1, 1, 8, 8))
         save_checkpoint(self.storage, "runs/run-001/last", {"model": model.state_dict()})
         target, metrics = TARGETS[0], {"sparsity": report.sparsity, "accuracy": 0.1}
         proposed = RunProposed(run_id="run-001", settings=SETTINGS, target=target, reason="a test")
@@ -130,9 +132,9 @@ def test_every_target_lands_once(sweep: Sweep, capsys: pytest.CaptureFixture[str
             assert is_on_target(target, event.layers)
         else:  # a weight costs several multiply-adds: they can stay below what is wanted
             assert target.macs * dense_macs - 64 < event.metrics["macs"] <= target.macs * dense_macs
-        model = sparse_model(sweep.experiment, SETTINGS, 10, (1, 8, 8))
+        model = sparse_model(sweep.experiment, SETTINGS, task_of(sweep.experiment))
         model.load_state_dict(load_checkpoint(storage, event.checkpoint)["model"])
-        assert layer_rows(measure(model, (1, 8, 8))) == event.layers
+        assert layer_rows(measure(model, torch.zeros(1, 1, 8, 8))) == event.layers
         assert set(event.metrics) == {"sparsity", "macs", "accuracy", "val_loss"}
     events = len(sweep.journal.read())
     sweep.land()

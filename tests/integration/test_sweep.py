@@ -283,7 +283,7 @@ def test_the_receipt_is_what_the_file_holds(killed: Killed, target: float) -> No
     assert receipt["method"] == "str, own threshold decay, led to the target"
     dense = killed.record.runs["run-001"].finished
     assert dense is not None
-    assert receipt["dense_accuracy"] == dense.metrics["accuracy"]
+    assert receipt["dense_score"] == dense.metrics["accuracy"]
     assert receipt["landed"]["sparsity_before"] in Window.around(target, None)
     assert receipt["macs"] < receipt["dense_macs"]
     assert not any("parametrizations" in name for name in weights)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from strsweep.config import Experiment, load_experiment
-from strsweep.data import load_images
+from strsweep.data import load_data
 from strsweep.journal import (
     EpochFinished,
     Journal,
@@ -88,7 +88,7 @@ class RecordedSweep:
         return replay(self.journal.read())
 
     def start(self) -> None:
-        problem = measure_problem(self.experiment, load_images(self.experiment.data))
+        problem = measure_problem(self.experiment, load_data(self.experiment.data))
         content = self.experiment.model_dump(mode="json")
         self.journal.append(SweepStarted(experiment=content, version="0", problem=problem))
 

@@ -209,6 +209,6 @@ def test_it_is_published_where_the_data_is_not(
     def gone(_: object) -> object:
         raise SettingError("data.path", Path("/gone"), "It is not there.")
 
-    monkeypatch.setattr(module, "load_images", gone)
+    monkeypatch.setattr(module, "load_data", gone)
     assert publish_journal(sweep.experiment).is_complete
     assert_whole(service, sweep)

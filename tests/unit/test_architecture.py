@@ -152,7 +152,7 @@ def test_module_keeps_the_rules(path: Path) -> None:
         ("strsweep.journal", "import boto3"),
         ("strsweep.registry.server", "import os, boto3"),
         ("strsweep.registry.export", "import onnxruntime"),
-        ("strsweep.export.formats", "from strsweep.data import load_images"),
+        ("strsweep.export.formats", "from strsweep.data import load_data"),
     ],
 )
 def test_planted_violation_is_found(module: str, source: str) -> None:

@@ -124,7 +124,9 @@ class Experiment(Section, frozen=True):
             )
             raise SettingError("search.baseline", True, remedy)
         if self.training.compile and not method.can_compile:
-            remedy = f"{method.mode} changes the network in every epoch: torch compiles anew each time."
+            remedy = (
+                f"{method.mode} changes the network in every epoch: torch compiles anew each time."
+            )
             raise SettingError("training.compile", True, remedy)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -16,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 from strsweep.config.experiment import Experiment
 from strsweep.config.presets import PRESETS
 from strsweep.errors import InvalidExperimentError, SettingError
+from strsweep.sparsity.methods import WRONG_SETTINGS
 
 Settings = dict[str, Any]
 
@@ -141,10 +142,10 @@ def _apply_preset(settings: Settings, overrides: Sequence[str]) -> None:
 def _translate(error: ValidationError) -> InvalidExperimentError:
     # A union reports one failure per member; the key is told once.
     by_key: dict[str, SettingError] = {}
-    for details in error.errors():
+    for details, kind in _flat(error):
         location = [part for part in details["loc"] if _is_setting(part)]
         key = ".".join(str(part) for part in location)
-        by_key.setdefault(key, _setting_error(key, details))
+        by_key.setdefault(key, _setting_error(key, details, kind))
     # The same mistake deeper inside is told there: an entry of a budget that is a mapping.
     innermost = [
         setting
@@ -152,6 +153,17 @@ def _translate(error: ValidationError) -> InvalidExperimentError:
         if not any(other.startswith(f"{key}.") for other in by_key)
     ]
     return InvalidExperimentError(innermost)
+
+
+def _flat(error: ValidationError) -> Iterator[tuple[ErrorDetails, type[BaseModel]]]:
+    """Yield every mistake with the model that it is in: of a method, that is its own."""
+    for details in error.errors():
+        if details["type"] != WRONG_SETTINGS:
+            yield details, Experiment
+            continue
+        carried = details["ctx"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
+        for inner in carried["errors"]:
+            yield {**inner, "loc": (*details["loc"], *inner["loc"])}, carried["kind"]
 
 
 def _is_setting(part: int | str) -> bool:
@@ -163,26 +175,26 @@ def _is_setting(part: int | str) -> bool:
     )
 
 
-def _setting_error(key: str, details: ErrorDetails) -> SettingError:
-    meaning = _meaning(key)
+def _setting_error(key: str, details: ErrorDetails, kind: type[BaseModel]) -> SettingError:
+    *sections, last = key.split(".")
+    model = _section_model(sections) if kind is Experiment else kind
+    meaning = _meaning(model, last)
     if details["type"] == "extra_forbidden":
-        return SettingError(key, details["input"], f"There is no such setting. {_suggestion(key)}")
+        suggestion = _suggestion(model, last, ".".join(sections) or "the file")
+        return SettingError(key, details["input"], f"There is no such setting. {suggestion}")
     if details["type"] == "missing" and not isinstance(details["loc"][-1], int):
         return SettingError(key, None, f"It must be set. {meaning}".strip())
     return SettingError(key, details["input"], f"{details['msg']}. {meaning}".strip())
 
 
-def _suggestion(key: str) -> str:
-    *sections, last = key.split(".")
-    fields = [name for name in _section_model(sections).model_fields if name not in _NOT_FOR_FILES]
-    close = get_close_matches(last, fields, n=1)
-    where = ".".join(sections) or "the file"
+def _suggestion(model: type[BaseModel], name: str, where: str) -> str:
+    fields = [name for name in model.model_fields if name not in _NOT_FOR_FILES]
+    close = get_close_matches(name, fields, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"{where} has: {', '.join(fields)}."
 
 
-def _meaning(key: str) -> str:
-    *sections, last = key.split(".")
-    field = _section_model(sections).model_fields.get(last)
+def _meaning(model: type[BaseModel], name: str) -> str:
+    field = model.model_fields.get(name)
     return " ".join((field.description or "").split()) if field is not None else ""
 
 

@@ -35,7 +35,7 @@ class TrainingLoader(DataLoader[Any]):
 
 
 def training_loader(
-    data: Any, batches: TrainingBatches, collate: Collate, processes: int = 0
+    data: Any, batches: TrainingBatches, processes: int = 0, *, collate: Collate = None
 ) -> TrainingLoader:
     """Yield the batches of one epoch, this worker's share of each.
 
@@ -46,9 +46,9 @@ def training_loader(
     Args:
         data: Gives sample ``i`` for ``data[i]``.
         batches: Which samples, in which order.
-        collate: Makes a batch of samples; None: as torch does.
         processes: Processes that read samples; 0 reads in this one. Tensors that are in memory need
             none.
+        collate: Makes a batch of samples; None: as torch does.
     """
     if isinstance(data, TensorDataset) and collate is None:
         options = _gathering(epoch := _Epoch(batches))
@@ -58,7 +58,7 @@ def training_loader(
 
 
 def validation_loader(
-    data: Any, batches: ValidationBatches, collate: Collate, processes: int = 0
+    data: Any, batches: ValidationBatches, processes: int = 0, *, collate: Collate = None
 ) -> DataLoader[Any]:
     """Yield the batches of this worker's share of the validation samples.
 

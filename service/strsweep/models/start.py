@@ -81,14 +81,15 @@ def load_start(path: Path, model: nn.Module, *, skip_head: bool = False) -> Star
     path, own = Path(path), model.state_dict()
     is_ordered = path.suffix != ".safetensors"  # that format sorts names
     found = _renamed(_read(path) if is_ordered else _read_safetensors(path), list(own))
-    anew = [name for name in own if name.endswith(_COUNTER) and name not in found]
-    anew += _other_head(model, found) if skip_head else []
-    wanted = {name: tensor for name, tensor in own.items() if name not in anew}
-    if wanted.keys() <= found.keys() or not is_ordered:
-        unused = [name for name in found if name not in wanted and not _is_threshold(name, own)]
-        found = {name: tensor for name, tensor in found.items() if name not in unused}
+    head = _other_head(model, found) if skip_head else []
+    anew = [n for n in own if n in head or (n.endswith(_COUNTER) and n not in found)]
+    unused: list[str] = []
+    if is_ordered and any(name not in found for name in own if name not in anew):
+        anew = head  # by order: whatever the file has must have its place
     else:
-        unused = []
+        unused = [name for name in found if name not in own and not _is_threshold(name, own)]
+    wanted = {name: tensor for name, tensor in own.items() if name not in anew}
+    found = {name: tensor for name, tensor in found.items() if name not in unused}
     theirs, ours = layers_of(found), layers_of(wanted)
     pairs = match_layers(str(path), theirs, ours, [weight.name for weight in weight_tensors(model)])
     _load(model, pairs, theirs, ours)

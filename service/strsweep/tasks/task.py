@@ -83,7 +83,10 @@ class Task:
         return {"loss": total, "count": count}
 
     def metrics(self, sums: dict[str, float]) -> dict[str, float]:
-        """Return the metrics by name from the ``sums`` of all batches of all workers."""
+        """Return the metrics by name from the ``sums`` of all batches of all workers.
+
+        A metric that is not finite ends the run as diverged.
+        """
         return {"val_loss": sums["loss"] / sums["count"]}
 
     def check_outputs(self, outputs: Any) -> None:

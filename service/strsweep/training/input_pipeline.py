@@ -47,8 +47,8 @@ class InputPipeline:
         # Only a collate of their own needs samples one by one.
         collate = None if type(self.task).collate is Task.collate else self.task.collate
         processes = experiment.data.loader_processes
-        self._training = training_loader(self.task.train, self._batches, collate, processes)
-        self.validation = validation_loader(self.task.val, validation, collate, processes)
+        self._training = training_loader(self.task.train, self._batches, processes, collate=collate)
+        self.validation = validation_loader(self.task.val, validation, processes, collate=collate)
 
     @property
     def steps(self) -> int:

@@ -30,12 +30,18 @@ class TrainedEpoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What a model is worth on all validation samples that were read, of all workers."""
+    """What a model gives on all validation samples that were read, of all workers."""
 
-    metrics: dict[str, float]
-    """Of the task, by name."""
+    task: Task
+    sums: dict[str, float]
+    """Of the task, over all batches of all workers."""
     unreadable: list[int]
     """Numbers of samples that this worker could not read."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Of the task, by name."""
+        return self.task.metrics(self.sums)
 
 
 class Stepper:
@@ -100,7 +106,7 @@ class Stepper:
                 value = torch.as_tensor(value, dtype=torch.float64, device=self._device)
                 totals[name] = totals[name] + value if name in totals else value
         sums = _summed({name: total.item() for name, total in totals.items()})
-        return Evaluation(metrics=self._task.metrics(sums), unreadable=unreadable)
+        return Evaluation(task=self._task, sums=sums, unreadable=unreadable)
 
     def _loss(self, network: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         """Return what to differentiate, and this worker's share of the mean loss."""

@@ -181,7 +181,9 @@ class TrainingRun:
         train_loss = math.fsum(trained.losses) / len(trained.losses)
         self._check_finite("training loss", train_loss, epoch)
         evaluation, num_unreadable = self._evaluated(trained)
-        self._check_finite("validation score", self._input.task.score.of(evaluation.metrics), epoch)
+        metrics = evaluation.metrics
+        for name, value in metrics.items():
+            self._check_finite(name, value, epoch)
         report = self.report()
         assert report.macs is not None
         assert report.dense_macs is not None
@@ -189,7 +191,7 @@ class TrainingRun:
         return EpochMetrics(
             epoch=epoch + 1,
             train_loss=train_loss,
-            task=evaluation.metrics,
+            task=metrics,
             sparsity=report.sparsity,
             macs=report.macs,
             dense_macs=report.dense_macs,

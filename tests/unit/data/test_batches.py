@@ -16,7 +16,7 @@ from strsweep.data import TrainingBatches, ValidationBatches
 def epochs(draw: st.DrawFn) -> TrainingBatches:
     world_size = draw(st.integers(1, 6))
     return TrainingBatches(
-        num_images=draw(st.integers(0, 120)),
+        num_samples=draw(st.integers(0, 120)),
         batch_size=world_size * draw(st.integers(1, 8)),
         seed=draw(st.integers(0, 2**63 - 1)),
         epoch=draw(st.integers(0, 1000)),
@@ -27,7 +27,7 @@ def epochs(draw: st.DrawFn) -> TrainingBatches:
 def of_worker(epoch: TrainingBatches, rank: int, world_size: int) -> list[list[int]]:
     return list(
         TrainingBatches(
-            num_images=epoch.num_images,
+            num_samples=epoch.num_samples,
             batch_size=epoch.batch_size,
             seed=epoch.seed,
             epoch=epoch.epoch,
@@ -42,7 +42,7 @@ def test_global_batches_are_the_same_for_every_number_of_workers(epoch: Training
     alone = of_worker(epoch, 0, 1)
     shares = [of_worker(epoch, rank, epoch.world_size) for rank in range(epoch.world_size)]
     assert all(len(share) == len(epoch) == len(epoch.sizes) for share in shares)
-    left_over = epoch.num_images % epoch.batch_size
+    left_over = epoch.num_samples % epoch.batch_size
     is_dropped = 2 <= left_over < 2 * epoch.world_size  # the only thing that workers can change
     assert len(alone) == len(epoch) + is_dropped
     for step, size in enumerate(epoch.sizes):
@@ -61,8 +61,8 @@ def test_an_epoch_shows_no_image_twice_and_drops_fewer_than_two_per_worker(
     shares = [of_worker(epoch, rank, epoch.world_size) for rank in range(epoch.world_size)]
     shown = [index for share in shares for batch in share for index in batch]
     assert len(set(shown)) == len(shown) == sum(epoch.sizes)
-    assert set(shown) <= set(range(epoch.num_images))
-    assert 0 <= epoch.num_images - len(shown) < 2 * epoch.world_size
+    assert set(shown) <= set(range(epoch.num_samples))
+    assert 0 <= epoch.num_samples - len(shown) < 2 * epoch.world_size
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_sizes_by_hand(
     num_images: int, batch_size: int, world_size: int, expected: list[int]
 ) -> None:
     batches = TrainingBatches(
-        num_images=num_images, batch_size=batch_size, seed=0, epoch=0, world_size=world_size
+        num_samples=num_images, batch_size=batch_size, seed=0, epoch=0, world_size=world_size
     )
     assert batches.sizes == expected
     assert len(batches) == len(expected)
@@ -94,7 +94,7 @@ def test_sizes_by_hand(
 def test_an_epoch_of_imagenet_has_the_papers_steps() -> None:
     for world_size in (1, 4, 8, 64):
         batches = TrainingBatches(
-            num_images=1_281_167, batch_size=256, seed=0, epoch=0, world_size=world_size
+            num_samples=1_281_167, batch_size=256, seed=0, epoch=0, world_size=world_size
         )
         assert len(batches) == 5005
         assert batches.sizes[-1] == 143
@@ -102,7 +102,7 @@ def test_an_epoch_of_imagenet_has_the_papers_steps() -> None:
 
 def test_shares_of_a_partial_batch_differ_by_one() -> None:
     batches = [
-        TrainingBatches(num_images=13, batch_size=8, seed=0, epoch=0, rank=rank, world_size=2)
+        TrainingBatches(num_samples=13, batch_size=8, seed=0, epoch=0, rank=rank, world_size=2)
         for rank in range(2)
     ]
     assert [[len(step) for step in share] for share in batches] == [[4, 3], [4, 2]]
@@ -111,7 +111,7 @@ def test_shares_of_a_partial_batch_differ_by_one() -> None:
 @given(st.integers(0, 2**63 - 1), st.integers(0, 500))
 def test_order_is_a_function_of_seed_and_epoch(seed: int, epoch: int) -> None:
     def order(seed: int, epoch: int) -> list[list[int]]:
-        return list(TrainingBatches(num_images=100, batch_size=10, seed=seed, epoch=epoch))
+        return list(TrainingBatches(num_samples=100, batch_size=10, seed=seed, epoch=epoch))
 
     assert order(seed, epoch) == order(seed, epoch)
     assert order(seed, epoch) != order(seed, epoch + 1)
@@ -125,7 +125,7 @@ def test_validation_shows_every_image_exactly_once(
     shown: list[int] = []
     for rank in range(world_size):
         batches = ValidationBatches(
-            num_images=num_images, batch_size=batch_size, rank=rank, world_size=world_size
+            num_samples=num_images, batch_size=batch_size, rank=rank, world_size=world_size
         )
         steps = list(batches)
         assert len(steps) == len(batches)
@@ -136,4 +136,4 @@ def test_validation_shows_every_image_exactly_once(
 
 @pytest.mark.parametrize(("rank", "expected"), [(0, [[0, 3], [6]]), (1, [[1, 4]]), (2, [[2, 5]])])
 def test_validation_share_by_hand(rank: int, expected: list[list[int]]) -> None:
-    assert list(ValidationBatches(num_images=7, batch_size=6, rank=rank, world_size=3)) == expected
+    assert list(ValidationBatches(num_samples=7, batch_size=6, rank=rank, world_size=3)) == expected

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from strsweep.config import DataConfig, Experiment
+from strsweep.config import DataConfig
 from strsweep.data import (
     TrainingBatches,
-    check_batch_size,
     check_data,
-    load_images,
+    load_data,
     training_loader,
 )
 from strsweep.errors import SettingError
@@ -21,7 +20,7 @@ from strsweep.errors import SettingError
 WITH_FILES = ["cifar10", "cifar100", "imagefolder", "imagenet"]
 
 
-@pytest.mark.parametrize("open_or_check", [load_images, check_data])
+@pytest.mark.parametrize("open_or_check", [load_data, check_data])
 @pytest.mark.parametrize("name", WITH_FILES)
 def test_a_path_that_is_not_set_is_told(name: str, open_or_check: Any) -> None:
     with pytest.raises(SettingError, match=f"{name} needs the folder that holds") as caught:
@@ -29,7 +28,7 @@ def test_a_path_that_is_not_set_is_told(name: str, open_or_check: Any) -> None:
     assert caught.value.setting == "data.path"
 
 
-@pytest.mark.parametrize("open_or_check", [load_images, check_data])
+@pytest.mark.parametrize("open_or_check", [load_data, check_data])
 @pytest.mark.parametrize("name", WITH_FILES)
 def test_a_path_that_is_no_folder_is_told(name: str, open_or_check: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
@@ -58,11 +57,11 @@ def test_a_number_that_only_synthetic_takes_is_refused_elsewhere(key: str) -> No
 def test_digits_are_standardized_and_split() -> None:
     config = DataConfig(name="digits")
     check_data(config)
-    images = load_images(config)
-    assert (images.num_train, images.num_val, images.num_classes) == (1400, 397, 10)
+    images = load_data(config)
+    assert (len(images.train), len(images.val), images.num_classes) == (1400, 397, 10)
     assert images.input_shape == (1, 8, 8)
-    epoch = TrainingBatches(num_images=1400, batch_size=1400, seed=0, epoch=0)
-    ((batch, labels),) = training_loader(images, epoch)
+    epoch = TrainingBatches(num_samples=1400, batch_size=1400, seed=0, epoch=0)
+    ((batch, labels),) = training_loader(images.train, epoch)
     assert batch.shape == (1400, 1, 8, 8)
     assert batch.dtype == torch.float32
     assert labels.unique().tolist() == list(range(10))
@@ -73,7 +72,7 @@ def test_digits_are_standardized_and_split() -> None:
 
 
 def test_no_digit_is_in_both_splits() -> None:
-    images: Any = load_images(DataConfig(name="digits"))
+    images: Any = load_data(DataConfig(name="digits"))
     train = {tuple(image.flatten().tolist()) for image, _ in images.train}
     val = {tuple(image.flatten().tolist()) for image, _ in images.val}
     assert not train & val
@@ -82,11 +81,11 @@ def test_no_digit_is_in_both_splits() -> None:
 def test_synthetic_images_have_the_numbers_that_are_asked_for() -> None:
     config = DataConfig(name="synthetic", num_images=300, num_classes=7, image_size=8)
     check_data(config)
-    images = load_images(config)
-    assert (images.num_train, images.num_val, images.num_classes) == (300, 30, 7)
+    images = load_data(config)
+    assert (len(images.train), len(images.val), images.num_classes) == (300, 30, 7)
     assert images.input_shape == (3, 8, 8)
-    epoch = TrainingBatches(num_images=300, batch_size=100, seed=0, epoch=0)
-    batches = list(training_loader(images, epoch))
+    epoch = TrainingBatches(num_samples=300, batch_size=100, seed=0, epoch=0)
+    batches = list(training_loader(images.train, epoch))
     assert [tuple(batch.shape) for batch, _ in batches] == [(100, 3, 8, 8)] * 3
     assert {int(label) for _, labels in batches for label in labels} == set(range(7))
     assert torch.cat([batch for batch, _ in batches]).std().item() == pytest.approx(1, rel=0.05)
@@ -94,7 +93,7 @@ def test_synthetic_images_have_the_numbers_that_are_asked_for() -> None:
 
 def test_synthetic_images_are_the_same_every_time_and_not_those_of_validation() -> None:
     config = DataConfig(name="synthetic", num_images=50, image_size=8)
-    one, other = (load_images(config) for _ in range(2))
+    one, other = (load_data(config) for _ in range(2))
     first: Any = one.train
     again: Any = other.train
     val: Any = one.val
@@ -104,24 +103,6 @@ def test_synthetic_images_are_the_same_every_time_and_not_those_of_validation() 
 
 
 def test_synthetic_has_a_size_by_default_and_never_less_than_two_for_validation() -> None:
-    images = load_images(DataConfig(name="synthetic", image_size=8))
-    assert (images.num_train, images.num_val, images.num_classes) == (12_800, 1280, 1000)
-    assert load_images(DataConfig(name="synthetic", image_size=8, num_images=1)).num_val == 2
-
-
-def experiment(batch_size: int) -> Experiment:
-    return Experiment.model_validate({
-        "name": "a",
-        "model": {"name": "digits_cnn"},
-        "data": {"name": "digits"},
-        "training": {"batch_size": batch_size},
-        "search": {"threshold_init": -10, "weight_decay": 1e-3},
-    })
-
-
-def test_a_batch_larger_than_the_data_is_refused() -> None:
-    images = load_images(DataConfig(name="digits"))
-    check_batch_size(experiment(1400), images)
-    with pytest.raises(SettingError, match="digits has 1400 training images") as caught:
-        check_batch_size(experiment(1401), images)
-    assert caught.value.setting == "training.batch_size"
+    images = load_data(DataConfig(name="synthetic", image_size=8))
+    assert (len(images.train), len(images.val), images.num_classes) == (12_800, 1280, 1000)
+    assert len(load_data(DataConfig(name="synthetic", image_size=8, num_images=1)).val) == 2

@@ -13,7 +13,7 @@ import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from strsweep.config import DataConfig
-from strsweep.data import TrainingBatches, check_data, load_images, training_loader
+from strsweep.data import TrainingBatches, check_data, load_data, training_loader
 from strsweep.errors import SettingError
 
 NUM_CLASSES = {"cifar10": 10, "cifar100": 100}
@@ -57,13 +57,13 @@ def cifar(
 
 def test_cifar_opens_with_crops_flips_and_labels(cifar: DataConfig) -> None:
     check_data(cifar)
-    images = load_images(cifar)
+    images = load_data(cifar)
     _, files = files_of(cifar.name)
     num_train = PER_FILE * (len(files) - 1)
-    assert (images.num_train, images.num_val) == (num_train, PER_FILE)
+    assert (len(images.train), len(images.val)) == (num_train, PER_FILE)
     assert (images.num_classes, images.input_shape) == (NUM_CLASSES[cifar.name], (3, 32, 32))
-    epoch = TrainingBatches(num_images=num_train, batch_size=num_train, seed=0, epoch=0)
-    ((batch, labels),) = training_loader(images, epoch)
+    epoch = TrainingBatches(num_samples=num_train, batch_size=num_train, seed=0, epoch=0)
+    ((batch, labels),) = training_loader(images.train, epoch)
     # The centre of a crop is never padding, and every pixel of an image is its label.
     mean, std = {"cifar10": (0.4914, 0.2470), "cifar100": (0.5071, 0.2673)}[cifar.name]
     values = ((batch[:, 0, 16, 16] * std + mean) * 255).round().long()
@@ -74,7 +74,7 @@ def test_cifar_opens_with_crops_flips_and_labels(cifar: DataConfig) -> None:
 
 
 def told(config: DataConfig) -> str:
-    for open_or_check in (check_data, load_images):
+    for open_or_check in (check_data, load_data):
         with pytest.raises(SettingError) as caught:
             open_or_check(config)
         assert caught.value.setting == "data.path"

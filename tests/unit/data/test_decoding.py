@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from strsweep.data.images import decode_rgb
+from strsweep.data.labelled import decode
 
 
 def corner(path: Path) -> tuple[int, ...]:
-    image = decode_rgb(path)
+    image = decode(path)
     assert image.mode == "RGB"
     assert image.size == (8, 6)
     pixel = image.getpixel((0, 0))
@@ -63,7 +63,7 @@ def test_transparent_palette_becomes_white(suffix: str, tmp_path: Path) -> None:
     # Bytes give every entry its own alpha: what Pillow warns about.
     image.save(path, transparency=bytes([0, 255]) if suffix == "png" else 0)
     assert corner(path) == (255, 255, 255)
-    assert decode_rgb(path).getpixel((3, 3)) == (0, 0, 255)
+    assert decode(path).getpixel((3, 3)) == (0, 0, 255)
 
 
 def test_damaged_exif_costs_no_warning(tmp_path: Path) -> None:
@@ -78,4 +78,4 @@ def test_floats_have_no_range(tmp_path: Path) -> None:
     path = tmp_path / "image.tiff"
     Image.fromarray(np.full((6, 8), 0.5, dtype=np.float32)).save(path)
     with pytest.raises(ValueError, match="the pixels are floats"):
-        decode_rgb(path)
+        decode(path)

@@ -17,13 +17,13 @@ from strsweep.config import DataConfig
 from strsweep.data import (
     TrainingBatches,
     ValidationBatches,
-    load_images,
+    load_data,
     training_loader,
     unreadable_indices,
     unreadable_label,
     validation_loader,
 )
-from strsweep.data.images import decode_rgb
+from strsweep.data.labelled import decode
 
 
 def encoded(image_format: str) -> bytes:
@@ -78,22 +78,22 @@ def test_a_bad_file_passes_through_both_loaders(
 ) -> None:
     (folder / "train" / "bee" / "2.png").write_bytes(content)  # image 6 of 12
     (folder / "val" / "ant" / "1.png").write_bytes(content)  # image 1 of 6
-    images = load_images(config(folder))
-    epoch = TrainingBatches(num_images=12, batch_size=12, seed=0, epoch=0)
-    ((batch, labels),) = training_loader(images, epoch, processes)
+    images = load_data(config(folder))
+    epoch = TrainingBatches(num_samples=12, batch_size=12, seed=0, epoch=0)
+    ((batch, labels),) = training_loader(images.train, epoch, processes)
     assert unreadable_indices(labels) == [6]
     assert images.name("train", 6) == str(folder / "train" / "bee" / "2.png")
     assert batch.shape == (12, 3, 16, 16)
     assert batch[labels < 0].abs().sum() == 0
     assert all(image.abs().sum() > 0 for image in batch[labels >= 0])
     assert sorted(labels[labels >= 0].tolist()) == [0] * 4 + [1] * 3 + [2] * 4
-    everything = ValidationBatches(num_images=6, batch_size=6)
-    ((_, labels),) = validation_loader(images, everything, processes)
+    everything = ValidationBatches(num_samples=6, batch_size=6)
+    ((_, labels),) = validation_loader(images.val, everything, processes)
     assert labels.tolist() == [0, -2, 1, 1, 2, 2]
 
 
 def test_a_file_that_vanishes_is_a_file_that_cannot_be_read(folder: Path) -> None:
-    images: Any = load_images(config(folder))
+    images: Any = load_data(config(folder))
     (folder / "train" / "ant" / "3.png").unlink()
     image, label = images.train[3]
     assert (label, image.shape, image.dtype) == (-4, (3, 16, 16), torch.float32)
@@ -102,8 +102,8 @@ def test_a_file_that_vanishes_is_a_file_that_cannot_be_read(folder: Path) -> Non
 def test_a_decompression_bomb_is_not_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(Image.DecompressionBombError):
-        decode_rgb(folder / "train" / "ant" / "0.png")
-    images: Any = load_images(config(folder))
+        decode(folder / "train" / "ant" / "0.png")
+    images: Any = load_data(config(folder))
     assert images.train[0][1] == unreadable_label(0)
 
 
@@ -116,7 +116,7 @@ def test_a_file_cut_anywhere_is_read_or_told(
     for split in ("train", "val"):
         (folder / split / "a").mkdir(parents=True)
         (folder / split / "a" / "0.png").write_bytes(content[: int(share * len(content))])
-    images: Any = load_images(config(folder))
+    images: Any = load_data(config(folder))
     image, label = images.train[0]
     assert label in {0, unreadable_label(0)}
     assert image.shape == (3, 16, 16)
@@ -125,12 +125,12 @@ def test_a_file_cut_anywhere_is_read_or_told(
 def test_bad_files_do_not_change_the_augmentation_of_others(folder: Path) -> None:
     def batch(damage: Callable[[], object]) -> torch.Tensor:
         damage()
-        epoch = TrainingBatches(num_images=12, batch_size=12, seed=0, epoch=0)
-        ((pictures, _),) = training_loader(load_images(config(folder)), epoch)
+        epoch = TrainingBatches(num_samples=12, batch_size=12, seed=0, epoch=0)
+        ((pictures, _),) = training_loader(load_data(config(folder)).train, epoch)
         return pictures
 
     whole = batch(lambda: None)
-    order = next(iter(TrainingBatches(num_images=12, batch_size=12, seed=0, epoch=0)))
+    order = next(iter(TrainingBatches(num_samples=12, batch_size=12, seed=0, epoch=0)))
     damaged = batch(lambda: (folder / "train" / "ant" / "0.png").write_bytes(b""))
     rest = torch.tensor(order) != 0
     assert torch.equal(whole[rest], damaged[rest])

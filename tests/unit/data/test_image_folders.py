@@ -17,7 +17,7 @@ from strsweep.data import (
     TrainingBatches,
     ValidationBatches,
     check_data,
-    load_images,
+    load_data,
     training_loader,
     validation_loader,
 )
@@ -39,11 +39,11 @@ def told(config: DataConfig) -> SettingError:
 
 def test_imagefolder_gives_crops_and_labels(folder: Path) -> None:
     check_data(imagefolder(folder))
-    images = load_images(imagefolder(folder))
-    assert (images.num_train, images.num_val, images.num_classes) == (12, 6, 3)
+    images = load_data(imagefolder(folder))
+    assert (len(images.train), len(images.val), images.num_classes) == (12, 6, 3)
     assert images.input_shape == (3, 16, 16)
-    epoch = TrainingBatches(num_images=12, batch_size=6, seed=0, epoch=0)
-    (batch, labels), _ = training_loader(images, epoch)
+    epoch = TrainingBatches(num_samples=12, batch_size=6, seed=0, epoch=0)
+    (batch, labels), _ = training_loader(images.train, epoch)
     assert batch.shape == (6, 3, 16, 16)
     assert batch.dtype == torch.float32
     # The red of a flat image tells its class, whatever the crop.
@@ -52,8 +52,8 @@ def test_imagefolder_gives_crops_and_labels(folder: Path) -> None:
 
 
 def test_validation_is_in_order_and_repeatable(folder: Path) -> None:
-    images = load_images(imagefolder(folder))
-    loader = validation_loader(images, ValidationBatches(num_images=6, batch_size=4))
+    images = load_data(imagefolder(folder))
+    loader = validation_loader(images.val, ValidationBatches(num_samples=6, batch_size=4))
     first, again = list(loader), list(loader)
     assert torch.cat([labels for _, labels in first]).tolist() == [0, 0, 1, 1, 2, 2]
     assert [len(labels) for _, labels in first] == [4, 2]
@@ -62,7 +62,7 @@ def test_validation_is_in_order_and_repeatable(folder: Path) -> None:
 
 
 def test_an_image_is_named_by_its_file(folder: Path) -> None:
-    images = load_images(imagefolder(folder))
+    images = load_data(imagefolder(folder))
     assert images.name("train", 5) == str(folder / "train" / "bee" / "1.png")
     assert images.name("val", 0) == str(folder / "val" / "ant" / "0.png")
 
@@ -71,7 +71,7 @@ def test_the_transforms_are_the_papers(folder: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     for split in ("train", "val"):
         Image.fromarray(pixels).save(folder / split / "ant" / "0.png")
-    images: Any = load_images(imagefolder(folder, image_size=224))
+    images: Any = load_data(imagefolder(folder, image_size=224))
     image = Image.fromarray(pixels)
     to_tensor = [
         transforms.ToTensor(),
@@ -157,7 +157,7 @@ def test_damage_is_told_before_training(damage: Any, message: str, folder: Path)
 def test_opening_a_damaged_folder_is_a_setting_error_too(damage: Any, folder: Path) -> None:
     damage(folder)
     with pytest.raises(SettingError) as caught:
-        load_images(imagefolder(folder))
+        load_data(imagefolder(folder))
     assert caught.value.setting == "data.path"
 
 
@@ -192,7 +192,7 @@ def test_files_beside_the_images_and_in_subfolders_are_fine(folder: Path) -> Non
     deep.mkdir()
     (folder / "train" / "ant" / "0.png").rename(deep / "0.PNG")
     check_data(imagefolder(folder))
-    assert load_images(imagefolder(folder)).num_train == 12
+    assert len(load_data(imagefolder(folder)).train) == 12
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def thousand_classes(tmp_path: Path) -> Path:
 def test_imagenet_is_a_folder_of_a_thousand_classes(thousand_classes: Path) -> None:
     config = DataConfig(name="imagenet", path=thousand_classes)
     check_data(config)
-    images = load_images(config)
+    images = load_data(config)
     assert (images.num_classes, images.input_shape) == (1000, (3, 224, 224))
     first: Any = images.val
     assert first[999][1] == 999

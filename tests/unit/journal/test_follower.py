@@ -24,12 +24,18 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
-from strsweep.settings import RunSettings, Target
+from strsweep.settings import Metric, RunSettings, Target
 from strsweep.storage import store_at
 
 RUN_IDS = ("run-001", "run-002", "run-003")
 AIM = Target(sparsity=0.9)
-PROBLEM = Problem(steps_per_epoch=11, weights=100, dense_macs=200, weight_scale=0.1)
+PROBLEM = Problem(
+    steps_per_epoch=11,
+    weights=100,
+    dense_macs=200,
+    weight_scale=0.1,
+    metric=Metric(name="accuracy"),
+)
 BY_THE_JOB = ("proposed", "stopped", "failed", "started")
 BY_THE_WORKER = ("epoch", "unreadable", "prefix", "finished")
 written = st.tuples(

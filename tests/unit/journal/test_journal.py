@@ -30,7 +30,7 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
-from strsweep.settings import Fork, Lead, RunSettings, Target
+from strsweep.settings import Fork, Lead, Metric, RunSettings, Target
 from strsweep.storage import Store, store_at
 
 SETTINGS = RunSettings(threshold_init=-10, weight_decay=1e-4 / 3)
@@ -53,7 +53,13 @@ LAYER = LayerRow(
     macs=40,
     threshold=None,
 )
-PROBLEM = Problem(steps_per_epoch=11, weights=69904, dense_macs=452224, weight_scale=0.0245)
+PROBLEM = Problem(
+    steps_per_epoch=11,
+    weights=69904,
+    dense_macs=452224,
+    weight_scale=0.0245,
+    metric=Metric(name="accuracy"),
+)
 NINETY, FEW_MACS = Target(sparsity=0.9), Target(macs=0.05)
 EVENTS: list[Event] = [
     SweepStarted(time=1.0, experiment={"name": "a\nb"}, version="0", problem=PROBLEM),

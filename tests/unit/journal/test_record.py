@@ -24,7 +24,7 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
-from strsweep.settings import RunSettings, Target
+from strsweep.settings import Metric, RunSettings, Target
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A shared machine may be slow; that is no failure."""
@@ -33,7 +33,13 @@ SETTINGS = RunSettings(threshold_init=-10, weight_decay=1e-4)
 RUN_IDS = ("run-001", "run-002", "run-003")
 EIGHTY, NINETY = Target(sparsity=0.8), Target(sparsity=0.9)
 FEW_MACS = Target(macs=0.05)
-PROBLEM = Problem(steps_per_epoch=11, weights=100, dense_macs=200, weight_scale=0.1)
+PROBLEM = Problem(
+    steps_per_epoch=11,
+    weights=100,
+    dense_macs=200,
+    weight_scale=0.1,
+    metric=Metric(name="accuracy"),
+)
 STARTED = SweepStarted(time=0.0, experiment={}, version="0", problem=PROBLEM)
 
 

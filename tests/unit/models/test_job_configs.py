@@ -15,6 +15,7 @@ from strsweep.errors import SettingError
 from strsweep.models import build, check_options
 from strsweep.plan import first_settings
 from strsweep.search.space import LawSpace
+from strsweep.settings import Metric
 from strsweep.sparsity.measure import measure
 from strsweep.training.schedule import learning_rate
 
@@ -32,7 +33,7 @@ def clock(experiment: Experiment) -> float:
     training = experiment.training
     steps = len(
         TrainingBatches(
-            num_images=NUM_IMAGES[experiment.data.name],
+            num_samples=NUM_IMAGES[experiment.data_name],
             batch_size=training.batch_size,
             seed=0,
             epoch=0,
@@ -100,21 +101,22 @@ OWN_DECAY = ["cifar10_resnet18", "cifar100_resnet20", "imagenet_resnet50"]
 
 def problem_of(experiment: Experiment) -> Problem:
     """What preflight measures, without the images."""
-    classes = {"imagenet": 1000, "cifar10": 10, "cifar100": 100}[experiment.data.name]
+    classes = {"imagenet": 1000, "cifar10": 10, "cifar100": 100}[experiment.data_name]
     torch.manual_seed(0)
     network = build(experiment.model.name, num_classes=classes, **experiment.model.options)
     side = 224 if experiment.data.name == "imagenet" else 32
-    report = measure(network, (3, side, side))
+    report = measure(network, torch.zeros(1, 3, side, side))
     assert report.dense_macs is not None
     layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     magnitudes = torch.cat([layer.weight.detach().abs().flatten() for layer in layers])
     return Problem(
         steps_per_epoch=math.ceil(
-            NUM_IMAGES[experiment.data.name] / experiment.training.batch_size
+            NUM_IMAGES[experiment.data_name] / experiment.training.batch_size
         ),
         weights=report.weights,
         dense_macs=report.dense_macs,
         weight_scale=magnitudes.median().item(),
+        metric=Metric(name="accuracy"),
     )
 
 

@@ -44,12 +44,14 @@ def test_resnet20_macs_by_hand() -> None:
     # Positions per stage: 32^2, 16^2, 8^2; the first convolution of a stage already runs on them.
     expected = 1024 * (432 + 6 * 2304) + 256 * (4608 + 5 * 9216 + 512)
     expected += 64 * (18432 + 5 * 36864 + 2048) + 640
-    assert measure(build("resnet20", num_classes=10), (3, 32, 32)).dense_macs == expected
+    assert (
+        measure(build("resnet20", num_classes=10), torch.zeros(1, 3, 32, 32)).dense_macs == expected
+    )
 
 
 def test_mobilenet_layers_are_the_papers_table_row_by_row() -> None:
     # Appendix table 8: every second layer is depthwise.
-    report = measure(build("mobilenet_v1", num_classes=1000), (3, 224, 224))
+    report = measure(build("mobilenet_v1", num_classes=1000), torch.zeros(1, 3, 224, 224))
     rows = [(layer.weights, layer.dense_macs) for layer in report.layers]
     assert rows[:5] == [
         (864, 10838016),
@@ -128,7 +130,7 @@ def test_the_cifar_stem_keeps_the_size_of_the_image() -> None:
     assert sizes == [32, 4]
     # The 7x7 convolution became 3x3, and the last layer has 10 classes.
     expected = 11_678_912 - 64 * 3 * (49 - 9) - 990 * 512
-    report = measure(model, (3, 32, 32))
+    report = measure(model, torch.zeros(1, 3, 32, 32))
     assert report.weights == expected
     assert report.layers[0].dense_macs == 32 * 32 * 64 * 27
 

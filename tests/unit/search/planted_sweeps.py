@@ -15,14 +15,24 @@ from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.search.goal import Goal, Usage
 from strsweep.search.runs import Run, SearchState, Status
 from strsweep.search.space import LawSpace
-from strsweep.settings import RunSettings, Target
+from strsweep.settings import Metric, RunSettings, Target
 from strsweep.training.law import FITTED, Law, Leader, ThresholdClock, expit, logit
 
 CONFIGS = Path(__file__).parents[3] / "jobs/configs"
-PROBLEM = Problem(steps_per_epoch=11, weights=69_904, dense_macs=452_224, weight_scale=0.0245)
+PROBLEM = Problem(
+    steps_per_epoch=11,
+    weights=69_904,
+    dense_macs=452_224,
+    weight_scale=0.0245,
+    metric=Metric(name="accuracy"),
+)
 """Of digits."""
 IMAGENET_PROBLEM = Problem(
-    steps_per_epoch=5005, weights=25_502_912, dense_macs=4_089_184_256, weight_scale=0.0229
+    steps_per_epoch=5005,
+    weights=25_502_912,
+    dense_macs=4_089_184_256,
+    weight_scale=0.0229,
+    metric=Metric(name="accuracy"),
 )
 """Of ResNet50."""
 
@@ -84,7 +94,7 @@ def ended(
         epoch=30,
         sparsity=sparsity,
         macs_pruned=macs_pruned(sparsity),
-        accuracy=accuracy,
+        score=accuracy,
         decayed=settings.first_decay * clock.total,
     )
 

@@ -25,12 +25,16 @@ from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.errors import SettingError
 from strsweep.search.decide import DONE
 from strsweep.search.space import LawSpace
-from strsweep.settings import RunSettings, Target
+from strsweep.settings import Metric, RunSettings, Target
 from strsweep.training.law import expit
 
 IMAGENET = CONFIGS / "imagenet_resnet50.yaml"
 CIFAR = Problem(
-    steps_per_epoch=196, weights=23_467_712, dense_macs=1_297_000_000, weight_scale=0.0229
+    steps_per_epoch=196,
+    weights=23_467_712,
+    dense_macs=1_297_000_000,
+    weight_scale=0.0229,
+    metric=Metric(name="accuracy"),
 )
 """ResNet50 on CIFAR-10, with batches of 256."""
 NINETY = Target(sparsity=0.9)

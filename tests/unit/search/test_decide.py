@@ -361,7 +361,7 @@ def test_refining_starts_when_every_target_is_hit_and_targets_take_turns() -> No
     for number in range(4, 9):
         action = trained(decided(experiment, *runs))
         assert action.target is None
-        assert action.reason == f"more accuracy at {action.refines}"
+        assert action.reason == f"a better score at {action.refines}"
         assert action.settings.fork == STORED
         tried.append((action.refines, action.settings.threshold_init))
         run = ended(number, action.settings, 0.9, refines=action.refines)

@@ -24,7 +24,9 @@ def test_the_goal_is_what_the_file_asks_for() -> None:
     asked = ("search.max_epochs=400", "search.max_hours=2", "search.refine=3")
     experiment = digits(*asked, "search.baseline=true")
     goal = Goal.of(experiment, PROBLEM)
-    assert goal == Goal(search=experiment.search, dense_macs=452_224, epochs=30)
+    assert goal == Goal(
+        search=experiment.search, dense_macs=452_224, epochs=30, metric=PROBLEM.metric
+    )
     assert goal.targets == sparsities(0.8, 0.9, 0.95, 0.98)
 
 

@@ -21,7 +21,7 @@ from planted_sweeps import (
     state_of,
 )
 
-from strsweep.search.outcome import TargetOutcome, dense_accuracy, outcomes
+from strsweep.search.outcome import TargetOutcome, dense_score, outcomes
 from strsweep.search.runs import Run, SearchState, Status
 from strsweep.search.space import LawSpace, space_of
 from strsweep.settings import RunSettings, Target
@@ -165,10 +165,10 @@ def test_multiply_adds_are_looked_at_where_they_are_asked_for() -> None:
     assert missed.miss == pytest.approx(-0.1)
 
 
-def test_the_dense_accuracy_is_that_of_the_whole_network() -> None:
+def test_the_dense_score_is_that_of_the_whole_network() -> None:
     experiment = digits()
     start, whole = (shared_start(experiment, is_whole=is_whole) for is_whole in (False, True))
-    assert dense_accuracy(state_of(experiment, start, run(0.9))) is None
-    assert dense_accuracy(state_of(experiment, begun(whole, 29))) is None
-    assert dense_accuracy(state_of(experiment, begun(whole, status=Status.FAILED))) is None
-    assert dense_accuracy(state_of(experiment, start, whole)) == 0.99
+    assert dense_score(state_of(experiment, start, run(0.9))) is None
+    assert dense_score(state_of(experiment, begun(whole, 29))) is None
+    assert dense_score(state_of(experiment, begun(whole, status=Status.FAILED))) is None
+    assert dense_score(state_of(experiment, start, whole)) == 0.99

@@ -83,7 +83,7 @@ def only_run(*events: Event, running: bool = False) -> Run:
 def test_statuses(event: Event | None, running: bool, status: Status) -> None:
     run = only_run(proposed(), epoch(11), *([] if event is None else [event]), running=running)
     assert run.status is status
-    assert (run.epoch, run.sparsity, run.accuracy) == (11, 0.5, 0.9)
+    assert (run.epoch, run.sparsity, run.score) == (11, 0.5, 0.9)
     assert run.macs_pruned == pytest.approx(0.6)
     assert run.pruned("sparsity") == 0.5
     assert run.pruned("macs") == run.macs_pruned

@@ -33,7 +33,7 @@ def test_baked_torchvision_model_is_plain_and_equal(name: str) -> None:
 
 
 def test_resnet50_counts_are_the_papers() -> None:
-    report = measure(models.resnet50(), (3, 224, 224))
+    report = measure(models.resnet50(), torch.zeros(1, 3, 224, 224))
     fc_weights = 2048 * 1000
     assert report.weights == 25_502_912
     assert report.dense_macs == 4_089_184_256
@@ -57,7 +57,7 @@ def test_macs_by_hand(layer: nn.Module, shape: tuple[int, ...], positions: int) 
     weight: Any = layer.weight
     with torch.no_grad():
         weight.view(-1)[:5] = 0
-    report = measure(layer, shape)
+    report = measure(layer, torch.zeros(1, *shape))
     assert report.dense_macs == weight.numel() * positions
     assert report.macs == (weight.numel() - 5) * positions
     assert isinstance(report.macs, int)
@@ -65,7 +65,7 @@ def test_macs_by_hand(layer: nn.Module, shape: tuple[int, ...], positions: int) 
 
 def test_a_layer_used_twice_counts_once_as_weights_and_twice_as_work() -> None:
     shared = nn.Linear(4, 4, bias=False)
-    report = measure(nn.Sequential(shared, nn.ReLU(), shared), (4,))
+    report = measure(nn.Sequential(shared, nn.ReLU(), shared), torch.zeros(1, 4))
     assert (report.weights, report.dense_macs) == (16, 32)
 
 
@@ -74,12 +74,12 @@ def test_measuring_leaves_modes_and_statistics_alone() -> None:
     model.train()
     model[1].eval()
     before = copy.deepcopy(model.state_dict())
-    measure(model, (1, 8, 8))
+    measure(model, torch.zeros(1, 1, 8, 8))
     assert [module.training for module in model] == [True, False, True]
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
-def test_without_an_input_shape_macs_are_unknown() -> None:
+def test_without_an_example_macs_are_unknown() -> None:
     report = measure(nn.Linear(3, 2))
     assert (report.weights, report.macs, report.dense_macs) == (6, None, None)
     assert report.layers[0].threshold is None

@@ -67,7 +67,7 @@ def test_multiply_adds_by_hand() -> None:
     model[1].weight.data = torch.tensor([[0.2, 0.3], [0.4, 0.5]])
     sparsify(model, threshold_init=-10.0)
     for wanted, kept in ((8, 8), (7, 6), (6, 6), (5, 5), (3, 3), (2, 2)):
-        landing = land(model, macs=wanted / 8, input_shape=(1, 3))
+        landing = land(model, macs=wanted / 8, example=torch.zeros(1, 1, 3))
         assert (landing.after.macs, landing.after.dense_macs) == (kept, 8)
 
 
@@ -104,13 +104,13 @@ def test_the_most_multiply_adds_that_are_not_above_the_wanted_ones(
     macs: float, granularity: Any, function: Any, seed: int
 ) -> None:
     model = net(seed, granularity=granularity, function=function)
-    report = land(model, macs=macs, input_shape=SHAPE).after
+    report = land(model, macs=macs, example=torch.zeros(1, *SHAPE)).after
     assert report.macs is not None
     assert report.dense_macs == 36 * 72 + 5760 + 100
     limit = macs * report.dense_macs
     assert limit - 36 < report.macs <= limit + 1e-3  # a weight of the convolution is used 36 times
     landed = state(model)
-    assert land(model, macs=macs, input_shape=SHAPE).shift == 0
+    assert land(model, macs=macs, example=torch.zeros(1, *SHAPE)).shift == 0
     assert same(state(model), landed)
 
 
@@ -191,8 +191,12 @@ def test_what_cannot_be_landed_is_told() -> None:
     for wanted in ({}, {"sparsity": 0.5, "macs": 0.5}):
         with pytest.raises(ValueError, match="land on one of sparsity and macs"):
             land(net(), **wanted)
-    for wanted in ({"sparsity": 1.0}, {"sparsity": -0.1}, {"macs": 1.1, "input_shape": SHAPE}):
+    for wanted in (
+        {"sparsity": 1.0},
+        {"sparsity": -0.1},
+        {"macs": 1.1, "example": torch.zeros(1, *SHAPE)},
+    ):
         with pytest.raises(ValueError, match=r"use a fraction in \[0, 1\)"):
             land(net(), **wanted)  # pyright: ignore
-    with pytest.raises(ValueError, match="give input_shape"):
+    with pytest.raises(ValueError, match="give an example"):
         land(net(), macs=0.5)

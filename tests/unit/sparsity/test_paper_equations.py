@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from strsweep.config import TrainingConfig
 from strsweep.sparsity.convert import sparsify, threshold_parameters
 from strsweep.sparsity.measure import measure
-from strsweep.training.optimizer import set_decays, sgd
+from strsweep.training.optimizer import RunOptimizer
 
 STEPS, MOMENTUM, DECAY, RATE = 300, 0.9, 2e-2, 0.05
 WEIGHT_DECAY = 3e-3
@@ -113,22 +114,20 @@ class Pair:
             function=function,
             granularity=granularity,
         )
-        self.optimizer = sgd(self.model, momentum=MOMENTUM)
+        config = TrainingConfig(momentum=MOMENTUM, learning_rate=RATE)
+        self.optimizer = RunOptimizer(self.model, config)
+        self.optimizer.set_learning_rate(RATE)
         self.decay_weights_by(DECAY)
-        for group in self.optimizer.param_groups:
-            group["lr"] = RATE
 
     def decay_weights_by(self, decay: float) -> None:
         self.paper.weight_decay = decay
-        set_decays(self.optimizer, weights=decay, thresholds=DECAY, norms=0.0)
+        self.optimizer.set_decays(weights=decay, thresholds=DECAY, norms=0.0)
 
     def step(self, network: Any) -> tuple[float, float]:
         """Take one step on both sides and return both losses."""
-        self.optimizer.zero_grad()
         logits = network(self.x.to(next(self.model.parameters()).dtype))
         loss = nn.functional.cross_entropy(logits.double(), self.labels)
-        loss.backward()
-        self.optimizer.step()
+        self.optimizer.step(loss, torch.amp.GradScaler("cpu", enabled=False))
         return loss.item(), self.paper.step(self.x.numpy(), self.labels.numpy())
 
     def check(self, tolerance: float) -> int:

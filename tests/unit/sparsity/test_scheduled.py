@@ -97,8 +97,8 @@ def test_the_most_macs_that_are_not_above_the_wanted_ones(
 ) -> None:
     model = schedulable(rounded(net(seed), steps))
     zeros = sum(int((w.original == 0).sum()) for w in weight_tensors(model))
-    steer(model, 1 - macs, weight_uses(model, SHAPE), exactly=True)
-    report = measure(model, SHAPE)
+    steer(model, 1 - macs, weight_uses(model, torch.zeros(1, *SHAPE)), exactly=True)
+    report = measure(model, torch.zeros(1, *SHAPE))
     assert report.macs is not None
     assert report.dense_macs is not None
     wanted = macs * report.dense_macs
@@ -156,7 +156,7 @@ def test_there_is_nothing_to_learn_and_the_threshold_is_part_of_the_state() -> N
     steer(model, 0.6)
     again = schedulable(net())
     again.load_state_dict(model.state_dict())
-    assert measure(again, SHAPE) == measure(model, SHAPE)
+    assert measure(again, torch.zeros(1, *SHAPE)) == measure(model, torch.zeros(1, *SHAPE))
     assert threshold(again) == threshold(model) == threshold(copy.deepcopy(model)) > 0
 
 
@@ -180,7 +180,7 @@ def test_what_cannot_be_reached_is_told() -> None:
     model = schedulable(net(), skip=("3",))  # 5,760 of 5,932 weights, 5,760 of 8,452 multiply-adds
     with pytest.raises(ValueError, match="5339 of 5932 weights are to be pruned, but only 172 can"):
         steer(model, 0.9)
-    uses = weight_uses(model, SHAPE)
+    uses = weight_uses(model, torch.zeros(1, *SHAPE))
     assert uses == {"0": 36, "3": 1, "4": 1}
     with pytest.raises(ValueError, match=r"7607 of 8452 multiply-adds .* only 2692 can be"):
         steer(model, 0.9, uses)

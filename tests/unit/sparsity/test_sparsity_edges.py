@@ -35,7 +35,7 @@ def test_zeros_counted_by_hand() -> None:
         model[0].weight.copy_(torch.tensor([[0.1, -0.2, 0.3, 0.0], [-0.9, 0.4, -0.25, 0.26]]))
     # The threshold is 0.255: 0.1, -0.2, 0.0 and -0.25 fall below it.
     sparsify(model, threshold_init=-math.log(1 / 0.255 - 1))
-    report = measure(model, (4,))
+    report = measure(model, torch.zeros(1, 4))
     assert (report.weights, report.zeros, report.dense_macs, report.macs) == (8, 4, 8, 4)
     assert report.layers[0].threshold == pytest.approx(0.255)
     assert all(
@@ -61,4 +61,4 @@ def test_attention_projections_count_as_work() -> None:
             return self.attention(x, x, x)[0]
 
     # Four projections of 8 x 8 meet each of the 5 tokens once.
-    assert measure(Attention(), (5, 8)).dense_macs == 4 * 8 * 8 * 5
+    assert measure(Attention(), torch.zeros(1, 5, 8)).dense_macs == 4 * 8 * 8 * 5

@@ -83,8 +83,8 @@ def test_the_most_macs_that_are_not_above_the_wanted_ones(
     macs: float, granularity: Any, function: Any, scale: float, seed: int
 ) -> None:
     model = steerable(net(seed), granularity=granularity, function=function, scale=scale)
-    steer(learned(model), 1 - macs, weight_uses(model, SHAPE), exactly=True)
-    report = measure(model, SHAPE)
+    steer(learned(model), 1 - macs, weight_uses(model, torch.zeros(1, *SHAPE)), exactly=True)
+    report = measure(model, torch.zeros(1, *SHAPE))
     assert report.macs is not None
     assert report.dense_macs is not None
     assert report.macs <= macs * report.dense_macs + 1e-3
@@ -95,7 +95,7 @@ def test_the_most_macs_that_are_not_above_the_wanted_ones(
 
 def last_pruned(model: nn.Module) -> float:
     """Return the multiply-adds of the weight that the next lower shift would bring back."""
-    uses = weight_uses(model, SHAPE)
+    uses = weight_uses(model, torch.zeros(1, *SHAPE))
     found: list[tuple[float, float]] = []
     for weight in weight_tensors(model):
         step = parametrization_of(weight, SteeredThreshold)
@@ -107,10 +107,10 @@ def last_pruned(model: nn.Module) -> float:
 
 def test_dense_layers_count_among_the_macs() -> None:
     model = steerable(net(), skip=("0",))  # 2,592 of 8,452 multiply-adds stay
-    uses = weight_uses(model, SHAPE)
+    uses = weight_uses(model, torch.zeros(1, *SHAPE))
     assert uses == {"0": 36, "3": 1, "4": 1}
     steer(model, 0.6, uses)
-    report = measure(model, SHAPE)
+    report = measure(model, torch.zeros(1, *SHAPE))
     assert (report.macs, report.dense_macs) == (3380, 8452)  # 0.4 * 8452 = 3380.8
     with pytest.raises(ValueError, match=r"7607 of 8452 multiply-adds .* only 5860 can be"):
         steer(model, 0.9, uses)

@@ -82,7 +82,7 @@ def test_a_family_is_sparsified_trained_counted_baked_and_exported(name: str) ->
     # Stochastic depth leaves out some blocks of a step; all other thresholds are moved.
     assert sum(bool(gradient) for gradient in gradients) > 0.8 * len(gradients)
 
-    report = measure(model, (3, SIZE, SIZE))
+    report = measure(model, torch.zeros(1, 3, SIZE, SIZE))
     assert report.dense_macs == dense_macs
     assert report.macs is not None
     assert 0 < report.macs < dense_macs

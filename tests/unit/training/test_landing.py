@@ -13,6 +13,7 @@ from strsweep.errors import CheckpointError
 from strsweep.settings import RunSettings, Target
 from strsweep.sparsity.convert import bake
 from strsweep.sparsity.measure import measure
+from strsweep.tasks import task_of
 from strsweep.training.checkpoint import State
 from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.landing import LandedRun, land_run, recalibrated
@@ -49,12 +50,13 @@ def test_the_landed_state_bakes_to_exactly_the_target(
     state, metrics = finished
     run = landed(state, sparsity=metrics.sparsity + change)
     assert (run.shift > 0) == (change > 0)
-    model = sparse_model(experiment(), SETTINGS, 10, (1, 8, 8))
+    model = sparse_model(experiment(), SETTINGS, task_of(experiment()))
     model.load_state_dict(run.state["model"])
-    assert measure(model, (1, 8, 8)) == run.report
+    assert measure(model, torch.zeros(1, 1, 8, 8)) == run.report
     zeros = measure(bake(model)).zeros
     assert zeros == run.report.zeros == round((metrics.sparsity + change) * run.report.weights)
-    assert (run.after.sparsity, run.after.macs) == (run.report.sparsity, run.report.macs)
+    assert run.metrics["sparsity"] == run.report.sparsity
+    assert run.metrics["macs"] == run.report.macs
 
 
 def test_multiply_adds_as_a_share_and_as_a_number(finished: tuple[State, EpochMetrics]) -> None:
@@ -62,8 +64,8 @@ def test_multiply_adds_as_a_share_and_as_a_number(finished: tuple[State, EpochMe
     assert dense is not None
     wanted = finished[1].macs - 1000
     by_number, by_share = (landed(finished[0], macs=macs) for macs in (wanted, wanted / dense))
-    assert by_number.after == by_share.after
-    assert wanted - 64 < by_number.after.macs <= wanted  # no weight is used more than 64 times
+    assert by_number.metrics == by_share.metrics
+    assert wanted - 64 < by_number.metrics["macs"] <= wanted  # no weight is used more than 64 times
 
 
 def test_landing_is_deterministic_and_landing_again_changes_nothing(
@@ -71,7 +73,7 @@ def test_landing_is_deterministic_and_landing_again_changes_nothing(
 ) -> None:
     first, second = (landed(finished[0], sparsity=0.4) for _ in range(2))
     again = landed(first.state, sparsity=0.4)
-    assert (again.shift, again.after) == (0, first.after)
+    assert (again.shift, again.metrics) == (0, first.metrics)
     for name, value in first.state["model"].items():
         assert torch.equal(second.state["model"][name], value)
         if not name.endswith("num_batches_tracked"):
@@ -87,7 +89,7 @@ def test_batch_norm_sees_whole_batches_of_the_next_epoch_of_training(
     target = Target(sparsity=0.4)
     run = land_run(experiment(), SETTINGS, finished[0], target, seen=images)
     # The first batch norm by hand, from the images themselves.
-    model = sparse_model(experiment(), SETTINGS, 10, (1, 8, 8))
+    model = sparse_model(experiment(), SETTINGS, task_of(experiment()))
     model.load_state_dict(run.state["model"])
     conv = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
     norm = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
@@ -122,7 +124,7 @@ def test_unless_said_batch_norm_sees_at_most_8192_images(
         f"data={{name: synthetic, num_images: {num_images}, num_classes: 10, image_size: 8}}",
         f"training.batch_size={batch_size}",
     )
-    state = {"model": sparse_model(noise, SETTINGS, 10, (3, 8, 8)).state_dict()}
+    state = {"model": sparse_model(noise, SETTINGS, task_of(noise)).state_dict()}
     run = land_run(noise, SETTINGS, state, Target(sparsity=0.4))
     assert run.state["model"]["1.num_batches_tracked"] == batches
 

@@ -109,7 +109,8 @@ def test_the_decay_of_every_epoch_is_what_the_leader_says(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_it_is_the_decay_that_the_optimizer_has(case: Case) -> None:
     for state, metrics in zip(states(case), history_of(case), strict=True):
-        groups = state["optimizer"]["param_groups"]
+        both = state["optimizer"]
+        groups = both["weights"]["param_groups"] + both["thresholds"]["param_groups"]
         weights = metrics.threshold_decay if case.decay == "shared" else 5e-4
         assert {group["role"]: group["weight_decay"] for group in groups} == {
             "weights": weights,

@@ -10,13 +10,13 @@ import torch
 from equal_runs import assert_same_state
 from torch import nn
 
-from strsweep.config import load_experiment
+from strsweep.config import TrainingConfig, load_experiment
 from strsweep.errors import CheckpointError, SettingError
 from strsweep.settings import RunSettings
 from strsweep.sparsity.convert import sparsify, threshold_parameters
 from strsweep.storage import store_at
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
-from strsweep.training.optimizer import set_decays, sgd
+from strsweep.training.optimizer import RunOptimizer
 from strsweep.training.run import TrainingRun
 
 pytestmark = pytest.mark.slow
@@ -193,13 +193,11 @@ def decayed(*, weights: float, thresholds: float, norms: float) -> list[float]:
     model = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1))
     nn.init.ones_(model[0].weight)
     sparsify(model, threshold_init=-5.0)
-    optimizer = sgd(model, momentum=0.9)
-    set_decays(optimizer, weights=weights, thresholds=thresholds, norms=norms)
-    for group in optimizer.param_groups:
-        group["lr"] = 0.5
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
+    optimizer = RunOptimizer(model, TrainingConfig(momentum=0.9, learning_rate=0.5))
+    optimizer.set_decays(weights=weights, thresholds=thresholds, norms=norms)
+    optimizer.set_learning_rate(0.5)
+    nothing = torch.stack([parameter.sum() * 0 for parameter in model.parameters()]).sum()
+    optimizer.step(nothing, torch.amp.GradScaler("cpu", enabled=False))
     weight: Any = model[0].parametrizations.weight.original
     return [value.item() for value in (weight, model[1].weight, threshold_parameters(model)[0])]
 

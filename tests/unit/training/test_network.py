@@ -29,7 +29,7 @@ def checkpoint(tmp_path: Path) -> tuple[Path, SparsityReport]:
     state |= {f"{name}.sparseThreshold": torch.full((1, 1), -3.0) for name in convolutions}
     torch.save({"state_dict": state}, tmp_path / "model_best.pth")
     model = sparsify(dense, threshold_init=-3.0, skip=("fc",))
-    return tmp_path / "model_best.pth", measure(model, (1, 8, 8))
+    return tmp_path / "model_best.pth", measure(model, torch.zeros(1, 1, 8, 8))
 
 
 def run(path: Path, *overrides: str) -> TrainingRun:

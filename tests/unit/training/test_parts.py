@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from strsweep.errors import CheckpointError
 from strsweep.sparsity.convert import sparsify
 from strsweep.storage import store_at
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
-from strsweep.training.optimizer import load_optimizer, set_decays, sgd
+from strsweep.training.optimizer import RunOptimizer
 from strsweep.training.schedule import learning_rate
 
 PAPER = TrainingConfig()
@@ -53,26 +54,38 @@ def three_kinds() -> nn.Module:
     return sparsify(model, threshold_init=-5.0)
 
 
-def test_thresholds_and_batch_norm_have_groups_of_their_own() -> None:
-    optimizer = sgd(three_kinds(), momentum=0.9)
-    set_decays(optimizer, weights=1e-3, thresholds=2e-3, norms=3e-3)
-    groups = {group["role"]: group for group in optimizer.param_groups}
+def groups_of(optimizer: RunOptimizer) -> dict[str, dict[str, Any]]:
+    both = [optimizer.weights, *([optimizer.thresholds] if optimizer.thresholds else [])]
+    return {group["role"]: group for one in both for group in one.param_groups}
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_thresholds_and_batch_norm_have_groups_of_their_own(name: str) -> None:
+    config = TrainingConfig(optimizer=name)
+    optimizer = RunOptimizer(three_kinds(), config)
+    optimizer.set_decays(weights=1e-3, thresholds=2e-3, norms=3e-3)
+    optimizer.set_learning_rate(0.128)
+    groups = groups_of(optimizer)
     assert {role: len(group["params"]) for role, group in groups.items()} == {
         "weights": 4,  # two weights, two biases
         "thresholds": 2,
         "norms": 2,
     }
-    decays = [groups[role]["weight_decay"] for role in ("weights", "thresholds", "norms")]
-    assert decays == [1e-3, 2e-3, 3e-3]
-    loaded = sgd(three_kinds(), momentum=0.9)
-    load_optimizer(loaded, optimizer.state_dict())
-    set_decays(loaded, weights=4e-3, thresholds=5e-3, norms=6e-3)
-    assert [group["weight_decay"] for group in loaded.param_groups] == [4e-3, 5e-3, 6e-3]
+    assert isinstance(optimizer.thresholds, torch.optim.SGD)
+    decays = {"weights": 1e-3, "thresholds": 2e-3, "norms": 3e-3}
+    assert {role: group["weight_decay"] for role, group in groups.items()} == decays
+    rates = {role: group["lr"] for role, group in groups.items()}
+    of_thresholds = 0.128 if name == "sgd" else 0.05  # half of their own peak
+    assert rates == {"weights": 0.128, "norms": 0.128, "thresholds": of_thresholds}
+    loaded = RunOptimizer(three_kinds(), config)
+    loaded.load_state_dict(optimizer.state_dict())
+    assert {role: group["lr"] for role, group in groups_of(loaded).items()} == rates
 
 
 def test_a_network_without_thresholds_or_batch_norm_has_one_group() -> None:
-    (group,) = sgd(nn.Linear(2, 2), momentum=0.9).param_groups
-    assert (group["role"], len(group["params"])) == ("weights", 2)
+    optimizer = RunOptimizer(nn.Linear(2, 2), PAPER)
+    assert optimizer.thresholds is None
+    assert list(groups_of(optimizer)) == ["weights"]
 
 
 class Attack:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from strsweep.config import Experiment, Problem, load_experiment
-from strsweep.data import Images, load_images
 from strsweep.settings import RunSettings
+from strsweep.tasks import Task, task_of
 from strsweep.training import problem as problem_module
 from strsweep.training.problem import measure_problem, seconds_per_epoch
 
@@ -30,17 +30,17 @@ def zeros(num_classes):
 
 
 @pytest.fixture(scope="module")
-def images() -> Images:
-    return load_images(digits().data)
+def task() -> Task:
+    return task_of(digits())
 
 
 def digits(*overrides: str) -> Experiment:
     return load_experiment(DIGITS, overrides)
 
 
-def test_a_tiny_network_by_hand(images: Images, tiny_models: None) -> None:
-    problem = measure_problem(digits(*TINY), images)
-    assert images.num_train == 1400
+def test_a_tiny_network_by_hand(task: Task, tiny_models: None) -> None:
+    problem = measure_problem(digits(*TINY), task)
+    assert len(task.train) == 1400
     assert problem.steps_per_epoch == 11  # ten of 128 and one of 120 images
     assert problem.weights == 9 * 8 + 8 * 10  # of batch norm and biases none
     assert problem.dense_macs == 9 * 8 * 64 + 8 * 10
@@ -48,49 +48,49 @@ def test_a_tiny_network_by_hand(images: Images, tiny_models: None) -> None:
     assert problem.weight_scale == pytest.approx(0.17, abs=0.03)
 
 
-def test_the_digits_network_is_what_the_examples_say(images: Images) -> None:
-    problem = measure_problem(digits(), images)
+def test_the_digits_network_is_what_the_examples_say(task: Task) -> None:
+    problem = measure_problem(digits(), task)
     assert (problem.weights, problem.dense_macs) == (69_904, 452_224)
     assert problem.steps_per_epoch == 11
     assert problem.weight_scale == pytest.approx(0.0245, rel=0.05)
 
 
-def test_smaller_batches_are_more_steps(images: Images) -> None:
-    few, many = (measure_problem(digits(f"training.batch_size={n}"), images) for n in (128, 16))
-    assert few.steps_per_epoch * 7 < many.steps_per_epoch <= images.num_train // 16 + 1
+def test_smaller_batches_are_more_steps(task: Task) -> None:
+    few, many = (measure_problem(digits(f"training.batch_size={n}"), task) for n in (128, 16))
+    assert few.steps_per_epoch * 7 < many.steps_per_epoch <= len(task.train) // 16 + 1
     assert many.model_copy(update={"steps_per_epoch": few.steps_per_epoch}) == few
 
 
-def test_measuring_is_repeatable_and_leaves_the_random_numbers_alone(images: Images) -> None:
+def test_measuring_is_repeatable_and_leaves_the_random_numbers_alone(task: Task) -> None:
     torch.manual_seed(7)
     random.seed(7)
     before = torch.random.get_rng_state()
-    one = measure_problem(digits(), images)
+    one = measure_problem(digits(), task)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(8)
-    assert measure_problem(digits(), images) == one
-    other = measure_problem(digits("training.seed=1"), images)
+    assert measure_problem(digits(), task) == one
+    other = measure_problem(digits("training.seed=1"), task)
     assert other.weight_scale != one.weight_scale
     assert other.weight_scale == pytest.approx(one.weight_scale, rel=0.05)
 
 
-def test_how_it_becomes_sparse_does_not_matter(images: Images) -> None:
+def test_how_it_becomes_sparse_does_not_matter(task: Task) -> None:
     dense = digits("sparsity.mode=dense", "search.weight_decay=0")
-    assert measure_problem(dense, images) == measure_problem(digits(), images)
+    assert measure_problem(dense, task) == measure_problem(digits(), task)
 
 
 def test_a_network_that_starts_at_zero_has_a_scale(
-    images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "zero_models.py").write_text(ZEROS)
     monkeypatch.syspath_prepend(tmp_path)
-    problem = measure_problem(digits("model.name=zero_models:zeros"), images)
+    problem = measure_problem(digits("model.name=zero_models:zeros"), task)
     assert problem.weights == problem.dense_macs == 640
     assert problem.weight_scale == 1e-6
 
 
-def test_json_gives_the_same_problem_back(images: Images) -> None:
-    problem = measure_problem(digits(), images)
+def test_json_gives_the_same_problem_back(task: Task) -> None:
+    problem = measure_problem(digits(), task)
     assert Problem.model_validate_json(problem.model_dump_json()) == problem
 
 

@@ -82,8 +82,7 @@ def test_a_loss_of_nan_ends_the_run_with_the_remedy() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training.batch_size=2048", r"training\.batch_size: got 2048.*1400 training images"),
-        ("model.name=torchvision:resnet18", r"model\.name: .*does not take digits images"),
+        ("training.batch_size=2048", r"training\.batch_size: got 2048.*1400 training samples"),
         ("model.options={width: 0}", r"model\.options: .*width"),
         ("sparsity.skip=[nothing]", r"sparsity\.skip: .*matches no layer"),
     ],

@@ -10,6 +10,8 @@ import torch
 from strsweep.config import load_experiment
 from strsweep.errors import SettingError, TrainingDivergedError
 from strsweep.settings import RunSettings
+from strsweep.tasks import task_of
+from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
@@ -49,8 +51,11 @@ def test_a_model_that_does_not_fit_the_images_is_told(
 ) -> None:
     (tmp_path / "odd_models_for_run.py").write_text(ODD_MODELS)
     monkeypatch.syspath_prepend(tmp_path)
+    odd = ('model.name="odd_models_for_run:odd"', f"model.options={{how: {how}}}")
+    experiment = load_experiment(DIGITS, odd)
+    task = task_of(experiment)
     with pytest.raises(SettingError) as caught:
-        new_run('model.name="odd_models_for_run:odd"', f"model.options={{how: {how}}}")
+        measure_problem(experiment, task)
     assert caught.value.setting == "model.name"
 
 

@@ -113,7 +113,8 @@ def test_a_forked_run_equals_the_same_run_trained_alone(
 
 @pytest.mark.parametrize("overrides", VARIANTS.values(), ids=VARIANTS)
 def test_until_the_onset_weights_are_those_of_the_dense_network(overrides: tuple[str, ...]) -> None:
-    dense = states(RunSettings(weight_decay=5e-4), (*overrides, "sparsity.mode=dense"))
+    others = tuple(text for text in overrides if not text.startswith("sparsity."))
+    dense = states(RunSettings(weight_decay=5e-4), (*others, "sparsity.mode=dense"))
     alone, baseline = states(ALONE, overrides), states(DENSE, overrides)
     for epoch in range(EPOCHS):
         assert_same_state(plain(baseline[epoch]), plain(dense[epoch]))

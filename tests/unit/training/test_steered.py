@@ -15,7 +15,7 @@ from strsweep.settings import RunSettings
 from strsweep.sparsity.convert import bake, threshold_parameters
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.measure import measure
-from strsweep.training.mode import Steering, densities, make_sparse
+from strsweep.sparsity.methods import Course, Hooks
 from strsweep.training.run import TrainingRun
 
 pytestmark = pytest.mark.slow
@@ -24,6 +24,7 @@ DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 STEERED = ("sparsity.mode=steered", "search.weight_decay=5e-4", "training.batch_size=200")
 SCHEDULED = ("sparsity.mode=scheduled",)
 SHAPE = (1, 8, 8)
+EXAMPLE = torch.zeros(1, *SHAPE)
 
 
 def run(*overrides: str, sparsity: float = 0.9) -> TrainingRun:
@@ -60,7 +61,8 @@ def test_however_late_the_ramp_ends_the_last_epoch_is_on_target(ramp: list[float
 @pytest.mark.parametrize("overrides", [(), SCHEDULED], ids=["steered", "scheduled"])
 @pytest.mark.parametrize("stop", [2, 5], ids=["on the ramp", "after it"])
 def test_resumed_equals_uninterrupted_bit_for_bit(overrides: tuple[str, ...], stop: int) -> None:
-    overrides = (*overrides, "training.epochs=6", "sparsity.steer_every=3")
+    every = () if overrides else ("sparsity.steer_every=3",)
+    overrides = (*overrides, "training.epochs=6", *every)
     whole, first, second = (run(*overrides) for _ in range(3))
     list(whole.epochs())
     epochs = first.epochs()
@@ -83,7 +85,7 @@ def test_no_layer_takes_all_that_is_left() -> None:
     # It ended at chance, with more than 300 of 342 weights in one layer, while gradients of
     # thresholds were not bounded.
     steered = run("training.batch_size=128", "training.seed=6", sparsity=0.995)
-    accuracy = [metrics.accuracy for metrics in steered.epochs()][-1]
+    accuracy = [metrics.task["accuracy"] for metrics in steered.epochs()][-1]
     kept = [layer.weights - layer.zeros for layer in steered.report().layers]
     assert max(kept) < sum(kept) / 2
     assert accuracy > 0.8
@@ -100,12 +102,14 @@ def test_thresholds_are_shifted_a_thousand_times_or_every_ten_steps(
     experiment, model = macs_model(
         settings, f"training.epochs={epochs}", f"sparsity.steer_every={every}"
     )
-    steering = Steering(model, experiment, settings, 100, SHAPE)
+    steering = hooks(model, experiment, settings, 100)
     offset = next(module.offset for module in model.modules() if hasattr(module, "offset"))
     shifted: list[int] = []
     for step in range(35):
         before = offset.item()
-        steering.before_step(epochs - 1, step)  # the ramp is over: only other weights change it
+        steering.before_step(
+            100 * (epochs - 1) + step
+        )  # the ramp is over: only other weights change it
         if offset.item() != before:
             shifted.append(step)
         with torch.no_grad():
@@ -157,22 +161,31 @@ def macs_model(settings: RunSettings, *overrides: str) -> tuple[Experiment, nn.M
     experiment = load_experiment(DIGITS, [*STEERED, "training.epochs=10", *overrides])
     torch.manual_seed(0)
     model = build("digits_cnn", num_classes=10)
-    return experiment, make_sparse(model, experiment, settings, SHAPE)
+    experiment.sparsity.attach(model, settings, EXAMPLE)
+    return experiment, model
+
+
+def hooks(
+    model: nn.Module, experiment: Experiment, settings: RunSettings, steps_per_epoch: int
+) -> Hooks:
+    epochs = experiment.training.epochs
+    course = Course(epochs=epochs, steps_per_epoch=steps_per_epoch, example=EXAMPLE)
+    return experiment.sparsity.hooks(model, settings, course)
 
 
 @pytest.mark.parametrize("overrides", [(), SCHEDULED], ids=["steered", "scheduled"])
 def test_the_macs_follow_the_ramp_and_stay(overrides: tuple[str, ...]) -> None:
     settings = RunSettings(weight_decay=0, macs=0.05)
     experiment, model = macs_model(settings, "sparsity.ramp=[0.2, 0.6]", *overrides)
-    steering = Steering(model, experiment, settings, 10, SHAPE)
+    steering = hooks(model, experiment, settings, 10)
     for epoch in range(10):
         for step in range(10):
-            steering.before_step(epoch, step)
+            steering.before_step(10 * epoch + step)
         with torch.no_grad():
             for weight in weight_tensors(model):
                 weight.original.add_(torch.randn_like(weight.original), alpha=0.01)
-        steering.after_epoch(epoch)
-        report = measure(model, SHAPE)
+        steering.after_epoch(epoch + 1)
+        report = measure(model, torch.zeros(1, *SHAPE))
         assert report.macs is not None
         assert report.dense_macs is not None
         progress = min(max((epoch + 1 - 2) / 4, 0), 1)
@@ -187,7 +200,7 @@ def test_a_rule_meets_the_macs(rule: str, macs: float, dense: tuple[str, ...]) -
     settings = RunSettings(weight_decay=0, macs=macs)
     told = ("sparsity.mode=dnw", f"sparsity.budget={rule}", *dense)
     _, model = macs_model(settings, *told)
-    report = measure(model, SHAPE)
+    report = measure(model, torch.zeros(1, *SHAPE))
     assert report.macs is not None
     assert report.dense_macs is not None
     # Each of six layers rounds its own weights, of 64, 16 and 4 multiply-adds.
@@ -199,8 +212,10 @@ def test_a_uniform_rule_has_the_density_of_its_macs() -> None:
         DIGITS, ["sparsity.mode=gmp", *STEERED[1:], "sparsity.budget=uniform"]
     )
     settings = RunSettings(weight_decay=0, macs=0.3)
-    found = densities(build("digits_cnn", num_classes=10), experiment.sparsity, settings, SHAPE)
-    assert [*found.values()] == pytest.approx([0.3] * 6)
+    model = build("digits_cnn", num_classes=10)
+    experiment.sparsity.attach(model, settings, EXAMPLE)
+    found = [1 - layer.sparsity for layer in measure(model).layers]
+    assert found == pytest.approx([0.3] * 6, abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from PIL import Image
 from torch.nn import functional
 
 from strsweep.config import Experiment, load_experiment
-from strsweep.data import check_data, load_images
+from strsweep.data import check_data, load_data
 from strsweep.errors import ImagesUnreadableError, SettingError
 from strsweep.settings import RunSettings
 from strsweep.training.run import TrainingRun
@@ -114,13 +114,13 @@ def test_bad_files_are_left_out_counted_and_named(folder: Path) -> None:
         assert metrics.unreadable_images == 3
         assert sorted(run.unreadable) == bad
         assert all(math.isfinite(loss) for loss in run.step_losses)
-        assert math.isfinite(metrics.val_loss)
+        assert math.isfinite(metrics.task["val_loss"])
     assert len(run.history) == 2
 
 
 def judged(run: TrainingRun, folder: Path) -> tuple[float, float]:
     """Return accuracy and loss on the readable validation images, one at a time."""
-    images: Any = load_images(experiment(folder).data).val
+    images: Any = load_data(experiment(folder).data).val
     readable = [images[index] for index in range(len(images)) if images[index][1] >= 0]
     assert len(readable) == 79
     with torch.no_grad():
@@ -137,8 +137,8 @@ def test_accuracy_and_loss_are_those_of_the_readable_images(folder: Path) -> Non
     list(run.epochs())
     accuracy, loss = judged(run, folder)
     assert 0.4 < accuracy < 1
-    assert run.history[-1].accuracy == pytest.approx(accuracy, abs=1e-6)
-    assert run.history[-1].val_loss == pytest.approx(loss, abs=1e-5)
+    assert run.history[-1].task["accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    assert run.history[-1].task["val_loss"] == pytest.approx(loss, abs=1e-5)
 
 
 @pytest.mark.usefixtures("tiny_models")
@@ -174,11 +174,13 @@ def test_files_without_content_are_refused_up_front(folder: Path) -> None:
 
 @pytest.mark.usefixtures("tiny_models")
 def test_the_loss_of_a_bad_image_is_nothing(folder: Path) -> None:
-    # One step over all images: it is the mean over 240 of which two give no loss.
+    # One step over all images: it is the mean over the 238 that were read.
     run = new_run(folder, "training.batch_size=240", "training.epochs=1")
     list(run.epochs())
     damage(folder)
     damaged = new_run(folder, "training.batch_size=240", "training.epochs=1")
     list(damaged.epochs())
     (whole,), (left,) = run.step_losses, damaged.step_losses
-    assert left == pytest.approx(whole * 238 / 240, rel=1e-3)
+    # The two images gave about what the others give, and batch norm sees zeros in their place.
+    assert left == pytest.approx(whole, rel=0.02)
+    assert left != whole

@@ -7,16 +7,17 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, SerializeAsAny, ValidationError, ValidatorFunctionWrapHandler
 from pydantic.functional_validators import WrapValidator
+from pydantic_core import PydanticCustomError
 
-from strsweep.errors import InvalidExperimentError, SettingError
+from strsweep.errors import SettingError
 from strsweep.imports import imported, is_import_path
 from strsweep.sparsity.methods.budgeted import Dnw, Gmp
+from strsweep.sparsity.methods.learned import Str
 from strsweep.sparsity.methods.method import Course, Hooks, Method
 from strsweep.sparsity.methods.scheduled import Scheduled
 from strsweep.sparsity.methods.steered import Steered
-from strsweep.sparsity.methods.str import Str
 
-__all__ = ["DEFAULT", "MODES", "AnyMethod", "Course", "Hooks", "Method"]
+__all__ = ["BUILT_IN", "DEFAULT", "WRONG_SETTINGS", "AnyMethod", "Course", "Hooks", "Method"]
 
 
 class Dense(Method, frozen=True):
@@ -32,8 +33,12 @@ class Dense(Method, frozen=True):
 
 _BuiltIn = Str | Steered | Scheduled | Gmp | Dnw | Dense
 DEFAULT = Str()
-MODES: tuple[str, ...] = tuple(kind.model_fields["mode"].default for kind in get_args(_BuiltIn))
-"""Names of the built-in methods."""
+BUILT_IN: dict[str, type[Method]] = {
+    kind.model_fields["mode"].default: kind for kind in get_args(_BuiltIn)
+}
+"""By mode."""
+WRONG_SETTINGS = "method_settings"
+"""Type of the error that carries those of a method: ``kind``, and pydantic's ``errors``."""
 
 
 def _of_mode(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
@@ -41,20 +46,26 @@ def _of_mode(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     if not isinstance(value, dict):
         return value if isinstance(value, Method) else handler(value)
     settings: dict[str, Any] = {"mode": DEFAULT.mode, **value}
-    mode = settings["mode"]
+    kind = _kind(settings["mode"])
+    try:
+        # JSON, so that strict mode takes lists for tuples.
+        return kind.model_validate_json(json.dumps(settings), strict=True)
+    except ValidationError as error:
+        carried: dict[str, Any] = {"kind": kind, "errors": error.errors()}
+        raise PydanticCustomError(WRONG_SETTINGS, "settings of the method", carried) from None
+
+
+def _kind(mode: object) -> type[Method]:
+    if isinstance(mode, str) and mode in BUILT_IN:
+        return BUILT_IN[mode]
     if not isinstance(mode, str) or not is_import_path(mode):
-        return handler(settings)
+        names = ", ".join(map(repr, BUILT_IN))
+        remedy = f"Use one of {names}, or package.module:Method of your own."
+        raise SettingError("sparsity.mode", mode, remedy)
     kind = imported(mode, "sparsity.mode")
     if not (isinstance(kind, type) and issubclass(kind, Method)):
-        remedy = "It is no subclass of strsweep.sparsity.methods.Method."
-        raise SettingError("sparsity.mode", mode, remedy)
-    try:
-        return kind.model_validate_json(json.dumps(settings))
-    except ValidationError as error:
-        raise InvalidExperimentError([
-            SettingError(".".join(["sparsity", *map(str, e["loc"])]), e["input"], f"{e['msg']}.")
-            for e in error.errors()
-        ]) from None
+        raise SettingError("sparsity.mode", mode, "It is no subclass of strsweep.Method.")
+    return kind
 
 
 AnyMethod = Annotated[

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torchvision.models import resnet18
 
 from strsweep.errors import CheckpointError
-from strsweep.models import load_authors_checkpoint
+from strsweep.models import load_start
 from strsweep.sparsity.convert import bake, sparsify, threshold_parameters
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.measure import measure
@@ -46,6 +46,11 @@ class TheirMobileNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.fc(self.model(images)).flatten(1)
+
+
+def loaded(path: Path, model: nn.Module) -> nn.Module:
+    load_start(path, model)
+    return model
 
 
 def our_mobilenet() -> nn.Module:
@@ -133,7 +138,7 @@ def test_import_evaluates_bakes_and_writes_back_the_same(
     images = two_images()
     expected = formula(theirs(), state)(images)
 
-    model = load_authors_checkpoint(written(tmp_path / "theirs.pth", content), ours())
+    model = loaded(written(tmp_path / "theirs.pth", content), ours())
     assert len(threshold_parameters(model)) == len(weight_tensors(model)) - 1
     logits = model.eval()(images)
     assert_close(logits, expected)
@@ -155,7 +160,7 @@ def test_import_evaluates_bakes_and_writes_back_the_same(
 def test_a_file_without_thresholds_is_dense(tmp_path: Path) -> None:
     layers = tuple(weight.name for weight in weight_tensors(TheirMobileNet()))
     path = written(tmp_path / "dense.pth", their_state(TheirMobileNet(), dense=layers))
-    model = load_authors_checkpoint(path, our_mobilenet())
+    model = loaded(path, our_mobilenet())
     assert threshold_parameters(model) == []
     assert measure(model).zeros == 0
 
@@ -176,7 +181,7 @@ def test_every_shape_of_the_file_is_read(
 ) -> None:
     state = their_state(TheirMobileNet())
     path = written(tmp_path / "x.pth", wrap(state), _use_new_zipfile_serialization=zipped)
-    model = load_authors_checkpoint(path, our_mobilenet()).eval()
+    model = loaded(path, our_mobilenet()).eval()
     images = two_images()
     assert_close(model(images), formula(TheirMobileNet(), state)(images))
 
@@ -184,14 +189,14 @@ def test_every_shape_of_the_file_is_read(
 def test_names_win_over_the_order_of_the_file(tmp_path: Path) -> None:
     state = their_state(our_resnet())
     shuffled = dict(reversed(state.items()))
-    model = load_authors_checkpoint(written(tmp_path / "x.pth", shuffled), our_resnet()).eval()
+    model = loaded(written(tmp_path / "x.pth", shuffled), our_resnet()).eval()
     images = two_images()
     assert_close(model(images), formula(our_resnet(), state)(images))
 
 
 def test_an_imported_network_goes_on_training(tmp_path: Path) -> None:
     path = written(tmp_path / "x.pth", their_state(TheirMobileNet()))
-    model = load_authors_checkpoint(path, our_mobilenet()).train()
+    model = loaded(path, our_mobilenet()).train()
     before = [s.item() for s in threshold_parameters(model)]
     model(torch.randn(4, 3, 16, 16)).square().sum().backward()
     torch.optim.SGD(model.parameters(), lr=0.1).step()
@@ -253,7 +258,7 @@ def test_a_mismatch_names_keys_and_shapes_and_changes_nothing(
     model = our_mobilenet()
     before = deepcopy(model.state_dict())
     with pytest.raises(CheckpointError) as caught:
-        load_authors_checkpoint(path, model)
+        load_start(path, model)
     for text in (str(path), *texts):
         assert text in str(caught.value)
     assert model.state_dict().keys() == before.keys()
@@ -263,7 +268,7 @@ def test_a_mismatch_names_keys_and_shapes_and_changes_nothing(
 def test_another_network_is_told_in_one_bounded_message(tmp_path: Path) -> None:
     path = written(tmp_path / "x.pth", their_state(our_resnet()))
     with pytest.raises(CheckpointError, match="belongs to another network") as caught:
-        load_authors_checkpoint(path, our_mobilenet())
+        load_start(path, our_mobilenet())
     assert "In order, conv1.weight [64, 3, 7, 7] would be 0.conv.weight [8, 3, 3, 3]" in str(
         caught.value
     )
@@ -276,7 +281,7 @@ def test_a_known_name_must_meet_itself(tmp_path: Path) -> None:
     renamed = {key.replace("layer4.1.bn2", "other"): value for key, value in state.items()}
     path = written(tmp_path / "x.pth", renamed)
     with pytest.raises(CheckpointError, match=r"Only in the model: layer4\.1\.bn2"):
-        load_authors_checkpoint(path, our_resnet())
+        load_start(path, our_resnet())
 
 
 def test_layers_in_other_places_are_told_though_every_shape_fits(tmp_path: Path) -> None:
@@ -290,7 +295,7 @@ def test_layers_in_other_places_are_told_though_every_shape_fits(tmp_path: Path)
         renamed[".".join(parts).replace("module.fc.", "module.head.")] = value
     path = written(tmp_path / "x.pth", renamed)
     with pytest.raises(CheckpointError, match="known names are in other places"):
-        load_authors_checkpoint(path, our_resnet())
+        load_start(path, our_resnet())
 
 
 class Payload:
@@ -304,7 +309,7 @@ def test_a_file_that_needs_unpickling_is_refused(
     monkeypatch.chdir(tmp_path)
     content = {"state_dict": their_state(TheirMobileNet()), "args": Payload()}
     with pytest.raises(CheckpointError, match="would run code"):
-        load_authors_checkpoint(written(tmp_path / "x.pth", content), our_mobilenet())
+        load_start(written(tmp_path / "x.pth", content), our_mobilenet())
     assert [path.name for path in tmp_path.iterdir()] == ["x.pth"]
 
 
@@ -313,7 +318,7 @@ def test_a_file_that_needs_unpickling_is_refused(
 def test_damaged_bytes_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.pth").write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged or no checkpoint"):
-        load_authors_checkpoint(tmp_path / "x.pth", our_mobilenet())
+        load_start(tmp_path / "x.pth", our_mobilenet())
 
 
 @pytest.mark.parametrize(
@@ -321,18 +326,18 @@ def test_damaged_bytes_are_refused(content: bytes, tmp_path: Path) -> None:
 )
 def test_a_file_of_something_else_is_refused(content: Any, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no state_dict"):
-        load_authors_checkpoint(written(tmp_path / "x.pth", content), our_mobilenet())
+        load_start(written(tmp_path / "x.pth", content), our_mobilenet())
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="No such file"):
-        load_authors_checkpoint(tmp_path / "none.pth", our_mobilenet())
+        load_start(tmp_path / "none.pth", our_mobilenet())
 
 
 def test_a_model_with_thresholds_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "x.pth", their_state(TheirMobileNet()))
     with pytest.raises(ValueError, match="already"):
-        load_authors_checkpoint(path, sparsify(our_mobilenet(), threshold_init=-5))
+        load_start(path, sparsify(our_mobilenet(), threshold_init=-5))
 
 
 @pytest.mark.parametrize("with_bias", [True, False])
@@ -344,7 +349,7 @@ def test_other_networks_keep_their_names_and_biases(with_bias: bool, tmp_path: P
     model = sparsify(deepcopy(dense), threshold_init=-2.5, skip=["2"])
     state = dense.state_dict() | {"0.sparseThreshold": torch.full((1, 1), -2.5)}
     written(tmp_path / "x.pth", {f"module.{key}": value for key, value in state.items()})
-    again = load_authors_checkpoint(tmp_path / "x.pth", make())
+    again = loaded(tmp_path / "x.pth", make())
     images = torch.randn(2, 3, 4, 4)
     assert torch.equal(again(images), model(images))
     assert measure(again).layers[0].threshold is not None
@@ -356,5 +361,5 @@ def test_a_model_that_is_one_layer_is_read(tmp_path: Path) -> None:
     state = dense.state_dict()
     state["weight"] = state["weight"][..., None, None]
     written(tmp_path / "x.pth", state | {"sparseThreshold": torch.full((1, 1), -2.0)})
-    again = load_authors_checkpoint(tmp_path / "x.pth", nn.Linear(4, 3))
+    again = loaded(tmp_path / "x.pth", nn.Linear(4, 3))
     assert torch.equal(again(torch.ones(1, 4)), model(torch.ones(1, 4)))
