@@ -113,8 +113,8 @@ def _landing(receipt: Receipt) -> str:
     return (
         f"Landing: training ended at {percent(before.sparsity_before, 2)} sparsity and "
         f"{receipt.metric.text(before.score_before)} {receipt.metric.name}. All thresholds were "
-        f"then shifted by {before.shift:+.3g} to meet the target, and batch norm saw training images again; the "
-        "numbers above are from after that."
+        f"then shifted by {before.shift:+.3g} to meet the target, and batch norm saw training "
+        "images again; the numbers above are from after that."
     )
 
 
