@@ -32,7 +32,7 @@ OutOption = Annotated[
 def main(sweeps: SweepsOption, out: OutOption = None) -> None:
     """Write comparison.html, report.json and models.csv; nothing is trained or changed.
 
-    Exit code 0: they are written; 2: a sweep cannot be found or read.
+    Exit code 0: they are written; 2: a sweep cannot be found or read, or has another metric.
     """
     with exit_codes(), doing("reading the sweeps"):
         from strsweep.registry.report import COMPARISON, comparison_files, read_sweep

@@ -6,7 +6,7 @@ CHARTS = {
     "layer-sparsity",
     "layer-macs",
     "sparsity-epochs",
-    "accuracy-epochs",
+    "score-epochs",
     "thresholds",
 }
 """Of a report, by element id."""

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow_server import MlflowServer
 from report_charts import CHARTS
 
-from strsweep.registry.report import artifact_page, model_page, runs_page
+from strsweep.registry.mlflow_pages import artifact_page, model_page, runs_page
 
 pytestmark = pytest.mark.browser
 _NOT_OURS = ("/ajax-api/", "favicon")
@@ -70,7 +70,7 @@ def test_the_report_in_the_artifact_view(
     charts = chromium.charts()
     assert set(charts) == CHARTS
     assert all(chart["width"] > 200 and chart["drawn"] for chart in charts.values())
-    assert "run-002" in chromium.hover("front-sparsity", ".points path")
+    assert "run-004" in chromium.hover("front-sparsity", ".points path")
     chromium.shot(f"mlflow-report-{scheme}")
     link = chromium.element("a[target]")
     address = link.get_attribute("href")

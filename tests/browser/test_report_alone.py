@@ -60,11 +60,11 @@ def test_paper_and_ink_follow_the_scheme(chromium: Chromium, page: str) -> None:
 @pytest.mark.parametrize(
     ("chart", "mark", "said"),
     [
-        ("front-sparsity", ".points path", "run-002"),
-        ("front-macs", ".points path", "MACs"),
-        ("sparsity-epochs", ".points path", "epochs paid"),
+        ("front-sparsity", ".points path", "run-004"),
+        ("front-macs", ".points path", "MACs left"),
+        ("sparsity-epochs", ".lines path", "epochs paid"),
         ("thresholds", ".points path", "threshold"),
-        ("layer-sparsity", ".heatmaplayer image", "weights left"),
+        ("layer-sparsity", ".heatmaplayer image", "zeros"),
         ("layer-macs", ".heatmaplayer image", "of the model's"),
     ],
 )
@@ -79,7 +79,7 @@ def test_the_dense_network_is_a_line_with_its_name(
     chromium: Chromium, sweep: DigitsSweep, page: str
 ) -> None:
     assert sweep.delivery is not None
-    assert sweep.delivery.dense_accuracy is not None
+    assert sweep.delivery.dense_score is not None
     chromium.open(page)
     chromium.charts()
     for front in ("front-sparsity", "front-macs"):
@@ -87,11 +87,11 @@ def test_the_dense_network_is_a_line_with_its_name(
             chromium.driver.execute_script("return arguments[0].textContent", label)
             for label in chromium.driver.find_elements("css selector", f"#{front} .shapelayer text")
         ]
-        assert shown == [f"dense {100 * sweep.delivery.dense_accuracy:.2f} %"]
+        assert shown == [f"dense {100 * sweep.delivery.dense_score:.2f} %"]
 
 
 def test_a_narrow_window_scrolls_tables_only(chromium: Chromium, page: str) -> None:
-    chromium.open(page, size=(520, 900))
+    chromium.open(page, size=(500, 900))
     chromium.charts()
     widths = "return [document.documentElement.scrollWidth, window.innerWidth]"
     whole, window = chromium.driver.execute_script(widths)

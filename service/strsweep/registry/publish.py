@@ -17,6 +17,7 @@ from strsweep.journal import Journal, ModelPublished, SweepRecord, replay
 from strsweep.registry.card import model_card
 from strsweep.registry.delivery import Delivered, Delivery
 from strsweep.registry.logged_model import logged_model
+from strsweep.registry.mlflow_pages import runs_page
 from strsweep.registry.package import Package, Purpose, package
 from strsweep.registry.registered_model import (
     Alias,
@@ -25,7 +26,6 @@ from strsweep.registry.registered_model import (
     move_alias,
     version_of,
 )
-from strsweep.registry.report import runs_page
 from strsweep.registry.server import first_line, refusals
 from strsweep.registry.summary import delivered_note, show_summary, summary_files
 from strsweep.registry.tracking import Tracking

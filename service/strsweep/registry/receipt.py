@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from strsweep.errors import CheckpointError
-from strsweep.settings import Metric, RunSettings, Target
+from strsweep.settings import Metric, RunSettings, Target, percent
 
 WEIGHTS, RECEIPT, EXPERIMENT = "weights.safetensors", "receipt.json", "experiment.json"
 BUDGET_CSV, BUDGET_JSON = "budget.csv", "budget.json"
@@ -72,6 +72,15 @@ class Receipt(BaseModel):
     def score_text(self) -> str:
         """The score as a person reads it."""
         return self.metric.text(self.score)
+
+    @property
+    def trained_at(self) -> str:
+        """Where the run ended before it was landed, in what was asked; empty without landing."""
+        if self.landed is None:
+            return ""
+        if self.target is None or self.target.quantity == "sparsity":
+            return percent(self.landed.sparsity_before, 2)
+        return f"{percent(self.landed.macs_before / self.dense_macs, 2)} MACs"
 
 
 def label(target: Target | None) -> str:

@@ -70,7 +70,7 @@ def _cells(experiment: Experiment, model: Delivered, dense: float | None) -> dic
         return {"target": target, "trained": "missed"}
     return {
         "target": target,
-        "trained": _trained_at(receipt),
+        "trained": receipt.trained_at,
         "sparsity": percent(receipt.sparsity, 2),
         _SCORE: receipt.score_text,
         _DENSE: "" if dense is None else receipt.metric.difference(receipt.score, dense),
@@ -86,15 +86,6 @@ def _short(macs: int) -> str:
     if macs < 10**6:
         return f"{macs:,}"
     return f"{macs / 1e6:.4g} M" if macs < 10**9 else f"{macs / 1e9:.4g} G"
-
-
-def _trained_at(receipt: Receipt) -> str:
-    """Return where the run ended before it was landed, in what the target is measured in."""
-    if receipt.landed is None:
-        return ""
-    if receipt.target is None or receipt.target.quantity == "sparsity":
-        return percent(receipt.landed.sparsity_before, 2)
-    return f"{percent(receipt.landed.macs_before / receipt.dense_macs, 2)} MACs"
 
 
 def _registered_as(experiment: Experiment, model: Delivered) -> str:
@@ -141,7 +132,7 @@ def _beside_dense(
     """Yield the score of the dense network, and what to try if some model is far below it."""
     yield f"dense network, same recipe: {metric.name} {metric.text(dense)}"
     far = [
-        f"{receipt.target} is {receipt.against_dense}"
+        f"{receipt.target} is {metric.against(receipt.score, dense)}"
         for receipt in receipts
         if metric.rank(receipt.score) < metric.rank(dense) - _FAR_BELOW * abs(dense)
     ]

@@ -13,8 +13,9 @@ from strsweep.config import Experiment
 from strsweep.journal import SweepRecord
 from strsweep.registry.delivery import Delivered
 from strsweep.registry.front import front_png
+from strsweep.registry.mlflow_pages import artifact_page, model_page, run_page
 from strsweep.registry.receipt import Receipt
-from strsweep.registry.report import REPORT, artifact_page, model_page, report_files, run_page
+from strsweep.registry.report import REPORT, report_files
 from strsweep.registry.report.runs import run_hours
 from strsweep.registry.server import artifact_errors
 from strsweep.registry.shown import NOTE_TAG

@@ -11,13 +11,16 @@ from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.journal import EpochFinished, RunProposed, SweepRecord, SweepStarted, replay
 from strsweep.registry.card import model_card
 from strsweep.registry.receipt import LandedFrom, Receipt
-from strsweep.settings import Fork, Lead, RunSettings, Target
+from strsweep.settings import Fork, Lead, Metric, RunSettings, Target
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 METHOD = "str, own threshold decay, led to the target"
 SETTINGS = RunSettings(threshold_init=-10.0, weight_decay=5e-4, threshold_decay=0.0123)
 LEAD = Lead(quantity="sparsity", pruned=0.95, exposure_at_90=0.7, delay=0.4)
-PROBLEM = Problem(steps_per_epoch=11, weights=10_000, dense_macs=500_000, weight_scale=0.02)
+ACCURACY = Metric(name="accuracy")
+PROBLEM = Problem(
+    steps_per_epoch=11, weights=10_000, dense_macs=500_000, weight_scale=0.02, metric=ACCURACY
+)
 TARGET = Target(sparsity=0.95)
 
 
@@ -44,9 +47,10 @@ def receipt(target: Target | None = TARGET, *, mode: str = "str") -> Receipt:
         weights=10_000,
         macs=25_000,
         dense_macs=500_000,
-        accuracy=0.9812,
+        metric=ACCURACY,
+        score=0.9812,
         landed=LandedFrom(
-            shift=-0.02, sparsity_before=0.9531, macs_before=26_000, accuracy_before=0.983
+            shift=-0.02, sparsity_before=0.9531, macs_before=26_000, score_before=0.983
         ),
         mode=mode,
         method=METHOD if mode == "str" else mode,
@@ -87,7 +91,7 @@ def test_it_says_how_it_was_landed_and_what_that_took() -> None:
     text = card()
     assert "training ended at 95.31 % sparsity and 98.30 % accuracy" in text
     assert "shifted by -0.02" in text
-    assert "Landing cost 0.18 points of accuracy." in text
+    assert "Landing changed the accuracy by -0.18." in text
     assert "Landing: none" in card(receipt().model_copy(update={"landed": None}))
 
 
@@ -100,7 +104,7 @@ def test_it_says_how_it_was_landed_and_what_that_took() -> None:
     ],
 )
 def test_it_says_how_far_it_is_from_the_dense_network(dense: float | None, words: str) -> None:
-    assert words in card(receipt().model_copy(update={"dense_accuracy": dense}))
+    assert words in card(receipt().model_copy(update={"dense_score": dense}))
 
 
 def test_it_says_how_the_run_led_itself_and_what_it_shared() -> None:

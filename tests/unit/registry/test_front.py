@@ -9,20 +9,21 @@ from matplotlib.figure import Figure
 
 from strsweep.registry.front import front_png
 from strsweep.search.runs import Run, Status
-from strsweep.settings import RunSettings, Target
+from strsweep.settings import Metric, RunSettings, Target
 
 
-def run(sparsity: float, accuracy: float = 0.98) -> Run:
+def run(sparsity: float, score: float = 0.98) -> Run:
     return Run(
         run_id=f"run-{sparsity}",
         settings=RunSettings(weight_decay=0),
         target=None,
         status=Status.FINISHED,
         sparsity=sparsity,
-        accuracy=accuracy,
+        score=score,
     )
 
 
+ACCURACY = Metric(name="accuracy")
 RUNS = [run(sparsity) for sparsity in (0.0, 0.52, 0.9531, 0.99)]
 TARGETS = [Target(sparsity=0.9), Target(sparsity=0.95), Target(macs=0.05)]
 
@@ -34,7 +35,7 @@ def axes(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(
         Figure, "savefig", lambda figure, to: (figures.append(figure), saved(figure, to))
     )
-    assert front_png(RUNS, [], TARGETS, dense_accuracy=0.9874).startswith(b"\x89PNG")
+    assert front_png(RUNS, [], TARGETS, ACCURACY, dense_score=0.9874).startswith(b"\x89PNG")
     return figures[0].axes[0]
 
 
@@ -46,7 +47,7 @@ def test_every_run_is_inside(axes: Any) -> None:
 
 
 def test_a_network_without_weights_is_drawn() -> None:
-    assert front_png([run(1.0, accuracy=0.1)], [], TARGETS).startswith(b"\x89PNG")
+    assert front_png([run(1.0, score=0.1)], [], TARGETS, ACCURACY).startswith(b"\x89PNG")
 
 
 def test_targets_have_lines_and_labels(axes: Any) -> None:
@@ -61,5 +62,10 @@ def test_the_dense_network_is_a_dashed_line(axes: Any) -> None:
     assert dashed.get_label() == "dense"
 
 
+def test_the_axis_is_named_by_the_metric(axes: Any) -> None:
+    assert axes.get_ylabel() == "validation accuracy"
+    assert axes.yaxis.get_major_formatter()(0.98) == "98 %"
+
+
 def test_nothing_to_draw_is_a_picture_too() -> None:
-    assert front_png([], [], []).startswith(b"\x89PNG")
+    assert front_png([], [], [], ACCURACY).startswith(b"\x89PNG")

@@ -15,22 +15,24 @@ from strsweep.errors import StrsweepError
 from strsweep.journal import ModelLanded
 from strsweep.registry.package import Package, Purpose, package
 from strsweep.registry.receipt import read_receipt
-from strsweep.settings import Target
+from strsweep.settings import Metric, Target
 from strsweep.training.checkpoint import load_checkpoint
+
+ACCURACY = Metric(name="accuracy")
 
 
 def packaged(
     sweep: Any,
     target: Target | None,
     landed: ModelLanded | None = None,
-    dense_accuracy: float | None = None,
+    dense_score: float | None = None,
 ) -> Package:
     return package(
         sweep.experiment,
         sweep.storage,
         lambda: load_images(sweep.experiment.data),
         sweep.run,
-        Purpose(target=target, landed=landed, dense_accuracy=dense_accuracy),
+        Purpose(target=target, metric=ACCURACY, landed=landed, dense_score=dense_score),
     )
 
 
@@ -41,13 +43,13 @@ def test_the_landed_model_is_packaged(sweep: Any) -> None:
     receipt = read_receipt(Path(sweep.storage.uri(made.folder)))
     assert receipt == made.receipt
     assert receipt.zeros == round(0.2 * receipt.weights)
-    assert receipt.accuracy == landed.metrics["accuracy"]
+    assert receipt.score == landed.metrics["accuracy"]
     assert receipt.method == "str, own threshold decay, led to the target"
-    assert receipt.dense_accuracy is None
+    assert receipt.dense_score is None
     assert receipt.macs == landed.metrics["macs"]
     assert receipt.landed is not None
     assert receipt.landed.shift == landed.shift
-    assert receipt.landed.accuracy_before == 0.125
+    assert receipt.landed.score_before == 0.125
     assert receipt.landed.sparsity_before == sweep.run.finished.metrics["sparsity"]
     assert receipt.landed.macs_before == sweep.run.finished.metrics["macs"]
     folder = Path(sweep.storage.uri(made.folder))
@@ -61,7 +63,7 @@ def test_without_landing_it_is_what_training_ended_with(sweep: Any) -> None:
     made = packaged(sweep, None)
     assert made.folder == "models/single/run-001"
     receipt = read_receipt(Path(sweep.storage.uri(made.folder)))
-    assert (receipt.target, receipt.landed, receipt.accuracy) == (None, None, 0.125)
+    assert (receipt.target, receipt.landed, receipt.score) == (None, None, 0.125)
     assert receipt.sparsity == sweep.run.finished.metrics["sparsity"]
 
 
@@ -76,9 +78,9 @@ def test_a_dense_network_that_was_trained_later_is_added_to_the_receipt(sweep: A
     made = packaged(sweep, Target(sparsity=0.2))
     folder = Path(sweep.storage.uri(made.folder))
     weights = (folder / "weights.safetensors").stat().st_mtime_ns
-    later = packaged(sweep, Target(sparsity=0.2), dense_accuracy=0.25)
+    later = packaged(sweep, Target(sparsity=0.2), dense_score=0.25)
     assert read_receipt(folder) == later.receipt
-    assert later.receipt == made.receipt.model_copy(update={"dense_accuracy": 0.25})
+    assert later.receipt == made.receipt.model_copy(update={"dense_score": 0.25})
     assert later.receipt.against_dense == "12.50 points below dense"
     assert (folder / "weights.safetensors").stat().st_mtime_ns == weights
 
@@ -105,7 +107,7 @@ def test_a_package_is_used_again_without_data_and_checkpoint(sweep: Any) -> None
     made = packaged(sweep, landed.target, landed)
     sweep.storage.delete("runs")
     sweep.storage.delete("landed")
-    purpose = Purpose(target=landed.target, landed=landed)
+    purpose = Purpose(target=landed.target, metric=ACCURACY, landed=landed)
     again = package(sweep.experiment, sweep.storage, no_data, sweep.run, purpose)
     assert again.receipt == made.receipt
     assert torch.equal(again.example, made.example)

@@ -11,14 +11,15 @@ import pytest
 from strsweep.config import load_experiment
 from strsweep.registry.delivery import Delivered, Delivery
 from strsweep.registry.front import front_png
-from strsweep.registry.receipt import LandedFrom, Receipt, against
+from strsweep.registry.receipt import LandedFrom, Receipt
 from strsweep.registry.receipt_table import print_delivery
 from strsweep.registry.registered_model import Alias
 from strsweep.search.outcome import TargetOutcome
 from strsweep.search.runs import Run, Status
-from strsweep.settings import RunSettings, Target
+from strsweep.settings import Metric, RunSettings, Target
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
+ACCURACY = Metric(name="accuracy")
 SETTINGS = RunSettings(threshold_init=-10.0, weight_decay=5e-4, threshold_decay=0.01)
 RUN = Run(
     run_id="run-001",
@@ -26,14 +27,12 @@ RUN = Run(
     target=Target(sparsity=0.95),
     status=Status.FINISHED,
     sparsity=0.9531,
-    accuracy=0.98,
+    score=0.98,
 )
 
 
 def receipt(target: Target | None, *, landed: bool) -> Receipt:
-    before = LandedFrom(
-        shift=-0.02, sparsity_before=0.9531, macs_before=26_000, accuracy_before=0.98
-    )
+    before = LandedFrom(shift=-0.02, sparsity_before=0.9531, macs_before=26_000, score_before=0.98)
     return Receipt(
         target=target,
         sparsity=0.95,
@@ -41,7 +40,8 @@ def receipt(target: Target | None, *, landed: bool) -> Receipt:
         weights=10_000,
         macs=25_000,
         dense_macs=500_000,
-        accuracy=0.9812,
+        metric=ACCURACY,
+        score=0.9812,
         landed=before if landed else None,
         mode="str",
         method="str, own threshold decay, led to the target",
@@ -66,7 +66,7 @@ def printed(
     config: Path = DIGITS,
 ) -> tuple[list[str], list[str]]:
     """Return the lines of the table, which must not wrap, and those below it."""
-    delivery = Delivery(models=models, is_behind=False, dense_accuracy=dense)
+    delivery = Delivery(models=models, is_behind=False, metric=ACCURACY, dense_score=dense)
     print_delivery(load_experiment(config), delivery)
     title, head, _, *lines = capsys.readouterr().out.splitlines()
     assert title.startswith("delivered (str, ")
@@ -104,7 +104,7 @@ def test_the_table_says_asked_trained_and_delivered(capsys: pytest.CaptureFixtur
     [
         (0.9762, "+0.50", "0.50 points above dense"),
         (0.9837, "-0.25", "0.25 points below dense"),
-        (0.98120001, "+0.00", "as accurate as dense"),
+        (0.98120001, "+0.00", "as good as dense"),
     ],
 )
 def test_the_accuracy_beside_that_of_the_dense_network(
@@ -116,14 +116,12 @@ def test_the_accuracy_beside_that_of_the_dense_network(
     assert f"98.12 % {points} 25,000" in row
     assert f"dense network, same recipe: accuracy {100 * dense:.2f} %" in below
     assert not any("longer training" in line for line in below)
-    assert against(0.9812, dense) == words
+    assert ACCURACY.against(0.9812, dense) == words
 
 
 def test_what_is_far_below_dense_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     far, near = model(Target(sparsity=0.99), landed=True), model(Target(sparsity=0.9), landed=True)
-    near = replace(
-        near, receipt=near.receipt and near.receipt.model_copy(update={"accuracy": 0.99})
-    )
+    near = replace(near, receipt=near.receipt and near.receipt.model_copy(update={"score": 0.99}))
     _, below = printed(capsys, far, near, dense=1.0)
     assert "99 % is 1.88 points below dense" not in "\n".join(below), (
         "less than three points are common"
@@ -167,7 +165,8 @@ def test_a_missed_target_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         target=Target(macs=0.05), run=None, closest=None, miss=None, advice="do this"
     )
     missed = Delivered(outcome=state, receipt=None, version=None)
-    print_delivery(load_experiment(DIGITS), Delivery(models=(missed,), is_behind=True))
+    delivery = Delivery(models=(missed,), is_behind=True, metric=ACCURACY)
+    print_delivery(load_experiment(DIGITS), delivery)
     output = capsys.readouterr().out
     assert "5 % MACs missed: do this" in output
     assert "run jobs/publish.py with the same settings" in output
@@ -176,7 +175,8 @@ def test_a_missed_target_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_alias_that_stays_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     alias = Alias(version="2", reason="v2 has 98.50 % accuracy, v3 98.12 %")
     stays = replace(model(Target(sparsity=0.95), landed=True), alias=alias)
-    print_delivery(load_experiment(DIGITS), Delivery(models=(stays,), is_behind=False))
+    delivery = Delivery(models=(stays,), is_behind=False, metric=ACCURACY)
+    print_delivery(load_experiment(DIGITS), delivery)
     output = capsys.readouterr().out
     assert "@sparsity-95 stays at digits v2: v2 has 98.50 % accuracy, v3 98.12 %" in output
     assert "digits v3 @" not in output
@@ -196,7 +196,7 @@ def test_the_picture_has_a_line_per_sparsity(
     figures: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
     delivered = [receipt(targets[0], landed=True), receipt(targets[-1], landed=False)]
-    front_png([RUN], delivered, targets)
+    front_png([RUN], delivered, targets, ACCURACY)
     axes: Axes = figures[0].axes[0]
     in_sparsity = [target for target in targets if target.sparsity is not None]
     assert len(axes.lines) == len(in_sparsity)  # no dense network was trained

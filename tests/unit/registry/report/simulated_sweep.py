@@ -27,10 +27,10 @@ from strsweep.journal import (
     replay,
 )
 from strsweep.registry.receipt import LandedFrom, Receipt
-from strsweep.search.outcome import dense_accuracy, outcomes_of
+from strsweep.search.outcome import dense_score, outcomes_of
 from strsweep.search.runs import read_state
 from strsweep.search.space import LawSpace
-from strsweep.settings import RunSettings, Target
+from strsweep.settings import Metric, RunSettings, Target
 from strsweep.storage import storage_of
 from strsweep.sweep.searcher import TargetSearcher
 from strsweep.training.law import Leader, expit, logit
@@ -45,6 +45,8 @@ DIGITS_LAYERS = [
     ("fc", 640, 1, 1.8),
 ]
 """Name, weights, positions, and how much less sparse than the whole, in logit."""
+ACCURACY = Metric(name="accuracy")
+RMSE = Metric(name="rmse", higher_is_better=False, is_share=False)
 Layers = Sequence[tuple[str, int, int, float]]
 
 
@@ -56,14 +58,20 @@ class SimulatedSweep:
     """One sweep in ``folder``, as the searcher and the workers of a job would leave it."""
 
     def __init__(
-        self, folder: Path, *overrides: str, config: Path = DIGITS, layers: Layers = DIGITS_LAYERS
+        self,
+        folder: Path,
+        *overrides: str,
+        config: Path = DIGITS,
+        layers: Layers = DIGITS_LAYERS,
+        metric: Metric = ACCURACY,
     ) -> None:
-        self.layers = layers
+        self.layers, self.metric = layers, metric
         self.problem = Problem(
             steps_per_epoch=11,
             weights=sum(weights for _, weights, _, _ in layers),
             dense_macs=sum(weights * positions for _, weights, positions, _ in layers),
             weight_scale=0.0245,
+            metric=self.metric,
         )
         asked = ("search.targets=[0.8, 0.9, 0.95, 0.98, {macs: 0.05}]", "search.max_runs=24")
         loaded = load_experiment(config, [f"storage.path={folder}", *asked, *overrides])
@@ -196,7 +204,7 @@ class SimulatedSweep:
             "epoch": epoch,
             "train_loss": 0.6,
             "val_loss": 0.2,
-            "accuracy": accuracy,
+            self.metric.name: accuracy if self.metric.higher_is_better else 100 * (1 - accuracy),
             "sparsity": zeros / self.problem.weights,
             "macs": macs,
             "dense_macs": self.problem.dense_macs,
@@ -214,7 +222,7 @@ class SimulatedSweep:
         metrics = {
             "sparsity": zeros / weights,
             "macs": float(macs),
-            "accuracy": finished.metrics["accuracy"] - 0.001,
+            self.metric.name: self.metric.of(finished.metrics) - 0.001,
             "val_loss": 0.2,
         }
         landed = ModelLanded(
@@ -258,13 +266,14 @@ class SimulatedSweep:
             weights=self.problem.weights,
             macs=macs,
             dense_macs=self.problem.dense_macs,
-            accuracy=landed.metrics["accuracy"],
-            dense_accuracy=dense_accuracy(read_state(self.record, self.experiment)),
+            metric=self.metric,
+            score=self.metric.of(landed.metrics),
+            dense_score=dense_score(read_state(self.record, self.experiment)),
             landed=LandedFrom(
                 shift=landed.shift,
                 sparsity_before=finished.metrics["sparsity"],
                 macs_before=int(finished.metrics["macs"]),
-                accuracy_before=finished.metrics["accuracy"],
+                score_before=self.metric.of(finished.metrics),
             ),
             mode="str",
             method=self.experiment.method,

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated_sweep import SimulatedSweep
+from simulated_sweep import RMSE, SimulatedSweep
 
+from strsweep.config import Problem
 from strsweep.journal import EpochFinished, RunProposed, RunStopped, replay
 from strsweep.registry.report import contents_of, report_files
 from strsweep.registry.report.runs import run_rows
-from strsweep.settings import Fork, RunSettings, Target
+from strsweep.settings import Fork, Metric, RunSettings, Target
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +53,13 @@ def test_runs_are_those_of_the_journal(sweep: SimulatedSweep, files: dict[str, b
         assert number(row["sparsity"]) == last["sparsity"]
         assert number(row["accuracy"]) == last["accuracy"]
         assert number(row["macs"]) == last["macs"]
-        assert row["aim"] == ("" if run.target is None else str(run.target))
+        assert row["purpose"] == ("dense" if run.target is None else str(run.target))
         assert row["role"] == ("dense" if run.settings.is_dense else "")
-        assert int(row["shared_epochs"]) == (0 if run.settings.is_dense else 10)
+        assert ("first 10 epochs shared" in row["why"]) == (not run.settings.is_dense)
         assert int(row["last_epoch"]) == max(run.epochs) == 30
         assert int(row["epochs_paid"]) == len(run.epochs)
         assert row["state"] == ("finished" if run.finished else "stopped")
-        assert row["ended"] == (run.stopped.reason if run.stopped else "")
+        assert (run.stopped.reason if run.stopped else run.proposed.reason) in row["why"]
 
 
 def test_epochs_are_those_of_the_journal(sweep: SimulatedSweep, files: dict[str, bytes]) -> None:
@@ -94,46 +95,56 @@ def test_receipts_say_asked_trained_and_landed(
         row, landed = rows[str(receipt.target)], receipt.landed
         assert landed is not None
         assert (row["state"], row["version"]) == ("landed", str(version))
-        assert number(row["accuracy"]) == receipt.accuracy
-        assert number(row["accuracy_before"]) == landed.accuracy_before
+        assert number(row["accuracy"]) == receipt.score
+        assert number(row["accuracy_before"]) == landed.score_before
+        assert number(row["sparsity"]) == receipt.sparsity
+        assert number(row["sparsity_before"]) == landed.sparsity_before
+        assert number(row["macs_share"]) == receipt.macs / receipt.dense_macs
+        assert number(row["macs_before"]) == landed.macs_before
         assert row["weights_sha256"] == receipt.weights_sha256
-    assert number(rows["95 %"]["asked_at"]) == 0.95
-    assert number(rows["95 %"]["landed_at"]) == sweep.receipts[2].sparsity
-    macs = sweep.receipts[4]
-    assert number(rows["5 % MACs"]["asked_at"]) == pytest.approx(0.05)
-    assert number(rows["5 % MACs"]["landed_at"]) == macs.macs / macs.dense_macs
-    assert macs.landed is not None
-    assert number(rows["5 % MACs"]["trained_at"]) == macs.landed.macs_before / macs.dense_macs
+
+
+def test_columns_are_named_by_the_metric(tmp_path: Path) -> None:
+    sweep = SimulatedSweep(tmp_path, "search.targets=[0.9]", metric=RMSE).search().deliver()
+    files = report_files(sweep.experiment, sweep.record, sweep.receipts)
+    assert not any(b"accuracy" in content for content in files.values())
+    (receipt,), (row,) = sweep.receipts, table(files, "receipts.csv")
+    assert number(row["rmse"]) == receipt.score
+    runs = [run.finished for run in sweep.record.runs.values() if run.finished]
+    assert [number(run["rmse"]) for run in table(files, "runs.csv")] == [
+        run.metrics["rmse"] for run in runs
+    ]
 
 
 def test_json_has_the_cost(sweep: SimulatedSweep, files: dict[str, bytes]) -> None:
     told = json.loads(files["report.json"])
     epochs = 30 + 5 * 20  # the dense network, and five runs that begin after its tenth epoch
-    cost = told["cost"]
-    assert (cost["runs"], cost["epochs"]) == (len(sweep.record.runs), epochs) == (6, 130)
-    assert cost["hours"] == pytest.approx(epochs * 0.5 / 3600)
-    assert cost["one_each_epochs"] == 5 * 30
-    assert cost["ratio"] == epochs / 150
-    assert cost["one_each_hours"] == pytest.approx(150 * 0.5 / 3600)
+    assert (told["num_runs"], told["epochs"]) == (len(sweep.record.runs), epochs) == (6, 130)
+    assert told["hours"] == pytest.approx(epochs * 0.5 / 3600)
+    assert told["delivered"] * told["epochs_per_run"] == 5 * 30
+    assert told["ratio"] == epochs / 150
     assert [row["run_id"] for row in told["runs"]] == list(sweep.record.runs)
 
 
-def test_json_has_method_and_dense_accuracy(
+def test_json_has_method_metric_and_dense_score(
     sweep: SimulatedSweep, sweep_without_dense: SimulatedSweep, files: dict[str, bytes]
 ) -> None:
     told = json.loads(files["report.json"])
     assert told["method"] == "str, own threshold decay, led to the target"
-    assert told["tolerance"] is None
+    assert told["metric"] == {"name": "accuracy", "higher_is_better": True, "is_share": True}
     (dense,) = [run for run in sweep.record.runs.values() if run.settings.is_dense]
     assert dense.finished is not None
-    assert told["dense_accuracy"] == dense.finished.metrics["accuracy"]
+    assert told["dense_score"] == dense.finished.metrics["accuracy"]
     other = sweep_without_dense
     contents = contents_of(other.experiment, other.record, other.receipts)
-    assert contents.dense_accuracy is None
-    assert [run.role for run in contents.runs] == ["shared start", ""]
-    assert contents.cost.epochs == 10 + 20
+    assert contents.dense_score is None
+    assert [run.values["role"] for run in contents.runs] == ["shared start", ""]
+    assert contents.total("epochs_paid") == 10 + 20
 
 
+PROBLEM = Problem(
+    steps_per_epoch=1, weights=10, dense_macs=20, weight_scale=0.1, metric=Metric(name="accuracy")
+)
 SETTINGS = RunSettings(threshold_init=-10.0, weight_decay=5e-4, threshold_decay=0.01)
 
 
@@ -149,12 +160,13 @@ def test_repeated_epochs_are_paid_for(tmp_path: Path) -> None:
     sweep.epochs("run-001", SETTINGS, skip=2, count=4)  # two of them again, after a crash
     sweep.journal.append(RunStopped(run_id="run-001", epoch=6, reason="it misses"))
     contents = contents_of(sweep.experiment, sweep.record, [])
-    first, second = contents.runs
-    assert (first.last_epoch, first.epochs_paid, first.state) == (6, 8, "stopped")
-    assert first.hours_paid == pytest.approx(8 * 0.5 / 3600)
-    assert (second.last_epoch, second.epochs_paid, second.state) == (4, 4, "under way")
-    assert (contents.cost.runs, contents.cost.epochs) == (2, 12)
-    assert all(model.state == "missed" for model in contents.models)
+    first, second = (run.values for run in contents.runs)
+    assert (first["last_epoch"], first["epochs_paid"], first["state"]) == (6, 8, "stopped")
+    assert first["hours_paid"] == pytest.approx(8 * 0.5 / 3600)
+    assert (second["last_epoch"], second["epochs_paid"], second["state"]) == (4, 4, "under way")
+    assert contents.total("epochs_paid") == 12
+    assert contents.delivered == []
+    assert all(model.values["state"] == "missed" for model in contents.models)
 
 
 @pytest.mark.parametrize(
@@ -181,8 +193,8 @@ def test_the_mean_decay_counts_epochs_that_thresholds_act_in_by_their_learning_r
         for epoch, (rate, decay) in enumerate(zip((0.3, 0.2, 0.1), decays, strict=True), start=1)
     ]
     record = replay([proposed, *epochs])
-    (row,) = run_rows(record.runs.values(), [], dense_macs=20, link=None)
-    assert row.threshold_decay == (None if mean is None else pytest.approx(mean))
+    (row,) = run_rows(record.runs.values(), PROBLEM, lambda _: "")
+    assert row.values["threshold_decay"] == (None if mean is None else pytest.approx(mean))
 
 
 @pytest.mark.parametrize(
@@ -199,5 +211,5 @@ def test_a_run_without_thresholds_is_called_what_it_is(
 ) -> None:
     settings = SETTINGS.model_copy(update=changes)
     proposed = RunProposed(run_id="run-001", settings=settings, target=None, reason="a test")
-    (row,) = run_rows(replay([proposed]).runs.values(), [], dense_macs=20, link=None)
-    assert row.purpose == purpose
+    (row,) = run_rows(replay([proposed]).runs.values(), PROBLEM, lambda _: "")
+    assert row.values["purpose"] == purpose

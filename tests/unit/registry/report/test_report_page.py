@@ -13,7 +13,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 from report_charts import CHARTS
-from simulated_sweep import DIGITS_LAYERS, SimulatedSweep
+from simulated_sweep import DIGITS_LAYERS, RMSE, SimulatedSweep
 
 from strsweep.journal import RunFailed, RunProposed, replay
 from strsweep.registry.report import report_files
@@ -58,17 +58,19 @@ def test_the_front_has_runs_models_and_targets(sweep: SimulatedSweep, page: str)
     traces = {trace["name"]: trace for trace in figure["data"]}
     pruned = [run for run in sweep.record.runs.values() if not run.settings.is_dense]
     finished = [run.finished for run in pruned if run.finished]
-    assert traces["finished run"]["x"] == [1 - run.metrics["sparsity"] for run in finished]
-    assert traces["finished run"]["y"] == [100 * run.metrics["accuracy"] for run in finished]
+    drawn = zip(traces["finished run"]["x"], traces["finished run"]["y"], strict=True)
+    told = [(1 - run.metrics["sparsity"], 100 * run.metrics["accuracy"]) for run in finished]
+    assert sorted(drawn) == sorted(told)
     landed = traces["delivered, landed"]
-    assert landed["x"] == [1 - receipt.sparsity for receipt in sweep.receipts]
+    assert sorted(landed["x"]) == sorted(1 - receipt.sparsity for receipt in sweep.receipts)
+    assert sorted(landed["y"]) == sorted(100 * receipt.score for receipt in sweep.receipts)
     assert [round(1 - line["x0"], 6) for line in lines(figure, "dot")] == [0.8, 0.9, 0.95, 0.98]
     (macs_line,) = lines(figures_of(page)["front-macs"], "dot")
     assert macs_line["x0"] == pytest.approx(0.05)
 
 
 def lines(figure: dict[str, Any], dash: str) -> list[dict[str, Any]]:
-    return [shape for shape in figure["layout"]["shapes"] if shape["line"]["dash"] == dash]
+    return [shape for shape in figure["layout"].get("shapes", []) if shape["line"]["dash"] == dash]
 
 
 def test_the_dense_network_is_a_dashed_line_inside_the_frame(
@@ -85,36 +87,61 @@ def test_the_dense_network_is_a_dashed_line_inside_the_frame(
         assert low < dense < high
         assert lines(without[name], "dash") == []
     assert f"dense accuracy {dense:.2f} %" in page
-    assert "against dense" in page
-    assert "against dense" not in page_of(sweep_without_dense)
+    assert "<th>vs dense</th>" in page
+    assert "vs dense" not in page_of(sweep_without_dense)
     for receipt in sweep.receipts:
-        below = f"{dense - 100 * receipt.accuracy:.2f} points below dense"
-        assert f'<td class="text">{below}</td>' in page
+        assert f"<td>{100 * receipt.score - dense:+.2f}</td>" in page
 
 
 def test_runs_without_thresholds_are_shown_as_what_they_are(
     sweep_without_dense: SimulatedSweep, page: str
 ) -> None:
     for shown, role in ((page, "dense"), (page_of(sweep_without_dense), "shared start")):
-        assert f'run-001</td><td class="text">{role}</td><td>0.0005</td><td></td><td></td>' in shown
+        assert f'run-001</td><td class="text">{role}</td><td>0.0005</td><td></td>' in shown
         figures = figures_of(shown)
-        names = [trace["name"] for trace in figures["accuracy-epochs"]["data"]]
+        names = [trace["name"] for trace in figures["score-epochs"]["data"]]
         assert names[0] == role
     assert "first 10 epochs shared" in page
+
+
+def test_a_metric_that_falls_and_is_no_share_reads_right(tmp_path: Path) -> None:
+    overrides = ("search.baseline=true", "search.targets=[0.9]")
+    sweep = SimulatedSweep(tmp_path, *overrides, metric=RMSE).search().deliver()
+    page = page_of(sweep)
+    figures, (receipt,) = figures_of(page), sweep.receipts
+    for name in ("front-sparsity", "front-macs", "score-epochs"):
+        axis = figures[name]["layout"]["yaxis"]
+        assert axis["title"]["text"] == "validation rmse (lower is better)"
+        assert "ticksuffix" not in axis
+    landed = figures["front-sparsity"]["data"][-1]
+    assert (landed["y"], landed["text"]) == ([receipt.score], [f"{receipt.score:.4g}"])
+    assert f'<td class="strong">{receipt.score:.4g}</td>' in page
+    assert receipt.dense_score is not None
+    assert f"<td>{receipt.score - receipt.dense_score:+.3g}</td>" in page
+    assert "Of rmse, lower is better." in page
+
+
+def test_what_is_missed_says_what_to_change(tmp_path: Path) -> None:
+    overrides = ("search.targets=[0.8, 0.9]", "search.max_runs=2")
+    page = page_of(SimulatedSweep(tmp_path, *overrides).search().deliver())
+    missed = re.findall(r"<tr>.*missed.*</tr>", page)
+    assert len(missed) == 1
+    assert "raise search.max_runs above 2" in missed[0]
+    assert 'class="text bad">missed</td><td class="text long" colspan="' in missed[0]
 
 
 def test_what_is_left_of_a_sweep_that_only_trained_its_start(tmp_path: Path) -> None:
     sweep = SimulatedSweep(tmp_path).search(lambda number: "" if number == 1 else "no disk")
     figures = figures_of(page_of(sweep))
     assert all(figure["data"] for figure in figures.values())
-    assert set(figures) == {"sparsity-epochs", "accuracy-epochs"}, "nothing was pruned"
+    assert set(figures) == {"sparsity-epochs", "score-epochs"}, "nothing was pruned"
     runs = list(sweep.record.runs)
     events = [
         event for event in sweep.journal.read() if getattr(event, "run_id", "") not in runs[1:]
     ]
     files = report_files(sweep.experiment, replay(events), [])
     page = files["report.html"].decode()
-    assert set(figures_of(page)) == {"sparsity-epochs", "accuracy-epochs"}
+    assert set(figures_of(page)) == {"sparsity-epochs", "score-epochs"}
     assert "Nothing was pruned yet." in page
 
 
@@ -142,8 +169,8 @@ def test_a_large_sweep_stays_small(tmp_path: Path) -> None:
         events += sweep.whole_run(f"run-{number:03d}", settings)
     files = report_files(sweep.experiment, replay(events), [])
     assert 1_000_000 < len(files["report.html"]) < MAX_BYTES
-    *lines, ends = figures_of(files["report.html"].decode())["sparsity-epochs"]["data"]
-    assert len(lines) == len(ends["x"]) == 500
+    lines = figures_of(files["report.html"].decode())["sparsity-epochs"]["data"]
+    assert len(lines) == 500
     assert all(len(line["x"]) == 51 and line["x"][-1] == 100 for line in lines)
     assert len(files["epochs.csv"].splitlines()) == 1 + 500 * 100
 

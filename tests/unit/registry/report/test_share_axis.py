@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strsweep.registry.report.share_axis import ACROSS, LEAST, left_of, share_axis
+from strsweep.registry.report.share_axis import APART, LEAST, left_of, share_axis
 
 SHARES = st.floats(min_value=0, max_value=1)
 
@@ -22,7 +22,7 @@ def test_everything_is_shown_and_labels_keep_apart(left: list[float], targets: l
     places = [math.log(tick) for tick in axis.ticks]
     length = math.log(axis.most / axis.least)
     for one, next_one in pairwise(places):
-        assert one - next_one >= ACROSS * length * (1 - 1e-9)
+        assert one - next_one >= APART * length * (1 - 1e-9)
 
 
 def test_targets_are_labelled_before_round_numbers() -> None:

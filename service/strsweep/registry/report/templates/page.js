@@ -11,7 +11,7 @@
     document.head.append(script);
   }
 
-  /* The colours of the page, for what the charts do not colour themselves. */
+  /* What all charts share, in the colours of the page. */
   function theme() {
     const style = getComputedStyle(document.documentElement);
     const color = (name) => style.getPropertyValue("--" + name).trim();
@@ -21,6 +21,8 @@
     };
     return {
       layout: {
+        height: 400, margin: { l: 56, r: 20, t: 48, b: 48 }, hovermode: "closest",
+        showlegend: true, legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
         paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
         font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: color("ink") },
         hoverlabel: {
@@ -29,7 +31,13 @@
         },
         xaxis: axis, yaxis: axis,
       },
-      data: { heatmap: [{ colorbar: { outlinewidth: 0, thickness: 14, tickfont: { color: color("soft") } } }] },
+      data: {
+        heatmap: [{
+          xgap: 2, ygap: 1, textfont: { color: "#ffffff" },
+          colorscale: [[0, "#2b3a55"], [0.4, "#3565b3"], [0.75, "#7a4fc0"], [1, "#c2418f"]],
+          colorbar: { outlinewidth: 0, thickness: 14, tickfont: { color: color("soft") } },
+        }],
+      },
     };
   }
 
