@@ -11,18 +11,23 @@ from pathlib import Path
 
 import pytest
 
+from strsweep.sparsity.methods import BUILT_IN
+
 ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "service"
 LAYERS = [
     "errors",
     "progress",
+    "imports",
+    "settings",
+    "sparsity",
     "config",
     "storage",
     "journal",
-    "sparsity",
     "models",
     "export",
     "data",
+    "tasks",
     "training",
     "search",
     "auto",
@@ -40,6 +45,8 @@ ONLY_IN = {
     "onnx": ("strsweep.export",),
     "onnxruntime": ("strsweep.export",),
 }
+METHODS = "strsweep.sparsity.methods"
+"""They are settings, too; whoever uses one takes it from here, and knows none by name."""
 MAX_FILE, MAX_FUNCTION = 300, 40
 
 FILES = sorted(SERVICE.rglob("*.py"))
@@ -72,17 +79,24 @@ def layer(name: str) -> str:
 
 
 def violation(module: str, imported: str) -> str | None:
+    is_method = is_within(module, METHODS)
     if imported.startswith("."):
         return f"{module} has the relative import {imported}"
     if is_within(imported, "strsweep"):
         mine, theirs = layer(module), layer(imported)
         if theirs and (not mine or LAYERS.index(theirs) > LAYERS.index(mine)):
             return f"{module} points down to {imported}"
-        if mine == "sparsity" != theirs:
+        if mine == "sparsity" != theirs and not is_method:
             return f"{module} must stand alone but imports {imported}"
+        if is_within(imported, METHODS) and not is_method and imported.count(".") > 3:
+            return f"{module} knows a method: {imported}"
         return None
     top = imported.split(".")[0]
-    if layer(module) == "sparsity" and top not in {"torch", *sys.stdlib_module_names}:
+    if (
+        layer(module) == "sparsity"
+        and not is_method
+        and top not in {"torch", *sys.stdlib_module_names}
+    ):
         return f"{module} may use torch and the standard library, not {imported}"
     if top in ONLY_IN and not any(is_within(module, place) for place in ONLY_IN[top]):
         return f"{module} must not import {imported}"
@@ -153,6 +167,7 @@ def test_module_keeps_the_rules(path: Path) -> None:
         ("strsweep.registry.server", "import os, boto3"),
         ("strsweep.registry.export", "import onnxruntime"),
         ("strsweep.export.formats", "from strsweep.data import load_data"),
+        ("strsweep.training.run", "from strsweep.sparsity.methods.learned import Str"),
     ],
 )
 def test_planted_violation_is_found(module: str, source: str) -> None:
@@ -185,6 +200,54 @@ def test_planted_lengths_and_missing_docstrings_are_found() -> None:
         "A",
         "A.b",
     ]
+
+
+def names_a_mode(source: str) -> list[str]:
+    """Return the modes that are compared with, or looked for, outside of the methods."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            if any(isinstance(side, ast.Attribute) and side.attr == "mode" for side in sides):
+                values = [
+                    v.value for s in sides for v in ast.walk(s) if isinstance(v, ast.Constant)
+                ]
+                found += [value for value in values if value in BUILT_IN]
+    return found
+
+
+def says(source: str, word: str) -> list[str]:
+    """Return the names and texts with ``word``; docstrings and comments are not looked at."""
+    tree = ast.parse(source)
+    texts = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    found = [
+        getattr(node, key)
+        for node in ast.walk(tree)
+        for key in ("id", "attr", "arg", "name", "value")
+        if isinstance(getattr(node, key, None), str) and id(node) not in texts
+    ]
+    return [text for text in found if word in text.lower()]
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_nobody_else_names_a_mode_or_the_metric_of_a_task(path: Path) -> None:
+    source, module = path.read_text(), module_name(path)
+    assert is_within(module, METHODS) or names_a_mode(source) == []
+    assert is_within(module, "strsweep.tasks") or says(source, "accuracy") == []
+
+
+def test_a_planted_mode_and_metric_are_found() -> None:
+    assert names_a_mode("if e.sparsity.mode != 'str': pass\nx = s.mode in {'gmp', 'dnw'}") == [
+        "str",
+        *sorted({"gmp", "dnw"}, key=["gmp", "dnw"].index),
+    ]
+    planted = "'''accuracy'''\ndef f(accuracy): return row.accuracy, 'the Accuracy'"
+    assert says(planted, "accuracy") == ["accuracy", "accuracy", "the Accuracy"]
+    assert names_a_mode("if image.mode == 'F': pass") == says("# accuracy", "accuracy") == []
 
 
 THIRD_PARTY = ["mlflow", "mlflow.pytorch", "ray.train", "ray.tune", "matplotlib", "sklearn"]

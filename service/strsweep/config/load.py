@@ -14,9 +14,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from strsweep.config.experiment import Experiment
-from strsweep.config.presets import PRESETS
 from strsweep.errors import InvalidExperimentError, SettingError
-from strsweep.sparsity.methods import WRONG_SETTINGS
+from strsweep.sparsity.methods import PRESETS, WRONG_SETTINGS
 
 Settings = dict[str, Any]
 
@@ -163,7 +162,8 @@ def _flat(error: ValidationError) -> Iterator[tuple[ErrorDetails, type[BaseModel
             continue
         carried = details["ctx"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
         for inner in carried["errors"]:
-            yield {**inner, "loc": (*details["loc"], *inner["loc"])}, carried["kind"]
+            located = ErrorDetails(**{**inner, "loc": (*details["loc"], *inner["loc"])})
+            yield located, carried["kind"]
 
 
 def _is_setting(part: int | str) -> bool:

@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass
 
 from strsweep.search.given import Space
-from strsweep.search.goal import ExceededLimit
 from strsweep.search.runs import Run, SearchState, Status
 from strsweep.settings import Fork, RunSettings, Target
 from strsweep.training.law import expit, logit
@@ -51,10 +50,11 @@ def next_action(state: SearchState, space: Space) -> Action:
     """Return what to do with a free slot."""
     wanted = _dense_run(state, space) or _next_run(state, space)
     if isinstance(wanted, Train):
-        limit = _limit(state, wanted.settings)
+        needed = state.epochs_left(wanted.settings)
+        limit = state.goal.exceeded(state.usage, state.promised, needed)
         if limit is None:
             return wanted
-        wanted = Finish(_end(state, str(limit)))
+        wanted = Finish(f"{limit}" if state.open_targets else f"{DONE}; {limit}")
     return Wait() if state.running else wanted
 
 
@@ -132,14 +132,6 @@ def _refinement(state: SearchState, space: Space) -> Action:
                 reason = f"a better score at {target}"
                 return Train(settings=settings, target=None, reason=reason, refines=target)
     return Finish(f"{DONE}; no other threshold init is left to try")
-
-
-def _limit(state: SearchState, settings: RunSettings) -> ExceededLimit | None:
-    return state.goal.exceeded(state.usage, state.promised, state.epochs_left(settings))
-
-
-def _end(state: SearchState, reason: str) -> str:
-    return reason if state.open_targets else f"{DONE}; {reason}"
 
 
 def _may_hit(state: SearchState, space: Space, run: Run, target: Target) -> bool:

@@ -31,6 +31,7 @@ from strsweep.sweep.searcher import EarlyStop, TargetSearcher
 from strsweep.sweep.status import StatusLines
 from strsweep.sweep.trial import LaneTrial
 from strsweep.training.desk import Told, Train
+from strsweep.training.identity import check_identity
 
 _TRIAL = {"memory": 1.0}
 """Resources of a trial, in bytes. It only waits: a CPU of its own would starve the workers of a
@@ -130,6 +131,9 @@ def _start(experiment: Experiment, problem: Problem) -> Journal:
     storage = storage_of(experiment)
     storage.remove_rests(_OLDEST_UNDER_WAY)
     journal = Journal(storage)
+    before = replay(journal.read()).problem
+    if before is not None:
+        check_identity(experiment, before, problem)
     journal.append(
         SweepStarted(
             experiment=experiment.model_dump(mode="json"), version=__version__, problem=problem

@@ -105,13 +105,12 @@ def land_run(
         ValueError: The thresholds cannot be shifted there.
     """
     images = images or InputPipeline(_one_worker(experiment), 0, 1)
+    training = experiment.training
     device = torch.device("cuda" if experiment.workers.gpus else "cpu")
-    stepper = Stepper(images.task, experiment.training, device)
+    stepper = Stepper(images.task, training, device)
     model = _finished(experiment, settings, state, images).to(device)
     landing = _land(model, target, images.task.example())
-    batches = islice(
-        images.epoch(experiment.training.epochs), math.ceil(seen / experiment.training.batch_size)
-    )
+    batches = islice(images.epoch(training.epochs), math.ceil(seen / training.batch_size))
     after = _evaluated(stepper, model, images, batches)
     return LandedRun(
         state={"model": copied(model.state_dict())},

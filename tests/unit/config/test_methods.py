@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from strsweep.config import Experiment, SearchConfig, SparsityConfig, load_experiment
+from strsweep.config import Experiment, SearchConfig, load_experiment
 from strsweep.errors import InvalidExperimentError, SettingError
 from strsweep.settings import Fork, Lead, RunSettings
 
@@ -28,25 +28,32 @@ def load(*overrides: str) -> Experiment:
 @pytest.mark.parametrize(
     ("overrides", "key", "value", "remedy"),
     [
-        (["sparsity.mode=gmp"], "sparsity.budget", "None", "uniform, erk, or jobs/transfer.py"),
-        (["sparsity.mode=dnw"], "sparsity.budget", "None", "uniform, erk, or jobs/transfer.py"),
-        (["sparsity.budget=uniform"], "sparsity.budget", "'uniform'", "Only gmp and dnw"),
-        (["sparsity.budget={fc: 0.5}"], "sparsity.budget", "{'fc': 0.5}", "Only gmp and dnw"),
-        ([*DENSE, "sparsity.budget=erk"], "sparsity.budget", "'erk'", "Only gmp and dnw"),
+        (["sparsity.mode=gmp"], "sparsity.budget", "None", "It must be set. A rule that shares"),
+        (["sparsity.mode=dnw"], "sparsity.budget", "None", "as ``jobs/transfer.py`` sets it"),
+        (["sparsity.budget=uniform"], "sparsity.budget", "'uniform'", "There is no such setting."),
+        ([*DENSE, "sparsity.budget=erk"], "sparsity.budget", "'erk'", "sparsity has: mode, skip"),
+        ([*GMP, "sparsity.scael=2"], "sparsity.scael", "2", "sparsity has: mode, skip"),
+        (["sparsity.scael=2"], "sparsity.scael", "2", "Did you mean 'scale'?"),
         ([*GMP, *RANGE], "search.weight_decay", "[0.004, 0.024]", "write one number"),
         ([*DENSE, *RANGE], "search.weight_decay", "[0.004, 0.024]", "mode=dense nothing is"),
         ([*STEERED, *AUTO], "search.weight_decay", "'auto'", "mode=steered nothing is searched"),
         ([*INITS], "search.threshold_init", "[-20.0, -10.0]", "With threshold_decay=auto write"),
         ([*INITS, *AUTO], "search.threshold_init", "[-20.0, -10.0]", "With weight_decay=auto"),
         ([*GMP, "sparsity.ramp=[0.8, 0.2]"], "sparsity.ramp", "[0.8, 0.2]", "begin before it ends"),
-        (["sparsity.ramp=[0.5, 0.5]"], "sparsity.ramp", "[0.5, 0.5]", "begin before it ends"),
-        (["sparsity.ramp=[0.5, 1.5]"], "sparsity.ramp", "1.5", "less than or equal to 1"),
-        (["sparsity.ramp=[-0.1, 0.5]"], "sparsity.ramp", "-0.1", "greater than or equal to 0"),
-        (["sparsity.ramp=0.5"], "sparsity.ramp", "0.5", "start and end to raise sparsity"),
+        ([*GMP, "sparsity.ramp=[0.5, 0.5]"], "sparsity.ramp", "[0.5, 0.5]", "begin before it ends"),
+        ([*STEERED, "sparsity.ramp=[0.5, 1.5]"], "sparsity.ramp", "1.5", "less than or equal to 1"),
+        (
+            [*GMP, "sparsity.ramp=[-0.1, 0.5]"],
+            "sparsity.ramp",
+            "-0.1",
+            "greater than or equal to 0",
+        ),
+        ([*GMP, "sparsity.ramp=0.5"], "sparsity.ramp", "0.5", "begins and ends to rise"),
         ([*GMP, "training.compile=true"], "training.compile", "True", "compiles anew"),
         (["sparsity.mode=foo"], "sparsity.mode", "'foo'", "'gmp', 'dnw'"),
         ([*SCHEDULED, *RANGE], "search.weight_decay", "[0.004, 0.024]", "mode=scheduled nothing"),
-        ([*SCHEDULED, "sparsity.budget=erk"], "sparsity.budget", "'erk'", "Only gmp and dnw"),
+        (["sparsity.mode=os:getcwd"], "sparsity.mode", "'os:getcwd'", "no subclass of strsweep.M"),
+        (["sparsity.mode=nowhere:M"], "sparsity.mode", "'nowhere:M'", "No module named 'nowhere'"),
         ([*GMP, "sparsity.budget=half"], "sparsity.budget", "'half'", "'uniform' or 'erk'"),
         ([*GMP, "sparsity.budget=0.5"], "sparsity.budget", "0.5", "'uniform' or 'erk'"),
         ([*GMP, "sparsity.budget={fc: 2}"], "sparsity.budget.fc", "2", "less than or equal to 1"),
@@ -97,7 +104,7 @@ def test_what_goes_together_is_accepted(overrides: tuple[str, ...]) -> None:
         ["training.sync_batchnorm=true", "training.precision=float32", "training.seed=0"],
         ["sparsity.mode=str"],
         ["sparsity={mode: str, function: sigmoid, granularity: layer, scale: 1, skip: []}"],
-        ["sparsity.scale=1.0", "sparsity.ramp=null", "sparsity.budget=null"],
+        ["sparsity.scale=1.0"],
         ["sparsity.dense_first=false", "sparsity.dense_last=false", "sparsity.preset=null"],
         ["search={targets: [0.5], weight_decay: 5e-4, threshold_decay: auto}"],
         ["search.decay=own", "search.led=true", "search.share_prefix=true"],
@@ -131,9 +138,7 @@ def test_more_targets_keep_the_id(overrides: tuple[str, ...]) -> None:
         "sparsity.ramp=[0.1, 0.8]",
         "sparsity.dense_first=true",
         "sparsity.dense_last=true",
-        "sparsity.granularity=global",
-        "sparsity.scale=2",
-        "sparsity.steer_every=5",
+        "training.optimizer_options={nesterov: true}",
         "training.batch_norm_decay=false",
     ],
 )
@@ -142,13 +147,21 @@ def test_what_a_run_depends_on_changes_the_id(override: str) -> None:
 
 
 def test_the_defaults_are_the_papers_method() -> None:
-    assert SparsityConfig() == SparsityConfig(
-        mode="str",
-        function="sigmoid",
-        scale=1.0,
-        granularity="layer",
-        ramp=None,
-    )
+    assert load().sparsity.model_dump() == {
+        "mode": "str",
+        "function": "sigmoid",
+        "scale": 1.0,
+        "granularity": "layer",
+        "preset": None,
+        "skip": (),
+        "dense_first": False,
+        "dense_last": False,
+    }
+
+
+def test_a_method_without_settings_of_its_own_has_another_id_than_its_neighbour() -> None:
+    ids = {load(f"sparsity.mode={mode}").sweep_id for mode in ("str", "steered", "scheduled")}
+    assert len(ids | {load(*DENSE).sweep_id}) == 4
 
 
 def test_unless_said_runs_lead_themselves_by_a_decay_of_the_thresholds_alone() -> None:

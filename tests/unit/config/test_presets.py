@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from strsweep.config import Experiment, load_experiment
-from strsweep.config.presets import PRESETS
 from strsweep.errors import SettingError
+from strsweep.sparsity.methods import PRESETS
 
 CONFIGS = Path(__file__).parents[3] / "jobs" / "configs"
 FILES = {"resnet50": "imagenet_resnet50", "mobilenet_v1": "imagenet_mobilenet_v1"}

@@ -29,7 +29,7 @@ def test_size_is_the_papers(
     name: str, num_classes: int, size: int, tensors: int, weights: int, macs: int
 ) -> None:
     model = build(name, num_classes=num_classes)
-    report = measure(model, (3, size, size))
+    report = measure(model, torch.zeros(1, 3, size, size))
     assert (len(report.layers), report.weights, report.dense_macs) == (tensors, weights, macs)
     # Beside the weights there is nothing but scale and shift of the batch norms: no bias anywhere.
     norms = sum(2 * layer.num_features for layer in layers_of(model, nn.BatchNorm2d))

@@ -237,7 +237,7 @@ def test_one_slot_trains_what_the_simulation_says(
     for one, other in zip(found, expected, strict=True):
         dumped = [run.settings.model_dump(exclude={"fork": {"folder"}}) for run in (one, other)]
         assert dumped[0] == dumped[1]
-        for key in ("target", "refines", "status", "epoch", "sparsity", "macs_pruned", "accuracy"):
+        for key in ("target", "refines", "status", "epoch", "sparsity", "macs_pruned", "score"):
             assert getattr(one, key) == getattr(other, key)
         assert one.decayed == pytest.approx(other.decayed)
     assert searcher.state().usage.epochs == simulated.epochs

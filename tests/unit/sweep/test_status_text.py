@@ -12,7 +12,7 @@ from planted_sweeps import ended
 
 from strsweep.journal import ImagesUnreadable, RunFailed, RunInterrupted, RunStopped
 from strsweep.search.outcome import TargetOutcome
-from strsweep.settings import Fork, RunSettings, Target
+from strsweep.settings import Fork, Metric, RunSettings, Target
 from strsweep.sweep.status import (
     StatusLines,
     clock,
@@ -24,6 +24,7 @@ from strsweep.sweep.status import (
 
 NINETY, LEAN = Target(sparsity=0.9), Target(macs=0.05)
 OWN = RunSettings(threshold_init=-7.654321, weight_decay=5e-4, threshold_decay=0.0185228, onset=10)
+ACCURACY = Metric(name="accuracy")
 RUN = ended(4, OWN, 0.89876, accuracy=0.97)
 
 
@@ -81,7 +82,7 @@ def test_settings_there_are(settings: RunSettings, text: str) -> None:
 )
 def test_multiply_adds_are_told_where_they_are_the_target(target: Target | None, text: str) -> None:
     metrics = {"sparsity": 0.89876, "macs": 23_154.0, "dense_macs": 452_224.0, "accuracy": 0.9712}
-    assert describe_metrics(metrics, target) == text
+    assert describe_metrics(metrics, target, ACCURACY) == text
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_multiply_adds_are_told_where_they_are_the_target(target: Target | None,
 )
 def test_targets(target: Target, run: Any, closest: Any, text: str) -> None:
     state = TargetOutcome(target=target, run=run, closest=closest, miss=None, advice="")
-    assert describe_target(state) == text
+    assert describe_target(state, ACCURACY) == text
 
 
 @dataclass
@@ -144,7 +145,9 @@ def test_the_lines_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     lines.on_step_end(0, trials)
     interrupted, progress = told()
     assert interrupted == "run-002 restarts  worker 0: it was lost"
-    assert progress.startswith(f"run-002 epoch 15/30  {describe_metrics(metrics, target)}  0.25 s/")
+    assert progress.startswith(
+        f"run-002 epoch 15/30  {describe_metrics(metrics, target, ACCURACY)}  0.25 s/"
+    )
     assert "  ETA " in progress
     names = tuple(f"image-{number}.png" for number in range(7))
     sweep.journal.append(ImagesUnreadable(run_id="run-002", names=names))

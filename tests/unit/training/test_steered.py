@@ -161,7 +161,10 @@ def macs_model(settings: RunSettings, *overrides: str) -> tuple[Experiment, nn.M
     experiment = load_experiment(DIGITS, [*STEERED, "training.epochs=10", *overrides])
     torch.manual_seed(0)
     model = build("digits_cnn", num_classes=10)
-    experiment.sparsity.attach(model, settings, EXAMPLE)
+    try:
+        experiment.sparsity.attach(model, settings, EXAMPLE)
+    except ValueError as error:
+        raise SettingError("sparsity.skip", (), str(error)) from error
     return experiment, model
 
 

@@ -12,12 +12,21 @@ from pydantic_core import PydanticCustomError
 from strsweep.errors import SettingError
 from strsweep.imports import imported, is_import_path
 from strsweep.sparsity.methods.budgeted import Dnw, Gmp
-from strsweep.sparsity.methods.learned import Str
+from strsweep.sparsity.methods.learned import PRESETS, Str
 from strsweep.sparsity.methods.method import Course, Hooks, Method
 from strsweep.sparsity.methods.scheduled import Scheduled
 from strsweep.sparsity.methods.steered import Steered
 
-__all__ = ["BUILT_IN", "DEFAULT", "WRONG_SETTINGS", "AnyMethod", "Course", "Hooks", "Method"]
+__all__ = [
+    "BUILT_IN",
+    "DEFAULT",
+    "PRESETS",
+    "WRONG_SETTINGS",
+    "AnyMethod",
+    "Course",
+    "Hooks",
+    "Method",
+]
 
 
 class Dense(Method, frozen=True):

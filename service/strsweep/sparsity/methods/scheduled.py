@@ -1,4 +1,7 @@
-"""One threshold for the whole network, on a schedule (after ST-3, WACV 2023)."""
+"""One threshold for the whole network, on a schedule (after ST-3, WACV 2023).
+
+It is a baseline: with nothing learned, all layers are pruned alike by the magnitude of weights.
+"""
 
 from __future__ import annotations
 
