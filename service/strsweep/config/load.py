@@ -162,8 +162,8 @@ def _flat(error: ValidationError) -> Iterator[tuple[ErrorDetails, type[BaseModel
             continue
         carried = details["ctx"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
         for inner in carried["errors"]:
-            located = ErrorDetails(**{**inner, "loc": (*details["loc"], *inner["loc"])})
-            yield located, carried["kind"]
+            inner["loc"] = (*details["loc"], *inner["loc"])
+            yield inner, carried["kind"]
 
 
 def _is_setting(part: int | str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar, get_args
 
@@ -13,6 +14,9 @@ from torch.nn.utils import parametrize
 from strsweep.sparsity.layers import WeightTensor, WeightUse, weight_tensors, without
 from strsweep.sparsity.threshold import Pruning, SoftThreshold, ThresholdFunction
 
+_SMALL = 0.1
+"""Share of the usual size of weights, one over the root of the fan-in, up to which a threshold
+prunes next to nothing."""
 Granularity = Literal["layer", "global", "filter", "weight"]
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -131,7 +135,10 @@ def put_thresholds(
     shared = make(())
     for weight in weights:
         own = make(_threshold_shape(weight, granularity))
-        parametrized(weight, shared if granularity == "global" else own)
+        step = shared if granularity == "global" else own
+        if (weight.original == 0).any():  # a zero-initialized head, residual branch or adapter
+            step.lets_through = _SMALL / math.sqrt(weight.original[0].numel())
+        parametrized(weight, step)
 
 
 def parametrized(weight: WeightTensor, step: nn.Module) -> None:

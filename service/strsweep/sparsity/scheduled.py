@@ -52,10 +52,12 @@ class ScheduledThreshold(Pruning):
         magnitude = weight_now.abs()
         thresholded = soft_threshold(weight_now, self.threshold.to(weight.dtype))
         left = thresholded.abs()
-        whole = self._filter_sums(magnitude).clamp(min=torch.finfo(weight.dtype).tiny)
+        total = self._filter_sums(magnitude)
+        whole = total.clamp(min=torch.finfo(weight.dtype).tiny)
         kept = self._filter_sums(magnitude.where(magnitude > self.threshold, 0))
         scale = _SCALE / (kept / whole + _SCALE_FLOOR)
-        passed_on = torch.where(left > 0, 1.0, self._filter_sums(left) / whole)
+        damped = torch.where(total > 0, self._filter_sums(left) / whole, 1.0)  # zeros at the start
+        passed_on = torch.where(left > 0, 1.0, damped)
         return thresholded * scale + (weight - weight_now) * passed_on
 
     def critical(self, weight: Tensor) -> Tensor:

@@ -58,6 +58,10 @@ class SoftThreshold(Pruning):
     s: nn.Parameter
     """float32 or wider: the decay steps of s = -3200 vanish in half precision."""
 
+    lets_through: float
+    """Up to this threshold pruned entries get a gradient, too, as weights that start at exactly 0
+    would never learn otherwise. 0, where none does: the plain operator."""
+
     is_active: bool
     """If not, weights pass as they are, and ``s`` has no gradient: a threshold of exactly 0."""
 
@@ -79,6 +83,7 @@ class SoftThreshold(Pruning):
         self.function: ThresholdFunction = function
         self.scale = scale
         self.is_active = True
+        self.lets_through = 0.0
         self.s = nn.Parameter(torch.full(tuple(shape), float(threshold_init), dtype=torch.float32))
 
     @property
@@ -98,7 +103,12 @@ class SoftThreshold(Pruning):
         """Return the thresholded weight, in the dtype of ``weight``."""
         if not self.is_active:
             return weight
-        return soft_threshold(weight, self.threshold.to(weight.dtype))
+        threshold = self.threshold.to(weight.dtype)
+        thresholded = soft_threshold(weight, threshold)
+        if not self.lets_through:
+            return thresholded
+        passes = (thresholded == 0) & (threshold <= self.lets_through)
+        return thresholded + (weight - weight.detach()) * passes
 
     def critical(self, weight: Tensor) -> Tensor:
         """Return for every entry of ``weight`` the ``c`` from which on ``k * g(s + c)`` prunes it.
