@@ -7,7 +7,7 @@ import signal
 import sys
 from ast import literal_eval
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ import typer
 
 from strsweep.config import Experiment, TrackingConfig
 from strsweep.errors import InvalidExperimentError, SettingError, StrsweepError
-from strsweep.progress import doing, say
+from strsweep.progress import say
 
 ConfigOption = Annotated[
     Path,
@@ -114,28 +114,10 @@ def train_and_register(experiment: Experiment, *, is_sweep: bool) -> int:
     Raises:
         StrsweepError: The input is wrong, or the runs failed.
     """
-    # torch, then Ray, then MLflow: each takes seconds to import, so a wrong input is told first.
-    with doing("checking model, data and settings"):
-        from strsweep import preflight
+    from strsweep.api import trained_and_registered
 
-        check = preflight.check_sweep if is_sweep else preflight.check_run
-        experiment, problem = check(experiment)
-    with ExitStack() as held:
-        with doing("connecting to Ray"):
-            from strsweep.sweep.cluster import connected
-            from strsweep.sweep.run import held_sweep, run_single, run_sweep
+    delivery = trained_and_registered(experiment, is_sweep=is_sweep, guard=stops_in_order)
+    from strsweep import registry
 
-            held.enter_context(connected())
-            lanes = held.enter_context(held_sweep(experiment))
-        with doing("connecting to MLflow"):
-            from strsweep import registry
-
-            tracking = held.enter_context(registry.Tracking(experiment))
-        with stops_in_order(tracking.interrupt):
-            train = run_sweep if is_sweep else run_single
-            record = train(experiment, problem, lanes)
-    with doing("registering what was trained"):
-        publish = registry.publish_sweep if is_sweep else registry.publish_single
-        delivery = publish(experiment, record, tracking)
     registry.print_delivery(experiment, delivery)
     return DELIVERED if delivery.is_complete else FAILED

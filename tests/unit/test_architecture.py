@@ -35,9 +35,10 @@ LAYERS = [
     "registry",
     "plan",
     "preflight",
+    "api",
     "cli",
 ]
-"""A module imports its own layer and earlier ones; the last three are the front of the jobs."""
+"""A module imports its own layer and earlier ones; the last four are the front of the jobs."""
 ONLY_IN = {
     "ray": ("strsweep.training.worker", "strsweep.sweep"),
     "mlflow": ("strsweep.registry",),
