@@ -10,8 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
+from torchvision.models import VisionTransformer
+from torchvision.ops import box_iou
 
 import strsweep
+from strsweep.config import DataConfig
+from strsweep.data.built_in import open_digits
 
 TRAIN, VAL = 640, 160
 
@@ -191,3 +195,81 @@ class Reader(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.head(self.encoder(self.embedding(tokens)).mean(1))
+
+
+# A small vision transformer of torchvision, whose classifier starts at zero, under AdamW.
+
+
+def colored_digits() -> tuple[TensorDataset, TensorDataset]:
+    digits = open_digits(DataConfig())
+    parts = [tensor_set.tensors for tensor_set in (digits.train, digits.val)]
+    train, val = (TensorDataset(images.repeat(1, 3, 1, 1), labels) for images, labels in parts)
+    return train, val
+
+
+def vit(num_classes: int, width: int = 64) -> nn.Module:
+    return VisionTransformer(
+        image_size=8,
+        patch_size=2,
+        num_layers=3,
+        num_heads=4,
+        hidden_dim=width,
+        mlp_dim=2 * width,
+        num_classes=num_classes,
+    )
+
+
+# (f) Detection: a model that takes lists, and returns losses in training and boxes otherwise.
+
+
+class Squares(Dataset[Any]):
+    def __init__(self, first: int, count: int, size: int) -> None:
+        self._first, self._count, self._size = first, count, size
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        made = random.Random(self._first + index)
+        side = made.randrange(self._size // 4, self._size // 2)
+        left, top = (made.randrange(self._size - side) for _ in range(2))
+        image = torch.zeros(3, self._size, self._size)
+        image[:, top : top + side, left : left + side] = 1
+        box = torch.tensor([[left, top, left + side, top + side]], dtype=torch.float32)
+        return image, {"boxes": box, "labels": torch.ones(1, dtype=torch.int64)}
+
+
+class Boxes(strsweep.Task):
+    """Mean overlap of the best box with the true one."""
+
+    score = strsweep.Metric(name="overlap")
+
+    def __init__(self, images: int = 8, size: int = 64) -> None:
+        self.train, self.val = Squares(0, images, size), Squares(10**6, 4, size)
+
+    @property
+    def model_options(self) -> dict[str, Any]:
+        return {"num_classes": 2}
+
+    def collate(self, samples: Sequence[Any]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+        return [image for image, _ in samples], [target for _, target in samples]
+
+    def forward(self, network: nn.Module, batch: Any) -> Any:
+        images, targets = batch
+        return network(images, targets) if network.training else network(images)
+
+    def loss(self, outputs: dict[str, Tensor], batch: Any) -> tuple[Tensor, int]:
+        count = len(batch[0])
+        return torch.stack(list(outputs.values())).sum() * count, count
+
+    def sums(self, outputs: list[dict[str, Tensor]], batch: Any) -> dict[str, Tensor | float]:
+        best = [
+            box_iou(found["boxes"], target["boxes"]).max()
+            if len(found["boxes"])
+            else torch.zeros(())
+            for found, target in zip(outputs, batch[1], strict=True)
+        ]
+        return {"overlap": torch.stack(best).sum(), "count": len(best)}
+
+    def metrics(self, sums: dict[str, float]) -> dict[str, float]:
+        return {"overlap": sums["overlap"] / sums["count"]}

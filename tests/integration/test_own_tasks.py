@@ -14,7 +14,9 @@ from integration.own_tasks import Reader
 
 import strsweep
 from strsweep.api import sweep
+from strsweep.journal import Journal, SweepRecord, replay
 from strsweep.registry import Delivery, evaluate_model, export_model
+from strsweep.storage import storage_of
 
 pytestmark = [
     pytest.mark.ray,
@@ -79,6 +81,10 @@ def experiment(folder: Path, *overrides: str) -> strsweep.Experiment:
     return strsweep.load_experiment(path, [*overrides, *places])
 
 
+def journal_of(found: strsweep.Experiment) -> SweepRecord:
+    return replay(Journal(storage_of(found)).read())
+
+
 def pretrained(folder: Path) -> str:
     """Save a reader that was made for two classes, as a training script would."""
     torch.manual_seed(1)
@@ -121,3 +127,28 @@ def test_it_is_swept_landed_registered_and_exported(case: str, tmp_path: Path) -
     (place,) = client.search_experiments(filter_string="name = 'own'")
     runs = client.search_runs([place.experiment_id])
     assert any(metric in run.data.metrics for run in runs)
+
+
+VIT = (
+    f"model.name='{OWN}:vit'",
+    f"data={{name: '{OWN}:colored_digits', num_classes: 10}}",
+    "training.optimizer=adamw",
+    "training.learning_rate=2e-3",
+    "training.epochs=30",
+    "training.batch_size=64",
+    "training.checkpoint_every=5",
+)
+
+
+def test_a_vision_transformer_under_adamw_hits_at_once_and_stays_near_dense(tmp_path: Path) -> None:
+    targets = (0.5, 0.8, 0.9, 0.95)
+    asked = (*VIT, f"search={{targets: {list(targets)}, weight_decay: 0.05, baseline: true}}")
+    found = experiment(tmp_path, *asked)
+    delivery = sweep(found)
+    assert delivery.is_complete
+    begun = [run for run in journal_of(found).runs.values() if run.target is not None]
+    assert len(begun) <= 1.2 * len(targets)
+    assert delivery.dense_score is not None
+    scores = [model.receipt.score for model in delivery.models if model.receipt is not None]
+    print("dense", delivery.dense_score, "sparse", dict(zip(targets, scores, strict=True)))
+    assert scores[0] > delivery.dense_score - 0.02
