@@ -96,6 +96,7 @@ def print_plan(plan: Plan) -> None:
     console.print(
         f"{experiment.sweep_id}: {_count(problem.weights, 'weight')}, "
         f"{_count(problem.dense_macs, 'multiply-add')} an input, {epochs} of {steps}\n"
+        f"data: {problem.identity.get('data', experiment.data_name)}\n"
         f"method: {experiment.method}",
         soft_wrap=True,
     )

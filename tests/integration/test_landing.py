@@ -17,6 +17,7 @@ from strsweep.journal import (
     RunFinished,
     RunProposed,
     SweepRecord,
+    SweepStarted,
     replay,
 )
 from strsweep.search.outcome import TargetOutcome
@@ -31,6 +32,7 @@ from strsweep.tasks import task_of
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.landing import land_one
 from strsweep.training.network import sparse_model
+from strsweep.training.problem import measure_problem
 from strsweep.training.writer import layer_rows
 
 pytestmark = [
@@ -80,6 +82,13 @@ class Sweep:
         save_checkpoint(self.storage, "runs/run-001/last", {"model": model.state_dict()})
         target, metrics = TARGETS[0], {"sparsity": report.sparsity, "accuracy": 0.1}
         proposed = RunProposed(run_id="run-001", settings=SETTINGS, target=target, reason="a test")
+        self.journal.append(
+            SweepStarted(
+                experiment=self.experiment.model_dump(mode="json"),
+                version="0",
+                problem=measure_problem(self.experiment, task_of(self.experiment)),
+            )
+        )
         self.journal.append(proposed)
         self.journal.append(
             RunFinished(

@@ -77,7 +77,7 @@ def test_a_half_copied_folder_is_named(
     folders(tmp_path / tmp_path.name, 3)
     monkeypatch.chdir(tmp_path)
     try:
-        with pytest.raises(SettingError, match=r"It has \(4, 4, 2\) .* this job \(6, 6, 2\)"):
+        with pytest.raises(SettingError, match=r"It has 4 training and 4 .* this job 6 training"):
             check_data_on_nodes(experiment(f"/proc/self/cwd/{tmp_path.name}"))
     finally:
         shutil.rmtree(theirs / tmp_path.name)  # Ray's workers stand where the tests were started

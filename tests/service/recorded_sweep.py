@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from strsweep.config import Experiment, load_experiment
-from strsweep.data import load_data
 from strsweep.journal import (
     EpochFinished,
     Journal,
@@ -21,9 +20,9 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
-from strsweep.registry.shown import METRICS
 from strsweep.settings import RunSettings, Target
 from strsweep.storage import storage_of
+from strsweep.tasks import task_of
 from strsweep.training.checkpoint import State, save_checkpoint
 from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
@@ -33,7 +32,10 @@ DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"
 SETTINGS = RunSettings(threshold_init=-4, weight_decay=5e-4, threshold_decay=1e-2)
 """Ends at 55 %, near enough to be landed on 50 %."""
 EPOCHS = 2
-_KEYS = (*METRICS, "seconds")
+_KEYS = (
+    *("epoch", "sparsity", "accuracy", "train_loss", "val_loss", "learning_rate", "macs"),
+    *("weight_decay", "threshold_decay", "seconds"),
+)
 
 
 def experiment_of(storage: Path | str, uri: str, name: str, *overrides: str) -> Experiment:
@@ -88,7 +90,7 @@ class RecordedSweep:
         return replay(self.journal.read())
 
     def start(self) -> None:
-        problem = measure_problem(self.experiment, load_data(self.experiment.data))
+        problem = measure_problem(self.experiment, task_of(self.experiment))
         content = self.experiment.model_dump(mode="json")
         self.journal.append(SweepStarted(experiment=content, version="0", problem=problem))
 

@@ -34,7 +34,7 @@ class LabelledData:
     num_classes: int
     input_shape: tuple[int, ...] | None = None
     """Of one input; None if it must be looked at."""
-    preparation: str = "as they are"
+    preparation: str = "used as they are"
     """What happens to an input before the network sees it, in words."""
     fingerprint: Callable[[], str] | None = None
     """Returns one of the names and sizes of all files; None without files."""
@@ -45,10 +45,10 @@ class LabelledData:
         return dataset.path(index) if isinstance(dataset, ImageFiles) else f"{split} image {index}"
 
     def describe(self) -> str:
-        """Return counts and classes, and the fingerprint of files."""
-        counts = f"{len(self.train):,} training and {len(self.val):,} validation images"
+        """Return counts and classes, the fingerprint of files, and what happens to an image."""
+        counts = f"{len(self.train):,} training and {len(self.val):,} validation inputs"
         files = f", files {self.fingerprint()}" if self.fingerprint else ""
-        return f"{counts} of {self.num_classes:,} classes{files}"
+        return f"{counts} of {self.num_classes:,} classes{files}; {self.preparation}"
 
 
 class ImageFiles(Dataset[Any]):

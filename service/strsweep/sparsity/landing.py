@@ -1,8 +1,9 @@
 """Landing: shift the learned thresholds of a finished model so that it has exactly what was asked.
 
 Training ends near a target, not on it. All thresholds ``k * g(s)`` move to ``k * g(s + c)`` with
-one ``c`` for the whole model, so that layers keep what they learned about each other. The result
-is an ordinary STR model: its state has the same entries, and bakes as before.
+one ``c`` for the whole model, so that layers keep what they learned about each other. A weight that
+stays keeps its value; one that comes back has what its new threshold leaves of it. The result is an
+ordinary STR model: its state has the same entries, and bakes as before.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from strsweep.sparsity.convert import threshold_parameters, weights_with
 from strsweep.sparsity.layers import WeightTensor
@@ -68,11 +69,14 @@ def land(
     critical = [(weight, step.critical(weight.original)) for weight, step in steps]
     cut = find_cut(model, critical, share, uses)
     shift = _shift(cut, min(value.min().item() for _, value in critical))
-    if _keeps_at_most(before, macs) and abs(shift) < _STILL:
+    if _keeps_at_most(before, macs) and _is_there(cut):
         return Landing(shift=0.0, before=before, after=before)
+    trained = [weight.value.detach().clone() for weight, _ in steps]
     for s in threshold_parameters(model):
         s += shift
     part_equals(model, critical, [step.threshold for _, step in steps], share, uses)
+    for (weight, step), value in zip(steps, trained, strict=True):
+        _keep_values(weight, step, value)
     return Landing(shift=shift, before=before, after=measure(model, example))
 
 
@@ -104,6 +108,24 @@ def _shift(cut: Cut | None, lowest: float) -> float:
     if math.isfinite(middle):
         return middle
     return last if math.isfinite(last) else following
+
+
+def _is_there(cut: Cut | None) -> bool:
+    """Return whether the thresholds are between what is to be pruned and what is to be kept."""
+    return cut is not None and cut.last.item() < _STILL and cut.following.item() > -_STILL
+
+
+def _keep_values(weight: WeightTensor, step: SoftThreshold, trained: Tensor) -> None:
+    """Let what was kept, and still is, be as it was trained: only its threshold has moved.
+
+    Shifted along with it, all outputs would change. Batch norm can learn that; other norms, and
+    networks without any, cannot: a vision transformer lost half of its accuracy by 4 points more.
+    """
+    entries, threshold = weight.original, step.threshold.to(trained.dtype)
+    above = torch.nextafter(threshold, torch.full_like(threshold, torch.inf))
+    moved = trained.sign() * torch.maximum(trained.abs() + threshold, above)
+    is_kept = (trained != 0) & (entries.abs() > threshold)
+    entries.copy_(torch.where(is_kept, moved, entries))
 
 
 def _keeps_at_most(report: SparsityReport, macs: float | None) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from strsweep.config import Experiment
 from strsweep.errors import CheckpointError, SettingError
-from strsweep.models import build, load_start
+from strsweep.models import Start, build, load_start
 from strsweep.settings import RunSettings
 from strsweep.sparsity.convert import bake, threshold_parameters
 from strsweep.sparsity.layers import weight_tensors, without
@@ -40,8 +40,15 @@ def sparse_model(experiment: Experiment, settings: RunSettings, task: Task) -> n
     return model
 
 
-def dense_model(experiment: Experiment, task: Task) -> nn.Module:
+def dense_model(
+    experiment: Experiment, task: Task, started: Callable[[Start], None] | None = None
+) -> nn.Module:
     """Build the model of ``experiment`` as it is before pruning.
+
+    Args:
+        experiment: Names it, and the checkpoint to start from.
+        task: Says how many classes there are, and such.
+        started: Is called with what the checkpoint gave.
 
     Raises:
         SettingError: It cannot be built, or the checkpoint to start from is of another one.
@@ -50,9 +57,11 @@ def dense_model(experiment: Experiment, task: Task) -> nn.Module:
     model = build(config.name, **task.model_options, **config.options)
     if config.checkpoint is not None:
         try:
-            load_start(config.checkpoint, model, skip_head=config.skip_head)
+            start = load_start(config.checkpoint, model, skip_head=config.skip_head)
         except CheckpointError as error:
             raise SettingError("model.checkpoint", str(config.checkpoint), str(error)) from error
+        if started is not None:
+            started(start)
     return model.train()
 
 

@@ -10,6 +10,7 @@ import torch
 
 from strsweep.config import Experiment, Problem
 from strsweep.data import TrainingBatches
+from strsweep.progress import say
 from strsweep.settings import RunSettings
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.measure import measure
@@ -36,7 +37,7 @@ def measure_problem(experiment: Experiment, task: Task) -> Problem:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        model = dense_model(experiment, task)
+        model = dense_model(experiment, task, lambda start: say(f"model.checkpoint: {start}"))
         check_task(experiment, task, deepcopy(model))  # batch norm learns from what it sees
     report = measure(model, task.example())
     assert report.dense_macs is not None

@@ -55,18 +55,18 @@ def test_the_shift_by_hand() -> None:
     # Halfway, before the sigmoid, from where 0.3 goes to where 0.4 would.
     level = (math.log(0.3 / 0.7) + math.log(0.4 / 0.6)) / 2
     assert landing.shift == pytest.approx(level - math.log(0.25 / 0.75))
-    threshold = 1 / (1 + math.exp(-level))
-    expected = torch.tensor([[0, 0, 0, 0.4 - threshold, threshold - 0.5]])
+    # What stays keeps its value: 0.4 and -0.5 less the threshold that it was trained with.
+    expected = torch.tensor([[0, 0, 0, 0.15, -0.25]])
     torch.testing.assert_close(layer.weight, expected)
 
 
 def test_multiply_adds_by_hand() -> None:
     # A weight of the convolution is used 2 times, one of the linear layer once.
-    model = nn.Sequential(nn.Conv1d(1, 1, 2, bias=False), nn.Linear(2, 2, bias=False))
-    model[0].weight.data = torch.tensor([[[0.1, 0.6]]])
-    model[1].weight.data = torch.tensor([[0.2, 0.3], [0.4, 0.5]])
-    sparsify(model, threshold_init=-10.0)
     for wanted, kept in ((8, 8), (7, 6), (6, 6), (5, 5), (3, 3), (2, 2)):
+        model = nn.Sequential(nn.Conv1d(1, 1, 2, bias=False), nn.Linear(2, 2, bias=False))
+        model[0].weight.data = torch.tensor([[[0.1, 0.6]]])
+        model[1].weight.data = torch.tensor([[0.2, 0.3], [0.4, 0.5]])
+        sparsify(model, threshold_init=-10.0)
         landing = land(model, macs=wanted / 8, example=torch.zeros(1, 1, 3))
         assert (landing.after.macs, landing.after.dense_macs) == (kept, 8)
 
@@ -122,9 +122,11 @@ def test_the_most_multiply_adds_that_are_not_above_the_wanted_ones(
 def test_equal_weights_are_told_apart(values: list[float], share: float) -> None:
     wanted = min(round(share * len(values)), len(values) - 1)
     layer = layer_of(values, s=-1.0)
+    trained = layer.weight.detach().clone()
     assert land(layer, sparsity=wanted / len(values)).after.zeros == wanted
-    moved = (weight_tensors(layer)[0].original - torch.tensor([values])).abs().max()
-    assert moved < 1e-6
+    landed = layer.weight.detach()
+    both = (trained != 0) & (landed != 0)
+    assert ((landed - trained)[both].abs() < 1e-6).all(), "what stays keeps its value"
 
 
 @pytest.mark.parametrize("function", ["sigmoid", "exp"])
@@ -133,13 +135,15 @@ def test_a_million_weights_are_met_to_the_weight(function: Any, dtype: torch.dty
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(1000, 1000), nn.Linear(1000, 500)).to(dtype)
     sparsify(model, threshold_init=-4.0, function=function)
-    before = [weight.original.clone() for weight in weight_tensors(model)]
     for sparsity in (0.5, 0.99, 0.7):
+        before = [weight.value.detach().clone() for weight in weight_tensors(model)]
         report = land(model, sparsity=sparsity).after
         assert report.zeros == round(sparsity * report.weights)
-    if dtype == torch.float32:
-        pairs = zip(before, weight_tensors(model), strict=True)
-        assert sum(int((old != weight.original).sum()) for old, weight in pairs) < 20
+        if dtype == torch.float32:
+            for old, weight in zip(before, weight_tensors(model), strict=True):
+                both = (old != 0) & (weight.value != 0)
+                assert both.any()
+                assert torch.allclose(weight.value[both], old[both], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)

@@ -182,3 +182,16 @@ def test_a_checkpoint_of_another_model_is_told(finished: tuple[State, EpochMetri
     state = {"model": {**finished[0]["model"], "more": torch.zeros(1)}}
     with pytest.raises(CheckpointError, match="belongs to another model"):
         landed(state, sparsity=0.4)
+
+
+def test_without_batch_norm_landing_costs_next_to_nothing() -> None:
+    overrides = ("model.options={norm: group}", "training.learning_rate=0.05", "training.epochs=6")
+    whole = experiment(*overrides, "training.batch_size=100")
+    settings = RunSettings(threshold_init=-5, weight_decay=5e-4, threshold_decay=0.04)
+    run = TrainingRun(whole, settings, device=CPU)
+    last = [*run.epochs()][-1]
+    assert 0.5 < last.sparsity < 0.97
+    kept = 1 - last.sparsity
+    for wanted in (1 - 0.92 * kept, 1 - 1.1 * kept):
+        landed = land_run(whole, settings, run.state(), Target(sparsity=wanted))
+        assert landed.metrics["accuracy"] > last.task["accuracy"] - 0.02

@@ -156,3 +156,29 @@ def test_a_detector_trains_lands_and_is_judged() -> None:
     landed = land_run(experiment, settings, run.state(), Target(sparsity=0.5), seen=4)
     assert landed.report.zeros == round(0.5 * landed.report.weights)
     assert "overlap" in landed.metrics
+
+
+VIT = (
+    "model={name: 'integration.own_tasks:vit'}",
+    "data={name: 'integration.own_tasks:colored_digits', num_classes: 10}",
+    "training={epochs: 15, batch_size: 64, warmup_epochs: 2, learning_rate: 3e-3}",
+    "training.optimizer=adamw",
+    "search.weight_decay=0.05",
+)
+
+
+@pytest.mark.slow
+def test_a_vision_transformer_with_half_of_its_weights_is_as_good_as_dense() -> None:
+    def accuracy(*overrides: str, **settings: float) -> float:
+        experiment = load_experiment(DIGITS, [*VIT, *overrides])
+        run = RunSettings(weight_decay=0.05, **settings)  # pyright: ignore[reportArgumentType]
+        *_, last = TrainingRun(experiment, run, device=torch.device("cpu")).epochs()
+        assert last.sparsity == pytest.approx(settings.get("sparsity", last.sparsity), abs=1e-4)
+        assert last.sparsity > 0.4 or "sparsity.mode=dense" in overrides
+        return last.task["accuracy"]
+
+    dense = accuracy("sparsity.mode=dense")
+    assert dense > 0.85
+    # Its classifier starts at zero: in 0.1 it stayed there, at chance, whatever pruned.
+    assert accuracy("sparsity.mode=steered", sparsity=0.5) > dense - 0.02
+    assert accuracy(threshold_init=-6.8, threshold_decay=0.012) > dense - 0.02
