@@ -1,8 +1,8 @@
 """Landing: shift the learned thresholds of a finished model so that it has exactly what was asked.
 
 Training ends near a target, not on it. All thresholds ``k * g(s)`` move to ``k * g(s + c)`` with
-one ``c`` for the whole model, so that layers keep what they learned about each other. A weight that
-stays keeps its value; one that comes back has what its new threshold leaves of it. The result is an
+one ``c`` for the whole model, so that layers keep what they learned about each other. Weights that
+stay keep their values if more are pruned, or if no batch norm learns the new ones. The result is an
 ordinary STR model: its state has the same entries, and bakes as before.
 """
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from strsweep.sparsity.convert import threshold_parameters, weights_with
 from strsweep.sparsity.layers import WeightTensor
@@ -75,8 +76,9 @@ def land(
     for s in threshold_parameters(model):
         s += shift
     part_equals(model, critical, [step.threshold for _, step in steps], share, uses)
-    for (weight, step), value in zip(steps, trained, strict=True):
-        _keep_values(weight, step, value)
+    if shift > 0 or not _learns_statistics(model):
+        for (weight, step), value in zip(steps, trained, strict=True):
+            _keep_values(weight, step, value)
     return Landing(shift=shift, before=before, after=measure(model, example))
 
 
@@ -115,11 +117,17 @@ def _is_there(cut: Cut | None) -> bool:
     return cut is not None and cut.last.item() < _STILL and cut.following.item() > -_STILL
 
 
+def _learns_statistics(model: nn.Module) -> bool:
+    return any(isinstance(module, _BatchNorm) for module in model.modules())
+
+
 def _keep_values(weight: WeightTensor, step: SoftThreshold, trained: Tensor) -> None:
     """Let what was kept, and still is, be as it was trained: only its threshold has moved.
 
-    Shifted along with it, all outputs would change. Batch norm can learn that; other norms, and
-    networks without any, cannot: a vision transformer lost half of its accuracy by 4 points more.
+    Pruned further, a vision transformer from 76 to 80 % has 92.2 % accuracy by this and 43.8 %
+    without, digits from 1.2 times too many weights to 99 % 97.0 and 92.4 %. Where weights come
+    back, a transformer has 90.4 instead of 89.7 %. Batch norm, which learns new statistics,
+    prefers that all weights grow alike then: 97.5 at 98 % instead of 84.6 % (digits, from 0.6).
     """
     entries, threshold = weight.original, step.threshold.to(trained.dtype)
     above = torch.nextafter(threshold, torch.full_like(threshold, torch.inf))
