@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from strsweep.config import Experiment, load_experiment
-from strsweep.data import load_images
 from strsweep.journal import ModelLanded, RunFinished, RunProposed, RunRecord, replay
 from strsweep.settings import RunSettings, Target
 from strsweep.sparsity.measure import measure
 from strsweep.storage import Store, storage_of
+from strsweep.tasks import task_of
 from strsweep.training.checkpoint import save_checkpoint
 from strsweep.training.landing import land_one
 from strsweep.training.network import sparse_model
@@ -42,8 +42,9 @@ def sweep(tmp_path: Path) -> Sweep:
     overrides = [f"storage.path={tmp_path}", "search.targets=[0.2, {macs: 0.5}]"]
     experiment = load_experiment(DIGITS, overrides)
     torch.manual_seed(0)
-    model = sparse_model(experiment, SETTINGS, 10, load_images(experiment.data).input_shape)
-    report = measure(model, (1, 8, 8))
+    task = task_of(experiment)
+    model = sparse_model(experiment, SETTINGS, task)
+    report = measure(model, task.example())
     assert report.macs is not None
     storage = storage_of(experiment)
     save_checkpoint(storage, "runs/run-001/last", {"model": model.state_dict()})

@@ -48,6 +48,7 @@ def receipt(target: Target | None = TARGET, *, mode: str = "str") -> Receipt:
         macs=25_000,
         dense_macs=500_000,
         metric=ACCURACY,
+        model_options={},
         score=0.9812,
         landed=LandedFrom(
             shift=-0.02, sparsity_before=0.9531, macs_before=26_000, score_before=0.983
@@ -117,11 +118,17 @@ def test_it_says_how_the_run_led_itself_and_what_it_shared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "label"),
-    [("str", "STR: thresholds learned"), ("steered", "not plain STR"), ("gmp", "not STR")],
+    ("mode", "label", "overrides"),
+    [
+        ("str", "STR: thresholds learned", ()),
+        ("steered", "not plain STR", ("sparsity.mode=steered",)),
+        ("gmp", "not STR", ("sparsity={mode: gmp, budget: erk}", "search.weight_decay=1")),
+    ],
 )
-def test_nothing_is_called_str_that_is_not(mode: str, label: str) -> None:
-    text = card(receipt(mode=mode))
+def test_nothing_is_called_str_that_is_not(
+    mode: str, label: str, overrides: tuple[str, ...]
+) -> None:
+    text = card(receipt(mode=mode), *overrides)
     assert label in text
     assert "threshold decay, led" not in text or mode == "str"
 

@@ -10,15 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from strsweep.data import Images, load_images
 from strsweep.errors import StrsweepError
 from strsweep.journal import ModelLanded
 from strsweep.registry.package import Package, Purpose, package
 from strsweep.registry.receipt import read_receipt
 from strsweep.settings import Metric, Target
+from strsweep.tasks import Task, task_of
 from strsweep.training.checkpoint import load_checkpoint
 
 ACCURACY = Metric(name="accuracy")
+OPTIONS = {"num_classes": 10}
 
 
 def packaged(
@@ -30,9 +31,15 @@ def packaged(
     return package(
         sweep.experiment,
         sweep.storage,
-        lambda: load_images(sweep.experiment.data),
+        lambda: task_of(sweep.experiment),
         sweep.run,
-        Purpose(target=target, metric=ACCURACY, landed=landed, dense_score=dense_score),
+        Purpose(
+            target=target,
+            metric=ACCURACY,
+            model_options=OPTIONS,
+            landed=landed,
+            dense_score=dense_score,
+        ),
     )
 
 
@@ -98,7 +105,7 @@ def test_a_changed_checkpoint_is_told(sweep: Any, is_landed: bool) -> None:
         packaged(sweep, Target(sparsity=0.2), changed if is_landed else None)
 
 
-def no_data() -> Images:
+def no_data() -> Task:
     raise AssertionError("the data is not there")
 
 
@@ -107,12 +114,12 @@ def test_a_package_is_used_again_without_data_and_checkpoint(sweep: Any) -> None
     made = packaged(sweep, landed.target, landed)
     sweep.storage.delete("runs")
     sweep.storage.delete("landed")
-    purpose = Purpose(target=landed.target, metric=ACCURACY, landed=landed)
+    purpose = Purpose(target=landed.target, metric=ACCURACY, model_options=OPTIONS, landed=landed)
     again = package(sweep.experiment, sweep.storage, no_data, sweep.run, purpose)
     assert again.receipt == made.receipt
-    assert torch.equal(again.example, made.example)
-    assert torch.equal(again.model(again.example), again.logits)
-    assert torch.equal(again.logits, made.logits)
+    assert torch.equal(again.inputs[0], made.inputs[0])
+    assert torch.equal(again.model(*again.inputs), again.outputs[0])
+    assert torch.equal(again.outputs[0], made.outputs[0])
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "example.safetensors", "receipt.json"])

@@ -41,6 +41,7 @@ def receipt(target: Target | None, *, landed: bool) -> Receipt:
         macs=25_000,
         dense_macs=500_000,
         metric=ACCURACY,
+        model_options={},
         score=0.9812,
         landed=before if landed else None,
         mode="str",
@@ -128,7 +129,7 @@ def test_what_is_far_below_dense_is_told_in_words(capsys: pytest.CaptureFixture[
     )
     _, below = printed(capsys, far, near, dense=1.0122)
     assert (
-        "99 % is 3.10 points below dense: try sparsity.mode=steered, or longer training "
+        "99 % is 3.10 points below dense: try another sparsity.mode, or longer training "
         "(training.epochs)"
     ) in below
 
