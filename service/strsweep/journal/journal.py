@@ -118,12 +118,8 @@ def _parsed(name: str, content: bytes, lines_before: int) -> list[Event]:
         try:
             events.append(EVENT.validate_json(line))
         except ValidationError as error:
-            if not _is_torn(error):
+            # A line that a killed writer left unfinished is no JSON; somebody changed any other.
+            if any(details["type"] != "json_invalid" for details in error.errors()):
                 raise JournalError(f"{name}, line {number} is damaged: {error}") from error
             _log.warning("%s, line %d was cut off by a crash and is left out", name, number)
     return events
-
-
-def _is_torn(error: ValidationError) -> bool:
-    """Tell a line that a killed writer left unfinished from one that somebody changed."""
-    return all(details["type"] == "json_invalid" for details in error.errors())
