@@ -23,11 +23,11 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
+from shown_metrics import METRICS
 from trained_sweep import TrainedSweep
 
 from strsweep.config import Experiment, load_experiment
 from strsweep.journal import EpochFinished, Journal, RunRecord, SweepRecord, replay
-from strsweep.registry.shown import METRICS
 from strsweep.search.goal import Window
 from strsweep.search.outcome import outcomes_of
 from strsweep.settings import Target

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from shown_metrics import METRICS
 
 from strsweep.config import Experiment, load_experiment
 from strsweep.data import load_data
@@ -21,7 +22,6 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
-from strsweep.registry.shown import METRICS
 from strsweep.settings import RunSettings, Target
 from strsweep.storage import storage_of
 from strsweep.training.checkpoint import State, save_checkpoint

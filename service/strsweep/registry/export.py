@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from strsweep.export import FORMATS, ExportedFile, check_formats
-from strsweep.registry.finished_model import finished_model, our_network
+from strsweep.registry.finished_model import finished_model
 from strsweep.registry.package import example_inputs
 from strsweep.registry.receipt import WEIGHTS
 from strsweep.settings import percent
@@ -23,8 +23,7 @@ _COLUMNS = ("format", "file", "MB", "of dense", "zeros", "largest difference")
 _TEXT_COLUMNS = {"format", "file"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Exports:
+class Exports(NamedTuple):
     """What was written of one model."""
 
     files: dict[str, ExportedFile]
@@ -42,7 +41,7 @@ def export_model(
 ) -> Exports:
     """Write a finished model into the folder ``out``, one file per format.
 
-    The weights are those of the package; every file is loaded back and run on validation images.
+    The weights are those of the package; every file is loaded back and run on validation samples.
 
     Args:
         reference: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or a package folder.
@@ -60,14 +59,12 @@ def export_model(
     check_formats(names, "--format")
     check_writable(out, "--out", who="this job")
     with finished_model(reference, tracking_uri) as found:
-        experiment = found.experiment(data_path)
-        model = our_network(found.files, experiment)
+        experiment, model = found.experiment(data_path), found.network()
         dense_bytes = (found.files / WEIGHTS).stat().st_size
-    inputs = example_inputs(task_of(experiment))
-    files = {
-        name: FORMATS[name].export(model, inputs, out / FORMATS[name].file_name) for name in names
-    }
-    return Exports(files=files, dense_bytes=dense_bytes)
+    inputs, written = example_inputs(task_of(experiment)), dict[str, ExportedFile]()
+    for name in names:
+        written[name] = FORMATS[name].export(model, inputs, out / FORMATS[name].file_name)
+    return Exports(written, dense_bytes)
 
 
 def print_exports(exports: Exports) -> None:

@@ -21,8 +21,6 @@ from strsweep.registry.receipt import PACKAGE_FILES, label
 from strsweep.registry.server import artifact_errors
 from strsweep.storage import storage_of
 
-_READY = "READY"
-
 
 def logged_model(
     client: MlflowClient, experiment: Experiment, place: str, made: Package, mlflow_id: str
@@ -41,20 +39,26 @@ def logged_model(
     Raises:
         MlflowException: The server does not answer; a later call goes on from there.
     """
+    receipt = made.receipt
+    score, name = receipt.score, receipt.metric.name
+    results = {"sparsity": receipt.sparsity, name: score, "macs": receipt.macs}
     found = _found(client, place, made)
     if found is None:
         client.create_logged_model(
             place,
-            name=label(made.receipt.target),
+            name=label(receipt.target),
             source_run_id=mlflow_id,
             tags=_identity(made),
-            params={key: f"{value:.6g}" for key, value in _results(made).items()},
+            params={key: f"{value:.6g}" for key, value in results.items()},
         )
         found = _found(client, place, made)  # another publisher may have made it just before
         assert found is not None
-    if str(found.status) != _READY:
+    if str(found.status) != "READY":
         _upload(experiment, made, found.model_id)
-    _link(client, mlflow_id, found.model_id)
+    outputs = client.get_run(mlflow_id).outputs
+    linked = [] if outputs is None else [output.model_id for output in outputs.model_outputs]
+    if found.model_id not in linked:
+        client.log_outputs(mlflow_id, [LoggedModelOutput(found.model_id, step=0)])
     return found.model_id
 
 
@@ -77,22 +81,13 @@ def _identity(made: Package) -> dict[str, str]:
     }
 
 
-def _results(made: Package) -> dict[str, float]:
-    receipt = made.receipt
-    return {"sparsity": receipt.sparsity, receipt.metric.name: receipt.score, "macs": receipt.macs}
-
-
 def _upload(experiment: Experiment, made: Package, model_id: str) -> None:
     """Write an exported program (pt2): no pickle, no code of ours."""
     mlflow.set_tracking_uri(experiment.tracking.uri)
     mlflow.set_registry_uri(experiment.tracking.uri)
-    storage = storage_of(experiment)
+    local = storage_of(experiment).local(made.folder)
     # Not within a run: MLflow would set the run that trained it going again.
-    with (
-        warnings.catch_warnings(),
-        storage.local(made.folder) as files,
-        artifact_errors(),
-    ):
+    with warnings.catch_warnings(), local as files, artifact_errors():
         warnings.simplefilter("ignore")  # torch.export and MLflow note things nobody can act on
         logging.getLogger("torch.export").setLevel(logging.ERROR)
         Model.log(
@@ -113,10 +108,3 @@ def _arrays(values: Inputs) -> Any:
     """Return one array, or several by name, as MLflow's signatures have them."""
     arrays = [value.numpy() for value in values]
     return arrays[0] if len(arrays) == 1 else {str(i): array for i, array in enumerate(arrays)}
-
-
-def _link(client: MlflowClient, mlflow_id: str, model_id: str) -> None:
-    outputs = client.get_run(mlflow_id).outputs
-    known = [] if outputs is None else [output.model_id for output in outputs.model_outputs]
-    if model_id not in known:
-        client.log_outputs(mlflow_id, [LoggedModelOutput(model_id, step=0)])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -26,8 +25,7 @@ _MISSING = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
 _DATA_TAG, _HASH_TAG = "strsweep.data", "weights_sha256"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Alias:
+class Alias(NamedTuple):
     """Where the alias of a target points after a publication."""
 
     version: str
@@ -50,22 +48,14 @@ def check_registered_model(client: MlflowClient, experiment: Experiment) -> Regi
             if error.error_code == _MISSING:
                 return None
             raise
-        data = found.tags.get(_DATA_TAG)
-        if data is None:
-            raise SettingError(
-                "tracking.model_name",
-                name,
-                "The server has a registered model of this name that strsweep did not make: choose "
-                "another name.",
-            )
-    if data != experiment.data_name:
-        raise SettingError(
-            "tracking.model_name",
-            name,
-            f"The registered model of this name holds models of {data}, not of "
-            f"{experiment.data_name}: choose another name.",
-        )
-    return found
+    data = found.tags.get(_DATA_TAG)
+    if data == experiment.data_name:
+        return found
+    what = "The server has a registered model of this name that strsweep did not make"
+    if data is not None:
+        what = f"The registered model of this name holds models of {data}, not of "
+        what += experiment.data_name
+    raise SettingError("tracking.model_name", name, f"{what}: choose another name.")
 
 
 def ensure_registered_model(client: MlflowClient, experiment: Experiment) -> None:
@@ -148,7 +138,7 @@ def make_version(
         experiment.model_name,
         f"models:/{model_id}",
         run_id=mlflow_id,
-        tags=version_tags(receipt),
+        tags=_tags(receipt),
         description=card,
         model_id=model_id,
     )
@@ -179,26 +169,28 @@ def move_alias(
                 for version in _versions(client, name, alias)
                 if str(version.version) == holder or int(version.version) >= int(published.version)
             ),
-            key=lambda version: (_rank(version), -int(version.version)),
+            key=lambda version: (_judged(version)[0], -int(version.version)),
         )
         if str(best.version) == holder:
-            return Alias(version=holder, reason=_reason(best, published))
+            has, got = (_judged(version)[1] for version in (best, published))
+            stays = f"v{best.version} has {has}, v{published.version} {got}"
+            return Alias(holder, "" if best.version == published.version else stays)
         client.set_registered_model_alias(name, alias, str(best.version))
 
 
-def version_tags(receipt: Receipt) -> dict[str, str]:
+def _judged(version: ModelVersion) -> tuple[float, str]:
+    """Return rank and score, in words, of a version; somebody may have added one by hand."""
+    text = version.tags.get("metric")
+    if text is None:
+        return -math.inf, "no score"
+    metric = Metric.model_validate_json(text)
+    score = float(version.tags[metric.name])
+    return metric.rank(score), f"{metric.text(score)} {metric.name}"
+
+
+def _tags(receipt: Receipt) -> dict[str, str]:
     """Return what a version is found and compared by."""
-    landed = receipt.landed
-    before = (
-        {}
-        if landed is None
-        else {
-            "landed_shift": f"{landed.shift:g}",
-            "sparsity_before_landing": f"{landed.sparsity_before:.6f}",
-            f"{receipt.metric.name}_before_landing": f"{landed.score_before:.6f}",
-        }
-    )
-    return {
+    tags = {
         "label": label(receipt.target),
         "mode": receipt.mode,
         "method": receipt.method,
@@ -209,45 +201,22 @@ def version_tags(receipt: Receipt) -> dict[str, str]:
         **{key: f"{value:g}" for key, value in receipt.settings.numbers.items()},
         "sweep_id": receipt.sweep_id,
         "run_id": receipt.run_id,
-        **before,
         _HASH_TAG: receipt.weights_sha256,
     }
+    if (landed := receipt.landed) is not None:
+        tags["landed_shift"] = f"{landed.shift:g}"
+        tags["sparsity_before_landing"] = f"{landed.sparsity_before:.6f}"
+        tags[f"{receipt.metric.name}_before_landing"] = f"{landed.score_before:.6f}"
+    return tags
 
 
-def _reason(best: ModelVersion, published: ModelVersion) -> str:
-    if best.version == published.version:
-        return ""
-    has, got = map(_score_text, (best, published))
-    return f"v{best.version} has {has}, v{published.version} {got}"
-
-
-def _score(version: ModelVersion) -> tuple[Metric, float] | None:
-    """Return metric and score of a version; None for one that somebody added by hand."""
-    text = version.tags.get("metric")
-    if text is None:
-        return None
-    metric = Metric.model_validate_json(text)
-    return metric, float(version.tags[metric.name])
-
-
-def _rank(version: ModelVersion) -> float:
-    judged = _score(version)
-    return -math.inf if judged is None else judged[0].rank(judged[1])
-
-
-def _score_text(version: ModelVersion) -> str:
-    judged = _score(version)
-    return "no score" if judged is None else f"{judged[0].text(judged[1])} {judged[0].name}"
-
-
-def _versions(client: MlflowClient, name: str, alias: str) -> Sequence[ModelVersion]:
+def _versions(client: MlflowClient, name: str, alias: str) -> list[ModelVersion]:
     """Return the versions for a target, the oldest first."""
     query = f"name = '{name}' and tags.label = '{alias}'"
     found: list[ModelVersion] = []
-    token = None
-    while True:
-        page = client.search_model_versions(query, max_results=200, page_token=token)
+    token: str | None = ""
+    while token is not None:
+        page = client.search_model_versions(query, max_results=200, page_token=token or None)
         found += page
-        token = page.token
-        if not token:
-            return sorted(found, key=lambda version: int(version.version))
+        token = page.token or None
+    return sorted(found, key=lambda version: int(version.version))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
+from mlflow.entities import Metric, Run, ViewType
 
-SWEEP_TAG, RUN_TAG = "strsweep.sweep_id", "strsweep.run_id"
-EPOCH = "epoch"
-"""Metric that tells how far the history of a run goes: epochs are sent in order."""
+NOTE_TAG = "mlflow.note.content"
+"""What MLflow shows as the description of a run."""
+_SWEEP_TAG, _RUN_TAG = "strsweep.sweep_id", "strsweep.run_id"
 _PAGE = 500
-_ACTIVE = "active"
 _PARENT = "mlflow.parentRunId"
 
 
@@ -24,10 +23,30 @@ class ShownRun:
     mlflow_id: str
     status: str = "RUNNING"
     epoch: int = 0
-    """Newest that was delivered."""
+    """Newest that was delivered: epochs are sent in order."""
     params: set[str] = field(default_factory=set[str])
     tags: dict[str, str] = field(default_factory=dict[str, str])
     metrics: dict[str, float] = field(default_factory=dict[str, float])
+
+
+def metrics_at(time: float, step: int, values: Mapping[str, float]) -> list[Metric]:
+    """Return MLflow's metrics of one moment, in seconds since 1970."""
+    return [Metric(key, value, int(time * 1000), step) for key, value in values.items()]
+
+
+def show_as(client: MlflowClient, shown: ShownRun, status: str, end: float | None = None) -> None:
+    """Give a run its status, and with an end, in seconds since 1970, the time it was reached.
+
+    Raises:
+        MlflowException: The server does not answer.
+    """
+    if shown.status == status:
+        return
+    if end is None:
+        client.update_run(shown.mlflow_id, status=status)
+    else:
+        client.set_terminated(shown.mlflow_id, status, end_time=int(end * 1000))
+    shown.status = status
 
 
 class SweepRuns:
@@ -76,7 +95,7 @@ class SweepRuns:
         Raises:
             MlflowException: The server does not answer.
         """
-        tags = {**tags, SWEEP_TAG: self._sweep_id, RUN_TAG: run_id}
+        tags = {**tags, _SWEEP_TAG: self._sweep_id, _RUN_TAG: run_id}
         made = self._client.create_run(
             self.place, start_time=int(start * 1000), tags=tags, run_name=tags["mlflow.runName"]
         )
@@ -101,9 +120,16 @@ class SweepRuns:
         )
 
     def _found(self) -> dict[str, Run]:
+        query, place = f"tags.`{_SWEEP_TAG}` = '{self._sweep_id}'", [self.place]
         groups: dict[str, list[Run]] = defaultdict(list)
-        for run in self._search():
-            groups[run.data.tags[RUN_TAG]].append(run)
+        token: str | None = ""
+        while token is not None:
+            page = self._client.search_runs(
+                place, query, ViewType.ALL, max_results=_PAGE, page_token=token or None
+            )
+            for run in page:
+                groups[run.data.tags[_RUN_TAG]].append(run)
+            token = page.token or None
         kept = {run_id: self._kept(runs) for run_id, runs in groups.items()}
         self._nest(kept)
         return kept
@@ -117,20 +143,9 @@ class SweepRuns:
                 self._client.set_tag(run.info.run_id, _PARENT, sweep.info.run_id)
                 run.data.tags[_PARENT] = sweep.info.run_id
 
-    def _search(self) -> list[Run]:
-        query, found, token = f"tags.`{SWEEP_TAG}` = '{self._sweep_id}'", list[Run](), None
-        while True:
-            page = self._client.search_runs(
-                [self.place], query, ViewType.ALL, max_results=_PAGE, page_token=token
-            )
-            found += page
-            token = page.token
-            if not token:
-                return found
-
     def _kept(self, runs: Sequence[Run]) -> Run:
         ordered = sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
-        active = [run for run in ordered if run.info.lifecycle_stage == _ACTIVE]
+        active = [run for run in ordered if run.info.lifecycle_stage == "active"]
         if not active:
             self._client.restore_run(ordered[0].info.run_id)
             return ordered[0]
@@ -143,7 +158,7 @@ def _shown(run: Run) -> ShownRun:
     return ShownRun(
         mlflow_id=run.info.run_id,
         status=run.info.status,
-        epoch=int(run.data.metrics.get(EPOCH, 0)),
+        epoch=int(run.data.metrics.get("epoch", 0)),
         params=set(run.data.params),
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),

@@ -9,7 +9,7 @@ import pytest
 
 from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.journal import EpochFinished, RunProposed, SweepRecord, SweepStarted, replay
-from strsweep.registry.card import model_card
+from strsweep.registry.notes import model_card
 from strsweep.registry.receipt import LandedFrom, Receipt
 from strsweep.settings import Fork, Lead, Metric, RunSettings, Target
 

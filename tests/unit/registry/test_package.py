@@ -11,35 +11,30 @@ import torch
 from safetensors.torch import load_file
 
 from strsweep.errors import StrsweepError
-from strsweep.journal import ModelLanded
-from strsweep.registry.package import Package, Purpose, package
+from strsweep.journal import EpochFinished, ModelLanded, RunFinished, RunProposed
+from strsweep.journal.record import add
+from strsweep.registry.package import Package, Packager
 from strsweep.registry.receipt import read_receipt
-from strsweep.settings import Metric, Target
-from strsweep.tasks import Task, task_of
+from strsweep.settings import RunSettings, Target
 from strsweep.training.checkpoint import load_checkpoint
 
-ACCURACY = Metric(name="accuracy")
-OPTIONS = {"num_classes": 10}
+
+def packaged(sweep: Any, target: Target | None, landed: ModelLanded | None = None) -> Package:
+    add([] if landed is None else [landed], sweep.record)
+    return Packager(sweep.experiment, sweep.record).package("run-001", target)
 
 
-def packaged(
-    sweep: Any,
-    target: Target | None,
-    landed: ModelLanded | None = None,
-    dense_score: float | None = None,
-) -> Package:
-    return package(
-        sweep.experiment,
-        sweep.storage,
-        lambda: task_of(sweep.experiment),
-        sweep.run,
-        Purpose(
-            target=target,
-            metric=ACCURACY,
-            model_options=OPTIONS,
-            landed=landed,
-            dense_score=dense_score,
-        ),
+def add_dense_network(sweep: Any, accuracy: float) -> None:
+    """Tell of the dense network of the same recipe, trained after the others."""
+    settings = RunSettings(weight_decay=0.01, is_dense=True)
+    metrics = {"epoch": 1.0, "accuracy": accuracy, "threshold_decay": 0.0}
+    add(
+        [
+            RunProposed(run_id="run-002", settings=settings, target=None, reason="dense"),
+            EpochFinished(run_id="run-002", metrics=metrics),
+            RunFinished(run_id="run-002", metrics=metrics, layers=(), checkpoint="x"),
+        ],
+        sweep.record,
     )
 
 
@@ -85,7 +80,8 @@ def test_a_dense_network_that_was_trained_later_is_added_to_the_receipt(sweep: A
     made = packaged(sweep, Target(sparsity=0.2))
     folder = Path(sweep.storage.uri(made.folder))
     weights = (folder / "weights.safetensors").stat().st_mtime_ns
-    later = packaged(sweep, Target(sparsity=0.2), dense_score=0.25)
+    add_dense_network(sweep, 0.25)
+    later = packaged(sweep, Target(sparsity=0.2))
     assert read_receipt(folder) == later.receipt
     assert later.receipt == made.receipt.model_copy(update={"dense_score": 0.25})
     assert later.receipt.against_dense == "12.50 points below dense"
@@ -105,17 +101,18 @@ def test_a_changed_checkpoint_is_told(sweep: Any, is_landed: bool) -> None:
         packaged(sweep, Target(sparsity=0.2), changed if is_landed else None)
 
 
-def no_data() -> Task:
-    raise AssertionError("the data is not there")
+def test_a_package_is_used_again_without_data_and_checkpoint(
+    sweep: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_data(_: object) -> object:
+        raise AssertionError("the data is not there")
 
-
-def test_a_package_is_used_again_without_data_and_checkpoint(sweep: Any) -> None:
     landed = sweep.land(sparsity=0.2)
     made = packaged(sweep, landed.target, landed)
     sweep.storage.delete("runs")
     sweep.storage.delete("landed")
-    purpose = Purpose(target=landed.target, metric=ACCURACY, model_options=OPTIONS, landed=landed)
-    again = package(sweep.experiment, sweep.storage, no_data, sweep.run, purpose)
+    monkeypatch.setattr("strsweep.registry.package.task_of", no_data)
+    again = packaged(sweep, landed.target)
     assert again.receipt == made.receipt
     assert torch.equal(again.inputs[0], made.inputs[0])
     assert torch.equal(again.model(*again.inputs), again.outputs[0])

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from strsweep.config import load_experiment
-from strsweep.registry.delivery import Delivered, Delivery
+from strsweep.registry.delivery import Delivered, Delivery, print_delivery
 from strsweep.registry.front import front_png
 from strsweep.registry.receipt import LandedFrom, Receipt
-from strsweep.registry.receipt_table import print_delivery
 from strsweep.registry.registered_model import Alias
 from strsweep.search.outcome import TargetOutcome
 from strsweep.search.runs import Run, Status
