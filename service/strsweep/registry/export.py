@@ -19,8 +19,6 @@ from strsweep.storage import check_writable
 from strsweep.tasks import task_of
 
 _WIDTH = 110
-_COLUMNS = ("format", "file", "MB", "of dense", "zeros", "largest difference")
-_TEXT_COLUMNS = {"format", "file"}
 
 
 class Exports(NamedTuple):
@@ -70,17 +68,14 @@ def export_model(
 def print_exports(exports: Exports) -> None:
     """Print one row per file: its size, its zeros, and how far its outputs are from the model's."""
     table = Table(box=box.SIMPLE_HEAD, title="exported", title_justify="left")
-    for column in _COLUMNS:
-        table.add_column(column, justify="left" if column in _TEXT_COLUMNS else "right")
+    for column in ("format", "file"):
+        table.add_column(column)
+    for column in ("MB", "of dense", "zeros", "largest difference"):
+        table.add_column(column, justify="right")
     for name, file in exports.files.items():
-        table.add_row(
-            name,
-            file.path.name,
-            f"{file.num_bytes / 1e6:,.3f}",
-            percent(file.num_bytes / exports.dense_bytes, 1),
-            f"{file.zeros:,}",
-            f"{file.largest_difference:.1e}" if file.largest_difference else "0",
-        )
+        size, share = file.num_bytes / 1e6, percent(file.num_bytes / exports.dense_bytes, 1)
+        difference = f"{file.largest_difference:.1e}" if file.largest_difference else "0"
+        table.add_row(name, file.path.name, f"{size:,.3f}", share, f"{file.zeros:,}", difference)
     console = Console(width=_WIDTH, highlight=False)
     console.print(table)
     for file in exports.files.values():

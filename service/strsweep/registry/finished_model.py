@@ -62,10 +62,7 @@ class FinishedModel(NamedTuple):
         return experiment.model_copy(update={"data": data})
 
     def network(self) -> nn.Module:
-        """Build our network, and load the weights file of the package into it.
-
-        Returns:
-            A plain model in evaluation mode, on the CPU.
+        """Return our network with the weights of the package, in evaluation mode, on the CPU.
 
         Raises:
             CheckpointError: The weights cannot be read or belong to another network.

@@ -29,29 +29,26 @@ def logged_model(
 
     A model that a killed publisher left half written is found by its weights and finished.
 
-    Args:
-        client: Of the server.
-        experiment: Of the sweep.
-        place: MLflow's id of the experiment.
-        made: The files.
-        mlflow_id: Of the run that trained them.
+    ``place`` is MLflow's id of the experiment, ``mlflow_id`` that of the run that trained it.
 
     Raises:
         MlflowException: The server does not answer; a later call goes on from there.
     """
-    receipt = made.receipt
-    score, name = receipt.score, receipt.metric.name
-    results = {"sparsity": receipt.sparsity, name: score, "macs": receipt.macs}
-    found = _found(client, place, made)
+    receipt, name = made.receipt, label(made.receipt.target)
+    score, metric = receipt.score, receipt.metric.name
+    results = {"sparsity": receipt.sparsity, metric: score, "macs": receipt.macs}
+    identity = {"weights_sha256": receipt.weights_sha256, "label": name}
+    identity["sweep_id"] = receipt.sweep_id
+    found = _found(client, place, identity)
     if found is None:
         client.create_logged_model(
             place,
-            name=label(receipt.target),
+            name=name,
             source_run_id=mlflow_id,
-            tags=_identity(made),
+            tags=identity,
             params={key: f"{value:.6g}" for key, value in results.items()},
         )
-        found = _found(client, place, made)  # another publisher may have made it just before
+        found = _found(client, place, identity)  # another publisher may have made it just before
         assert found is not None
     if str(found.status) != "READY":
         _upload(experiment, made, found.model_id)
@@ -62,23 +59,14 @@ def logged_model(
     return found.model_id
 
 
-def _found(client: MlflowClient, place: str, made: Package) -> LoggedModel | None:
-    """Return the oldest model of these weights; younger ones are removed."""
-    wanted = " and ".join(f"tags.{key} = '{text}'" for key, text in _identity(made).items())
+def _found(client: MlflowClient, place: str, tags: dict[str, str]) -> LoggedModel | None:
+    """Return the oldest model with these tags; younger ones are removed."""
+    wanted = " and ".join(f"tags.{key} = '{text}'" for key, text in tags.items())
     found: Sequence[LoggedModel] = client.search_logged_models([place], filter_string=wanted)
     ordered = sorted(found, key=lambda model: (model.creation_timestamp, model.model_id))
     for extra in ordered[1:]:
         client.delete_logged_model(extra.model_id)
     return ordered[0] if ordered else None
-
-
-def _identity(made: Package) -> dict[str, str]:
-    receipt = made.receipt
-    return {
-        "weights_sha256": receipt.weights_sha256,
-        "label": label(receipt.target),
-        "sweep_id": receipt.sweep_id,
-    }
 
 
 def _upload(experiment: Experiment, made: Package, model_id: str) -> None:

@@ -45,11 +45,7 @@ def model_card(
 ) -> str:
     """Return the description of a model, in Markdown, from journal and receipt alone.
 
-    Args:
-        receipt: Of its package.
-        run: That trained it.
-        record: Of the sweep.
-        experiment: Of the sweep.
+    It was trained by ``run``; record and experiment are those of the sweep.
     """
     settings, training = receipt.settings, experiment.training
     shown = training.model_dump(mode="json", include={"epochs", "batch_size", "learning_rate"})
@@ -57,9 +53,6 @@ def model_card(
     version = f"@{label(receipt.target)}" if receipt.target else "/VERSION"
     text = _TEMPLATES.get_template("card.md.jinja").render(
         receipt=receipt,
-        target=receipt.target,
-        metric=receipt.metric,
-        landed=receipt.landed,
         run=run,
         run_hours=run_hours(run),
         record=record,
@@ -94,11 +87,7 @@ def delivered_note(
 ) -> str:
     """Return what was asked for and delivered, as Markdown with links.
 
-    Args:
-        experiment: Of the sweep.
-        record: Of the sweep.
-        models: One per target.
-        report: Path of its page, as of ``page``; empty if there is none.
+    The path of the page with the report is one for ``page``, and empty if there is none.
     """
     assert record.problem is not None
     tracking = experiment.tracking

@@ -29,7 +29,6 @@ from strsweep.training.checkpoint import load_checkpoint
 from strsweep.training.network import sparse_model
 
 _Source = RunFinished | ModelLanded
-"""Both have a checkpoint, and the layers and metrics of what it holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +125,11 @@ class Packager:
         content = self._storage.read(f"{folder}/{files.WEIGHTS}")
         layers = _recounted(load(content), source.layers)
         receipt = self._receipt(run, target, source, layers, content)
-        _check_receipt(receipt, source)
+        if receipt.zeros != (measured := _sum(source.layers, "zeros")):
+            raise StrsweepError(
+                f"{run.run_id}: the weights file holds {receipt.zeros} zeros, but {measured} were "
+                f"measured: the checkpoint {source.checkpoint} was changed since"
+            )
         inputs = example_inputs(self._task)
         with torch.no_grad():
             outputs = tuple(tensors_in(model(*inputs)))
@@ -212,15 +215,6 @@ def _values(shown: dict[str, Tensor], kind: str) -> Inputs:
 
 def _sum(layers: tuple[LayerRow, ...], field: str) -> int:
     return sum(getattr(layer, field) for layer in layers)
-
-
-def _check_receipt(receipt: Receipt, source: _Source) -> None:
-    measured = _sum(source.layers, "zeros")
-    if receipt.zeros != measured:
-        raise StrsweepError(
-            f"{receipt.run_id}: the weights file holds {receipt.zeros} zeros, but {measured} were "
-            f"measured: the checkpoint {source.checkpoint} was changed since"
-        )
 
 
 def _recounted(weights: dict[str, Tensor], layers: tuple[LayerRow, ...]) -> tuple[LayerRow, ...]:

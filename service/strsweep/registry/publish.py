@@ -37,6 +37,7 @@ from strsweep.search.runs import Run, read_state
 from strsweep.storage import storage_of
 
 _Result = TypeVar("_Result")
+_Wanted = tuple[TargetOutcome | None, Package | None]
 _PATIENCE_S = 30.0
 """How long a publication waits for a server that does not answer; then the rest is for later."""
 _WRITER = "publish"
@@ -48,10 +49,7 @@ def publish_sweep(experiment: Experiment, record: SweepRecord, tracking: Trackin
     What was published before, wholly or in part, is found and used: publishing again, or after a
     crash at any step, doubles nothing. Two publishers at once come to the same result.
 
-    Args:
-        experiment: Without ``auto``.
-        record: Of its journal.
-        tracking: Delivers the runs.
+    The experiment is without ``auto``; ``tracking`` delivers the runs.
 
     Raises:
         StrsweepError: A package cannot be written.
@@ -110,11 +108,7 @@ class _Publisher:
         )
         self._is_behind = False
 
-    def delivered(
-        self,
-        wanted: Sequence[tuple[TargetOutcome | None, Package | None]],
-        finished: Sequence[Run],
-    ) -> Delivery:
+    def delivered(self, wanted: Sequence[_Wanted], finished: Sequence[Run]) -> Delivery:
         """Register what was packaged, and close the page of the sweep."""
         models = [self._delivered(outcome, made) for outcome, made in wanted]
         files = self._files(models, finished) if finished else {}
@@ -194,15 +188,14 @@ class _Publisher:
         experiment, record, tracking = self._experiment, self._record, self._tracking
         receipts = [model.receipt for model in models if model.receipt is not None]
         has_pages = experiment.tracking.is_server and not tracking.is_behind
-        files = report_files(experiment, record, receipts, self._run_page if has_pages else None)
+        uri = experiment.tracking.uri
+        pages = (lambda run_id: page(uri, *self._path(run_id))) if has_pages else None
+        files = report_files(experiment, record, receipts, pages)
         assert record.problem is not None
         targets, dense = experiment.search.targets, self.packager.dense_score
-        picture = front_png(finished, receipts, targets, record.problem.metric, dense)
-        files["front.png"] = picture
+        metric = record.problem.metric
+        files["front.png"] = front_png(finished, receipts, targets, metric, dense)
         return {f"report/{name}": content for name, content in files.items()}
-
-    def _run_page(self, run_id: str) -> str:
-        return page(self._experiment.tracking.uri, *self._path(run_id))
 
     def _path(self, run_id: str | None) -> tuple[str, ...]:
         tracking = self._tracking

@@ -1,4 +1,7 @@
-"""The registered model of a sweep: its versions, once per weights, and its aliases."""
+"""The registered model of a sweep: its versions, once per weights, and its aliases.
+
+All of this raises ``MlflowException`` if the server does not answer.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import math
 from typing import NamedTuple
 
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
     RESOURCE_ALREADY_EXISTS,
@@ -33,12 +36,11 @@ class Alias(NamedTuple):
     """Why it stays at another version than the one published; empty if it does not."""
 
 
-def check_registered_model(client: MlflowClient, experiment: Experiment) -> RegisteredModel | None:
-    """Return the registered model; None if there is none of the name.
+def check_registered_model(client: MlflowClient, experiment: Experiment) -> bool:
+    """Return whether there is a registered model of the name.
 
     Raises:
         SettingError: It is not ours or holds models of other data, or the server refuses us.
-        MlflowException: The server does not answer.
     """
     name = experiment.model_name
     with refusals(experiment):
@@ -46,11 +48,11 @@ def check_registered_model(client: MlflowClient, experiment: Experiment) -> Regi
             found = client.get_registered_model(name)
         except MlflowException as error:
             if error.error_code == _MISSING:
-                return None
+                return False
             raise
     data = found.tags.get(_DATA_TAG)
     if data == experiment.data_name:
-        return found
+        return True
     what = "The server has a registered model of this name that strsweep did not make"
     if data is not None:
         what = f"The registered model of this name holds models of {data}, not of "
@@ -63,9 +65,8 @@ def ensure_registered_model(client: MlflowClient, experiment: Experiment) -> Non
 
     Raises:
         SettingError: There is one that is not ours, or the server refuses us.
-        MlflowException: The server does not answer.
     """
-    if check_registered_model(client, experiment) is not None:
+    if check_registered_model(client, experiment):
         return
     try:
         client.create_registered_model(
@@ -86,11 +87,7 @@ def ensure_registered_model(client: MlflowClient, experiment: Experiment) -> Non
 def version_of(
     client: MlflowClient, experiment: Experiment, receipt: Receipt
 ) -> ModelVersion | None:
-    """Return the version that holds these weights for this target; younger doubles are removed.
-
-    Raises:
-        MlflowException: The server does not answer.
-    """
+    """Return the version that holds these weights for this target; younger doubles are removed."""
     found = [
         version
         for version in _versions(client, experiment.model_name, label(receipt.target))
@@ -118,21 +115,10 @@ def make_version(
     mlflow_id: str,
     card: str,
 ) -> ModelVersion:
-    """Register a logged model.
+    """Register a logged model, trained by the MLflow run ``mlflow_id`` and described by ``card``.
 
     Version numbers are given in order, so of two publishers at once the later one sees the version
     of the earlier, removes its own and goes on with that.
-
-    Args:
-        client: Of the server.
-        experiment: Of the sweep.
-        receipt: Of the package.
-        model_id: Of the logged model.
-        mlflow_id: Of the run that trained it.
-        card: Description of the version.
-
-    Raises:
-        MlflowException: The server does not answer.
     """
     client.create_model_version(
         experiment.model_name,
@@ -154,9 +140,6 @@ def move_alias(
 
     Better by its score; of equals, the one that was first. Versions that another publisher
     made in the meantime take part: whoever looks last leaves the alias at the best.
-
-    Raises:
-        MlflowException: The server does not answer.
     """
     name, alias = experiment.model_name, target.label
     while True:

@@ -19,6 +19,7 @@ _EPOCHS_PER_CALL = 100
 """MLflow takes a thousand values at once, and keeps them all or none: an epoch is never split."""
 _NOT_SHOWN = {"dense_macs", "seconds", "unreadable_images"}
 """Of the numbers of every epoch."""
+_LANDED_TAG = "strsweep.landed."
 _LONGEST = 5000
 """Characters of a tag."""
 
@@ -28,11 +29,7 @@ def show_run(
 ) -> None:
     """Send what MLflow does not have: settings, epochs, landings, reasons, and how the run ended.
 
-    Args:
-        client: Of the server.
-        shown: What MLflow has; is brought up to date.
-        run: What the journal knows.
-        landed: Landings of the run, in their order.
+    ``shown`` is what MLflow has, and is brought up to date; ``landed`` are in their order.
 
     Raises:
         MlflowException: The server does not answer; what it took is not known.
@@ -58,17 +55,21 @@ def _send_values(
     # has another time: what MLflow has is not sent again.
     numbers = run.settings.numbers
     params = [Param(key, f"{value:g}") for key, value in numbers.items() if key not in shown.params]
-    texts = _tags(run) | {_landed_key(event): _landed_text(event) for event in landed}
+    texts = _tags(run, landed)
     tags = {key: text for key, text in texts.items() if shown.tags.get(key) != text}
     epochs = [epoch for epoch in sorted(run.epochs) if epoch > shown.epoch]
     if not (epochs or params or tags):
         return
-    values = [_epoch_metrics(run, epoch) for epoch in epochs]
+    values: list[list[Metric]] = []
+    for epoch in epochs:
+        metrics = run.epochs[epoch].metrics
+        given = {key: value for key, value in metrics.items() if key not in _NOT_SHOWN}
+        values.append(metrics_at(run.epochs[epoch].time, epoch, given))
     while len(values) > _EPOCHS_PER_CALL:
         part, values = values[:_EPOCHS_PER_CALL], values[_EPOCHS_PER_CALL:]
         client.log_batch(shown.mlflow_id, metrics=[*chain(*part)])
     for step, event in enumerate(landed):  # a run that lands on several targets has a step for each
-        if _landed_key(event) in tags:
+        if _LANDED_TAG + event.target.label in tags:
             given = {f"landed_{key}": value for key, value in event.metrics.items()}
             values.append(metrics_at(event.time, step, given))
     # Tags last, in the call that has the landings: a tag says that they were delivered.
@@ -77,21 +78,6 @@ def _send_values(
     shown.epoch = max([shown.epoch, *epochs])
     shown.params |= {param.key for param in params}
     shown.tags |= tags
-
-
-def _epoch_metrics(run: RunRecord, epoch: int) -> list[Metric]:
-    event = run.epochs[epoch]
-    given = {key: value for key, value in event.metrics.items() if key not in _NOT_SHOWN}
-    return metrics_at(event.time, epoch, given)
-
-
-def _landed_key(event: ModelLanded) -> str:
-    return f"strsweep.landed.{event.target.label}"
-
-
-def _landed_text(event: ModelLanded) -> str:
-    sparsity = percent(event.metrics["sparsity"])
-    return f"{event.target}: sparsity {sparsity}, shift {event.shift:+.4g}"
 
 
 def _status(run: RunRecord) -> str:
@@ -115,13 +101,16 @@ def run_name(run: RunRecord) -> str:
     return " · ".join(filter(None, (role_of(run) or aim, run.run_id)))
 
 
-def _tags(run: RunRecord) -> dict[str, str]:
-    """Return why a run is not, or no longer, under way; empty where a reason holds no more."""
+def _tags(run: RunRecord, landed: Sequence[ModelLanded]) -> dict[str, str]:
+    """Return what a run is for, why it is not, or no longer, under way, and how it landed."""
     tags = {NOTE_TAG: note(run)}
     if run.failed is not None:
         tags["strsweep.failure"] = run.failed.reason[:_LONGEST]
     if run.stopped is not None:
         tags["strsweep.stopped"] = run.stopped.reason[:_LONGEST]
+    for event in landed:
+        told = f"sparsity {percent(event.metrics['sparsity'])}, shift {event.shift:+.4g}"
+        tags[_LANDED_TAG + event.target.label] = f"{event.target}: {told}"
     return tags
 
 

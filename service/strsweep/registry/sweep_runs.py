@@ -1,4 +1,7 @@
-"""The MLflow runs of one sweep: found with one search, made once, never doubled."""
+"""The MLflow runs of one sweep: found with one search, made once, never doubled.
+
+All of this raises ``MlflowException`` if the server does not answer.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +38,7 @@ def metrics_at(time: float, step: int, values: Mapping[str, float]) -> list[Metr
 
 
 def show_as(client: MlflowClient, shown: ShownRun, status: str, end: float | None = None) -> None:
-    """Give a run its status, and with an end, in seconds since 1970, the time it was reached.
-
-    Raises:
-        MlflowException: The server does not answer.
-    """
+    """Give a run its status, and with an end, in seconds since 1970, the time it was reached."""
     if shown.status == status:
         return
     if end is None:
@@ -56,21 +55,12 @@ class SweepRuns:
     Whoever sees two keeps the one that is first by start and id, which is the same for everybody,
     and deletes the other; whoever wrote to that one is refused, and looks again.
 
-    A run that somebody deleted in MLflow is restored: the journal still has it.
-
-    Args:
-        client: Of the server.
-        place: MLflow's id of the experiment.
-        sweep_id: Of the sweep.
-
-    Raises:
-        MlflowException: The server does not answer.
+    A run that somebody deleted in MLflow is restored: the journal still has it. ``place`` is
+    MLflow's id of the experiment.
     """
 
     def __init__(self, client: MlflowClient, place: str, sweep_id: str) -> None:
-        self._client = client
-        self.place = place
-        self._sweep_id = sweep_id
+        self._client, self.place, self._sweep_id = client, place, sweep_id
         self._made: set[str] = set()
         """Runs that nobody looked for since they were made."""
         self._known = {run_id: _shown(run) for run_id, run in self._found().items()}
@@ -85,16 +75,7 @@ class SweepRuns:
         return [shown for shown in self._known.values() if shown.status == "RUNNING"]
 
     def make(self, run_id: str, tags: dict[str, str], *, start: float) -> ShownRun:
-        """Make a run.
-
-        Args:
-            run_id: Ours.
-            tags: Beside those that it is found by; its name is one of them.
-            start: Seconds since 1970.
-
-        Raises:
-            MlflowException: The server does not answer.
-        """
+        """Make a run that started ``start`` seconds after 1970; its name is one of the tags."""
         tags = {**tags, _SWEEP_TAG: self._sweep_id, _RUN_TAG: run_id}
         made = self._client.create_run(
             self.place, start_time=int(start * 1000), tags=tags, run_name=tags["mlflow.runName"]
@@ -105,11 +86,7 @@ class SweepRuns:
         return shown
 
     def settle(self) -> bool:
-        """Look again for the runs that were made; returns False if another one is to be kept.
-
-        Raises:
-            MlflowException: The server does not answer.
-        """
+        """Look again for the runs that were made; returns False if another one is to be kept."""
         if not self._made:
             return True
         found = self._found()

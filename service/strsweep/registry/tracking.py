@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from types import TracebackType
 
 from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
 from mlflow.exceptions import MlflowException, RestException
@@ -64,12 +63,7 @@ class Tracking:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Deliver what is left."""
         self._stop.set()
         self._thread.join()
@@ -157,12 +151,11 @@ class Tracking:
             self._stop.wait(_INTERVAL_S)
 
     def _say_trouble(self, error: MlflowException) -> None:
-        what = (
-            "answers with an error; the journal keeps everything until it is taken"
-            if isinstance(error, RestException)
-            else "cannot be reached; the journal keeps everything until it can"
-        )
-        self._say(f"MLflow at {self.experiment.tracking.uri} {what}. ({first_line(error)})")
+        uri, what, until = self.experiment.tracking.uri, "cannot be reached", "it can"
+        if isinstance(error, RestException):
+            what, until = "answers with an error", "it is taken"
+        text = f"MLflow at {uri} {what}; the journal keeps everything until {until}."
+        self._say(f"{text} ({first_line(error)})")
 
     def _say(self, text: str) -> None:
         if not self._has_told:
