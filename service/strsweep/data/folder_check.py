@@ -82,8 +82,11 @@ def _scan(path: Path) -> _ClassFolder:
             found.other_suffixes.add(Path(entry.name).suffix or entry.name)
             continue
         found.num_images += 1
-        if _size(entry) == 0:
-            found.empty_files.append(entry.path)
+        try:
+            is_empty = entry.stat().st_size == 0
+        except FileNotFoundError:  # a link that leads nowhere
+            is_empty = True
+        found.empty_files += [entry.path] * is_empty
     return found
 
 
@@ -97,13 +100,6 @@ def _files(folder: Path | str) -> Iterator[os.DirEntry[str]]:
 def is_visible(name: str) -> bool:
     """Return whether it is no file that file managers and notebooks leave behind."""
     return not name.startswith(".")
-
-
-def _size(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat().st_size
-    except FileNotFoundError:  # a link that leads nowhere
-        return 0
 
 
 def _image_suffixes() -> tuple[str, ...]:

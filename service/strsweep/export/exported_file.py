@@ -73,7 +73,9 @@ class ExportFormat:
                 self.write(model, inputs, partial)
                 loaded = self.load(model, partial)
                 difference = _largest_difference(model, loaded.run, inputs)
-            _check_zeros(model, loaded.zeros)
+            # More are possible: a batch norm that scales a channel by 0 is merged into its weights.
+            if loaded.zeros < (zeros := weight_zeros(model, model.state_dict())):
+                raise ExportError(f"the file holds {loaded.zeros} zeros, the model {zeros}")
             partial.replace(path)
         except Exception as error:  # exporters raise anything on a model they cannot follow
             reason = (str(error).splitlines() or [""])[0]
@@ -117,23 +119,10 @@ def _largest_difference(model: nn.Module, run: Callable[..., Any], inputs: Input
         if len(expected) != len(outputs):
             raise ExportError(f"the file returns {len(outputs)} tensors, the model {len(expected)}")
         for one, other in zip(expected, outputs, strict=True):
-            largest = max(largest, _difference(one, other))
+            difference = float((other.double() - one.double()).abs().max())
+            allowed = _TOLERANCE * max(1.0, float(one.abs().max()))
+            if not difference <= allowed:  # also for NaN
+                told = f"they differ by {difference:g}, allowed are {allowed:g}"
+                raise ExportError(f"the file computes other outputs than the model: {told}")
+            largest = max(largest, difference)
     return largest
-
-
-def _difference(expected: Tensor, output: Tensor) -> float:
-    difference = float((output.double() - expected.double()).abs().max())
-    allowed = _TOLERANCE * max(1.0, float(expected.abs().max()))
-    if not difference <= allowed:  # also for NaN
-        raise ExportError(
-            f"the file computes other outputs than the model: they differ by {difference:g}, "
-            f"allowed are {allowed:g}"
-        )
-    return difference
-
-
-def _check_zeros(model: nn.Module, zeros: int) -> None:
-    # More are possible: a batch norm that scales a channel by 0 is merged into its weights.
-    expected = weight_zeros(model, model.state_dict())
-    if zeros < expected:
-        raise ExportError(f"the file holds {zeros} zeros, the model {expected}")

@@ -79,14 +79,18 @@ class LayerRow(BaseModel):
     threshold: float | None
 
 
-class RunFinished(_RunEvent):
+class _RunResult(_RunEvent):
+    metrics: dict[str, float]
+    """``sparsity``, ``macs`` and those of the task, of what the checkpoint holds."""
+    layers: tuple[LayerRow, ...]
+    checkpoint: str
+    """Its folder, relative to the sweep."""
+
+
+class RunFinished(_RunResult):
     """All epochs are done and the last checkpoint is on the storage."""
 
     event: Literal["run_finished"] = "run_finished"
-    metrics: dict[str, float]
-    layers: tuple[LayerRow, ...]
-    checkpoint: str
-    """Folder of the last checkpoint, relative to the sweep."""
 
 
 class RunStopped(_RunEvent):
@@ -107,16 +111,11 @@ class PrefixTrained(_RunEvent):
     """Its folder, relative to the sweep."""
 
 
-class ModelLanded(_RunEvent):
+class ModelLanded(_RunResult):
     """A finished run was shifted to exactly what was asked for."""
 
     event: Literal["model_landed"] = "model_landed"
     target: Target
-    checkpoint: str
-    """Folder of the landed state, relative to the sweep."""
-    metrics: dict[str, float]
-    """``sparsity``, ``macs`` and those of the task, after landing."""
-    layers: tuple[LayerRow, ...]
     shift: float
     """Added to the argument of every threshold function."""
 

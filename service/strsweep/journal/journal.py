@@ -21,8 +21,6 @@ class _File:
     """When it was last read."""
     end: int = 0
     """Bytes of the lines that have ended: those do not change any more."""
-    num_lines: int = 0
-    """That have ended."""
     events: list[Event] = field(default_factory=list[Event])
     """Of these lines."""
     last: list[Event] = field(default_factory=list[Event])
@@ -73,11 +71,9 @@ class Journal:
         if file.size != size:
             content = self._storage.read(name)
             end = content.rfind(b"\n") + 1
-            file.events = file.events + _parsed(name, content[file.end : end], file.num_lines)
-            file.num_lines += content.count(b"\n", file.end, end)
-            file.end = end
-            file.last = _parsed(name, content[end:], file.num_lines)
-            file.size = len(content)
+            file.events = file.events + _parsed(name, content, file.end, end)
+            file.last = _parsed(name, content, end)
+            file.end, file.size = end, len(content)
         return file.events + file.last if file.last else file.events
 
 
@@ -110,9 +106,10 @@ class Follower:
         return self._record
 
 
-def _parsed(name: str, content: bytes, lines_before: int) -> list[Event]:
+def _parsed(name: str, content: bytes, start: int, end: int | None = None) -> list[Event]:
     events: list[Event] = []
-    for number, line in enumerate(content.split(b"\n"), start=lines_before + 1):
+    first = content.count(b"\n", 0, start) + 1
+    for number, line in enumerate(content[start:end].split(b"\n"), first):
         if not line:
             continue
         try:

@@ -31,12 +31,7 @@ class FolderStore:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
-
-    @property
-    def location(self) -> str:
-        """The folder."""
-        return str(self._root)
+        self._root, self.location = root, str(root)
 
     def uri(self, name: str) -> str:
         """Return the path of ``name``."""
@@ -70,7 +65,7 @@ class FolderStore:
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return name -> bytes of all files below ``folder``."""
-        start = len(f"{self._root}/")
+        start = len(f"{self.location}/")
         return dict(sorted((path[start:], size) for path, size in _files(f"{self._root / folder}")))
 
     def delete(self, folder: str) -> None:

@@ -43,28 +43,23 @@ class ObjectStore:
     """
 
     def __init__(self, location: str, config: StorageConfig) -> None:
-        self._location = location.rstrip("/")
+        self.location = location.rstrip("/")
         self._bucket, _, prefix = location.removeprefix("s3://").partition("/")
         self._prefix = f"{prefix.strip('/')}/".lstrip("/")
         """Empty, or ending in a slash."""
         self._config = config
         self._client = _client(config)
-        self._outage = Outage(self._location, patience_s=config.patience * 60)
+        self._outage = Outage(self.location, patience_s=config.patience * 60)
         self._logs: dict[str, tuple[str, bytes]] = {}
         """Log name -> the object that this instance writes, and what is in it."""
 
     def __reduce__(self) -> tuple[type[ObjectStore], tuple[str, StorageConfig]]:
         """Make a store anew in another process: clients and log objects cannot be shared."""
-        return ObjectStore, (self._location, self._config)
-
-    @property
-    def location(self) -> str:
-        """``s3://BUCKET/PREFIX``."""
-        return self._location
+        return ObjectStore, (self.location, self._config)
 
     def uri(self, name: str) -> str:
         """Return the URI of ``name``."""
-        return f"{self._location}/{name}"
+        return f"{self.location}/{name}"
 
     def read(self, name: str) -> bytes:
         """Return the content of the object; raises ``FileNotFoundError``."""
@@ -72,10 +67,8 @@ class ObjectStore:
 
     def write(self, name: str, content: bytes) -> None:
         """Put the object; large ones in parts, whose rests a killed process may leave behind."""
-        key = self._prefix + name
-        self._outage.ride_out(
-            lambda: self._client.upload_fileobj(BytesIO(content), self._bucket, key)
-        )
+        place = self._bucket, self._prefix + name
+        self._outage.ride_out(lambda: self._client.upload_fileobj(BytesIO(content), *place))
 
     def append_line(self, name: str, line: str) -> None:
         """Put the log object of this instance with one more line."""
@@ -118,12 +111,8 @@ class ObjectStore:
         uploads = self._pages("list_multipart_uploads", "Uploads", Prefix=self._prefix)
         old = [upload for upload in uploads if upload["Initiated"] <= before]
         for upload in old:
-            self._outage.ride_out(
-                self._client.abort_multipart_upload,
-                Bucket=self._bucket,
-                Key=upload["Key"],
-                UploadId=upload["UploadId"],
-            )
+            named = {"Bucket": self._bucket, **{key: upload[key] for key in ("Key", "UploadId")}}
+            self._outage.ride_out(self._client.abort_multipart_upload, **named)
         return len(old)
 
     def _read(self, name: str) -> bytes:

@@ -69,7 +69,8 @@ class Outage:
         try:
             result = retrying(call, *args, **kwargs)
         except (ClientError, BotoCoreError, Boto3Error) as error:
-            raise self._error(error) from None  # its own text may hold what is secret
+            # Its own text may hold what is secret.
+            raise StorageError(self._location + self._told(error)) from None
         self._has_answered = True
         if retrying.statistics.get("attempt_number", 1) > 1:
             seconds = time.monotonic() - started
@@ -88,21 +89,19 @@ class Outage:
                 flush=True,
             )
 
-    def _error(self, error: Exception) -> StorageError:
-        if isinstance(error, _NO_CREDENTIALS):
-            return StorageError(f"{self._location}: there are no credentials. {_CREDENTIALS}")
-        if isinstance(error, NoRegionError):
-            remedy = "Set storage.region, or AWS_DEFAULT_REGION."
-            return StorageError(f"{self._location}: no region is known. {remedy}")
-        if _is_away(error):
-            return StorageError(
-                f"{self._location} did not answer for {self._patience_s / 60:g} minutes "
-                f"({_name(error)}): look after the service, or mend storage.endpoint; the same "
-                "command continues then."
-            )
+    def _told(self, error: Exception) -> str:
         name = _name(error)
+        if _is_away(error):
+            return (
+                f" did not answer for {self._patience_s / 60:g} minutes ({name}): look after the "
+                "service, or mend storage.endpoint; the same command continues then."
+            )
+        if isinstance(error, _NO_CREDENTIALS):
+            return f": there are no credentials. {_CREDENTIALS}"
+        if isinstance(error, NoRegionError):
+            return ": no region is known. Set storage.region, or AWS_DEFAULT_REGION."
         remedy = _REMEDIES.get(name, "Look at storage.path and storage.endpoint.")
-        return StorageError(f"{self._location}: the service refuses ({name}). {remedy}")
+        return f": the service refuses ({name}). {remedy}"
 
 
 def _is_away(error: BaseException) -> bool:

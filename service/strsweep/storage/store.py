@@ -23,10 +23,8 @@ class Store(Protocol):
     long. Writing is atomic: a reader sees the old content or the new one.
     """
 
-    @property
-    def location(self) -> str:
-        """The root as people write it: an absolute folder or ``s3://BUCKET/PREFIX``."""
-        ...
+    location: str
+    """The root as people write it: an absolute folder or ``s3://BUCKET/PREFIX``."""
 
     def uri(self, name: str) -> str:
         """Return where ``name`` is, in the form of ``location``; it need not exist."""
