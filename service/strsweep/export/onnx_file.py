@@ -48,9 +48,7 @@ def load_onnx(_: nn.Module, path: Path) -> LoadedExport:
     onnx.checker.check_model(str(path), full_check=True)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
-    session: Any = onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"]
-    )
+    session: Any = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
 
     def run(*inputs: Tensor) -> list[Tensor]:

@@ -63,10 +63,8 @@ class ImagesUnreadable(_RunEvent):
     """Not all of them if they are many."""
 
 
-class LayerRow(BaseModel):
+class LayerRow(BaseModel, frozen=True):
     """One layer of a finished run."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     parameter: str

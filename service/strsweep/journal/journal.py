@@ -78,11 +78,7 @@ class Journal:
 
 
 class Follower:
-    """The record of a sweep under way; what was read is not folded again.
-
-    Args:
-        journal: Of the sweep.
-    """
+    """The record of a sweep under way; what was read is not folded again."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal

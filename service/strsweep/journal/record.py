@@ -22,6 +22,9 @@ from strsweep.journal.events import (
 )
 from strsweep.settings import RunSettings, Target
 
+_Landed = dict[tuple[Target, str], ModelLanded]
+_Published = dict[Target | None, ModelPublished]
+
 
 @dataclass(kw_only=True)
 class RunRecord:
@@ -69,15 +72,11 @@ class SweepRecord:
 
     started: list[SweepStarted] = field(default_factory=list[SweepStarted])
     runs: dict[str, RunRecord] = field(default_factory=dict[str, RunRecord])
-    landed: dict[tuple[Target, str], ModelLanded] = field(
-        default_factory=dict[tuple[Target, str], ModelLanded]
-    )
+    landed: _Landed = field(default_factory=_Landed)
     """By target and run."""
     last_number: int = 0
     """The largest in the id of a run, also of one that a crash left without its proposal."""
-    published: dict[Target | None, ModelPublished] = field(
-        default_factory=dict[Target | None, ModelPublished]
-    )
+    published: _Published = field(default_factory=_Published)
     """The newest publication of each target."""
 
     @property

@@ -18,8 +18,6 @@ from strsweep.settings import percent
 from strsweep.storage import check_writable
 from strsweep.tasks import task_of
 
-_WIDTH = 110
-
 
 class Exports(NamedTuple):
     """What was written of one model."""
@@ -76,7 +74,7 @@ def print_exports(exports: Exports) -> None:
         size, share = file.num_bytes / 1e6, percent(file.num_bytes / exports.dense_bytes, 1)
         difference = f"{file.largest_difference:.1e}" if file.largest_difference else "0"
         table.add_row(name, file.path.name, f"{size:,.3f}", share, f"{file.zeros:,}", difference)
-    console = Console(width=_WIDTH, highlight=False)
+    console = Console(width=110, highlight=False)
     console.print(table)
     for file in exports.files.values():
         console.print(str(file.path), soft_wrap=True)

@@ -110,12 +110,9 @@ def finished_model(
         files = Path(reference) if downloaded is None else downloaded / "extra_files"
         missing = [name for name in PACKAGE_FILES if not (files / name).is_file()]
         if missing:
-            raise SettingError(
-                option,
-                reference,
-                f"It holds no {', '.join(missing)}. Name models:/NAME@ALIAS of a model that "
-                "strsweep registered, or the folder of one.",
-            )
+            remedy = "of a model that strsweep registered, or the folder of one."
+            told = f"It holds no {', '.join(missing)}. Name models:/NAME@ALIAS {remedy}"
+            raise SettingError(option, reference, told)
         yield FinishedModel(files, downloaded)
 
 

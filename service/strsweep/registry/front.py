@@ -55,21 +55,18 @@ def _draw(axes: Any, others: Sequence[Run], delivered: Sequence[Receipt]) -> Non
         (_ORANGE, "delivered, landed", 70, [each for each in delivered if each.landed]),
     ):
         if drawn:  # else there would be a line in the legend
-            places, scores = [_left(each) for each in drawn], [each.score for each in drawn]
+            places = [left_of(each.sparsity) for each in drawn]
+            scores = [each.score for each in drawn]
             axes.scatter(places, scores, color=color, label=label, s=size, zorder=3)
     for receipt in delivered:
         axes.annotate(
             receipt.score_text,
-            (_left(receipt), receipt.score),
+            (left_of(receipt.sparsity), receipt.score),
             textcoords="offset points",
             xytext=(0, 9),
             ha="center",
             color=_BLUE if receipt.landed is None else _ORANGE,
         )
-
-
-def _left(run: Run | Receipt) -> float:
-    return left_of(run.sparsity)
 
 
 def _label(

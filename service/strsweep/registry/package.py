@@ -47,12 +47,7 @@ class Package:
 
 
 class Packager:
-    """Writes the packages of a sweep.
-
-    Args:
-        experiment: How its runs were trained.
-        record: All that its journal knows; it was started.
-    """
+    """Writes the packages of a sweep, which was started."""
 
     def __init__(self, experiment: Experiment, record: SweepRecord) -> None:
         assert record.problem is not None

@@ -40,7 +40,6 @@ _Result = TypeVar("_Result")
 _Wanted = tuple[TargetOutcome | None, Package | None]
 _PATIENCE_S = 30.0
 """How long a publication waits for a server that does not answer; then the rest is for later."""
-_WRITER = "publish"
 
 
 def publish_sweep(experiment: Experiment, record: SweepRecord, tracking: Tracking) -> Delivery:
@@ -80,12 +79,9 @@ def publish_journal(experiment: Experiment) -> Delivery:
     storage = storage_of(experiment)
     record = replay(Journal(storage).read())
     if record.problem is None:
-        raise SettingError(
-            "storage.path",
-            experiment.storage.path,
-            f"It holds no journal of the sweep {experiment.sweep_id}: name the storage and the "
-            "settings that the sweep was started with.",
-        )
+        remedy = "name the storage and the settings that the sweep was started with."
+        told = f"It holds no journal of the sweep {experiment.sweep_id}: {remedy}"
+        raise SettingError("storage.path", experiment.storage.path, told)
     settled = resolve(experiment, record.problem)
     with Tracking(settled) as tracking:
         pass
@@ -180,7 +176,7 @@ class _Publisher:
             version=number,
         )
         # A file of its own: this may run beside the job that searches.
-        Journal(self._storage, _WRITER).append(event)
+        Journal(self._storage, "publish").append(event)
         self._record.published[receipt.target] = event
 
     def _files(self, models: Sequence[Delivered], finished: Sequence[Run]) -> dict[str, bytes]:

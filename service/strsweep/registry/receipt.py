@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from strsweep.errors import CheckpointError
 from strsweep.journal import LayerRow
-from strsweep.settings import Metric, RunSettings, Target, percent
+from strsweep.settings import Metric, RunSettings, Section, Target, percent
 
 WEIGHTS, RECEIPT, EXPERIMENT = "weights.safetensors", "receipt.json", "experiment.json"
 BUDGET_CSV, BUDGET_JSON = "budget.csv", "budget.json"
@@ -25,10 +25,8 @@ _COLUMNS = (*_NAMES, "dense_macs", "macs", "threshold")
 """Of the layer budget."""
 
 
-class LandedFrom(BaseModel):
+class LandedFrom(Section, frozen=True):
     """What a model was as its run trained it, before its thresholds were shifted to the target."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     shift: float
     """Added to the argument of every threshold function."""
@@ -37,10 +35,8 @@ class LandedFrom(BaseModel):
     score_before: float
 
 
-class Receipt(BaseModel):
+class Receipt(Section, frozen=True):
     """What is in the weights file, counted from the file itself, and where it comes from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     target: Target | None
     """What was asked for; None for a single run."""

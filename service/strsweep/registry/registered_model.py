@@ -11,20 +11,13 @@ from typing import NamedTuple
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import (
-    RESOURCE_ALREADY_EXISTS,
-    RESOURCE_DOES_NOT_EXIST,
-    ErrorCode,
-)
 
 from strsweep.config import Experiment
 from strsweep.errors import SettingError
 from strsweep.registry.receipt import Receipt, label
-from strsweep.registry.server import refusals
+from strsweep.registry.server import EXISTS, MISSING, refusals
 from strsweep.settings import Metric, Target
 
-_EXISTS = ErrorCode.Name(RESOURCE_ALREADY_EXISTS)
-_MISSING = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
 _DATA_TAG, _HASH_TAG = "strsweep.data", "weights_sha256"
 
 
@@ -47,7 +40,7 @@ def check_registered_model(client: MlflowClient, experiment: Experiment) -> bool
         try:
             found = client.get_registered_model(name)
         except MlflowException as error:
-            if error.error_code == _MISSING:
+            if error.error_code == MISSING:
                 return False
             raise
     data = found.tags.get(_DATA_TAG)
@@ -79,7 +72,7 @@ def ensure_registered_model(client: MlflowClient, experiment: Experiment) -> Non
             ),
         )
     except MlflowException as error:
-        if error.error_code != _EXISTS:
+        if error.error_code != EXISTS:
             raise
         check_registered_model(client, experiment)  # another job made it just now
 
@@ -102,7 +95,7 @@ def _remove(client: MlflowClient, version: ModelVersion) -> None:
     try:
         client.delete_model_version(version.name, str(version.version))
     except MlflowException as error:
-        if error.error_code != _MISSING:  # another publisher may have removed it just now
+        if error.error_code != MISSING:  # another publisher may have removed it just now
             raise
 
 

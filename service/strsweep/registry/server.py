@@ -11,22 +11,15 @@ from urllib.parse import quote
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import (
-    BAD_REQUEST,
-    PERMISSION_DENIED,
-    RESOURCE_ALREADY_EXISTS,
-    UNAUTHENTICATED,
-    ErrorCode,
-)
 
 from strsweep.config import Experiment
 from strsweep.errors import SettingError
 from strsweep.storage import is_object_store
 
-_ALREADY_EXISTS = ErrorCode.Name(RESOURCE_ALREADY_EXISTS)
-_NOT_STORED = ErrorCode.Name(BAD_REQUEST)
+EXISTS, MISSING = "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"
+_NOT_STORED = "BAD_REQUEST"
 """What MLflow says of every row that its database does not take."""
-_REFUSED = {ErrorCode.Name(UNAUTHENTICATED), ErrorCode.Name(PERMISSION_DENIED)}
+_REFUSED = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
 
 
 def connect(experiment: Experiment) -> MlflowClient:
@@ -80,7 +73,7 @@ def experiment_id(client: MlflowClient, experiment: Experiment) -> str:
             try:
                 return client.create_experiment(name, _artifact_location(experiment))
             except MlflowException as error:
-                if error.error_code != _ALREADY_EXISTS:
+                if error.error_code != EXISTS:
                     raise
                 found = client.get_experiment_by_name(name)  # another job made it just now
                 assert found is not None
@@ -107,13 +100,12 @@ def refusals(experiment: Experiment) -> Generator[None]:
         if error.error_code not in _REFUSED:
             raise
         user = os.environ.get("MLFLOW_TRACKING_USERNAME")
-        raise SettingError(
-            "tracking.uri",
-            experiment.tracking.uri,
+        told = (
             f"The MLflow server refuses {f'the user {user}' if user else 'a job without a user'}: "
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment of the "
-            "job to a user who may write there.",
-        ) from None
+            "job to a user who may write there."
+        )
+        raise SettingError("tracking.uri", experiment.tracking.uri, told) from None
 
 
 def is_collision(error: BaseException) -> bool:

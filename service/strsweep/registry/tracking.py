@@ -32,9 +32,6 @@ class Tracking:
     away nothing is lost and nothing waits; ``is_behind`` tells that something is still to deliver.
     What is still to deliver stays in the journal: this holds a few numbers per run. MLflow's own
     ``MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`` makes it watch the machine of the job, too.
-
-    Args:
-        experiment: Names server, MLflow experiment and sweep.
     """
 
     def __init__(self, experiment: Experiment) -> None:

@@ -83,11 +83,9 @@ class Outage:
 
     def _tell(self, state: tenacity.RetryCallState) -> None:
         if state.attempt_number == 1 and state.outcome is not None:
-            print(
-                f"{self._location} does not answer ({_name(state.outcome.exception())}); it is "
-                f"tried again for {self._patience_s / 60:g} minutes (storage.patience)",
-                flush=True,
-            )
+            what = f"{self._location} does not answer ({_name(state.outcome.exception())})"
+            minutes = f"{self._patience_s / 60:g} minutes (storage.patience)"
+            print(f"{what}; it is tried again for {minutes}", flush=True)
 
     def _told(self, error: Exception) -> str:
         name = _name(error)
