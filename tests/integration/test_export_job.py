@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from strsweep.config import Experiment, load_experiment
-from strsweep.data import load_data
 from strsweep.errors import CheckpointError
 from strsweep.export import load_compressed
 from strsweep.journal import (
@@ -31,6 +30,7 @@ from strsweep.registry import Tracking, export_model, publish_sweep
 from strsweep.registry.receipt import read_receipt
 from strsweep.settings import RunSettings, Target
 from strsweep.storage import Store, storage_of
+from strsweep.tasks import task_of
 from strsweep.training.checkpoint import save_checkpoint
 from strsweep.training.landing import land_one
 from strsweep.training.problem import measure_problem
@@ -63,13 +63,13 @@ def train(experiment: Experiment, storage: Store, journal: Journal) -> None:
     """Train a few epochs in this process and write what the worker of a job writes."""
     run = TrainingRun(experiment, SETTINGS, device=torch.device("cpu"))
     for epoch in run.epochs():
-        metrics, thresholds = dict(vars(epoch)), run.thresholds
+        metrics, thresholds = epoch.row, run.thresholds
         journal.append(EpochFinished(run_id="run-001", metrics=metrics, thresholds=thresholds))
     save_checkpoint(storage, "runs/run-001/last", run.state())
     journal.append(
         RunFinished(
             run_id="run-001",
-            metrics=dict(vars(run.history[-1])),
+            metrics=run.history[-1].row,
             layers=layer_rows(run.report()),
             checkpoint="runs/run-001/last",
         )
@@ -79,7 +79,7 @@ def train(experiment: Experiment, storage: Store, journal: Journal) -> None:
 def publish(experiment: Experiment, storage: Store) -> None:
     """Write the journal of a sweep of one run, land the run, package and register it."""
     journal, target = Journal(storage), Target(sparsity=0.5)
-    problem = measure_problem(experiment, load_data(experiment.data))
+    problem = measure_problem(experiment, task_of(experiment))
     content = experiment.model_dump(mode="json")
     journal.append(SweepStarted(experiment=content, version="0", problem=problem))
     journal.append(

@@ -10,7 +10,6 @@ import torch
 from shown_metrics import METRICS
 
 from strsweep.config import Experiment, load_experiment
-from strsweep.data import load_data
 from strsweep.journal import (
     EpochFinished,
     Journal,
@@ -24,6 +23,7 @@ from strsweep.journal import (
 )
 from strsweep.settings import RunSettings, Target
 from strsweep.storage import storage_of
+from strsweep.tasks import task_of
 from strsweep.training.checkpoint import State, save_checkpoint
 from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
@@ -66,7 +66,7 @@ def trained(seed: int) -> Trained:
     overrides = [f"training.epochs={EPOCHS}", f"training.seed={seed}"]
     experiment = load_experiment(DIGITS, overrides)
     run = TrainingRun(experiment, SETTINGS, device=torch.device("cpu"))
-    rows = [(dict(vars(epoch)), run.thresholds) for epoch in run.epochs()]
+    rows = [(epoch.row, run.thresholds) for epoch in run.epochs()]
     return Trained(
         epochs=[metrics for metrics, _ in rows],
         thresholds=[thresholds for _, thresholds in rows],
@@ -88,7 +88,7 @@ class RecordedSweep:
         return replay(self.journal.read())
 
     def start(self) -> None:
-        problem = measure_problem(self.experiment, load_data(self.experiment.data))
+        problem = measure_problem(self.experiment, task_of(self.experiment))
         content = self.experiment.model_dump(mode="json")
         self.journal.append(SweepStarted(experiment=content, version="0", problem=problem))
 
