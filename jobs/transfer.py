@@ -48,7 +48,7 @@ def main(
     with exit_codes():
         # First without the densities: only the file says where MLflow is.
         uri = load_budget_experiment(config, overrides or [], method.value, {}).tracking.uri
-        from strsweep.registry.budget_reference import read_budget
+        from strsweep.registry import read_budget
 
         densities = read_budget(budget, uri).densities
         experiment = load_budget_experiment(config, overrides or [], method.value, densities)

@@ -8,7 +8,6 @@ import torch
 
 from strsweep.auto import resolve
 from strsweep.config import Experiment, Problem
-from strsweep.data import load_data
 from strsweep.journal import (
     EpochFinished,
     Journal,
@@ -22,6 +21,7 @@ from strsweep.journal import (
 from strsweep.settings import RunSettings, Target
 from strsweep.storage import storage_of
 from strsweep.sweep.searcher import TargetSearcher
+from strsweep.tasks import task_of
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.landing import land_one
 from strsweep.training.problem import measure_problem
@@ -37,7 +37,7 @@ class TrainedSweep:
     """
 
     def __init__(self, loaded: Experiment) -> None:
-        self.problem: Problem = measure_problem(loaded, load_data(loaded.data))
+        self.problem: Problem = measure_problem(loaded, task_of(loaded))
         self.experiment = resolve(loaded, self.problem)
         self.storage = storage_of(self.experiment)
         self.journal = Journal(self.storage)
@@ -78,7 +78,7 @@ class TrainedSweep:
         if settings.fork is not None:
             run.load_state(load_checkpoint(self.storage, settings.fork.folder))
         for epoch in run.epochs():
-            metrics, number = dict(vars(epoch)), epoch.epoch
+            metrics, number = epoch.row, epoch.epoch
             self.journal.append(
                 EpochFinished(run_id=run_id, metrics=metrics, thresholds=run.thresholds)
             )
@@ -94,7 +94,7 @@ class TrainedSweep:
         self.journal.append(
             RunFinished(
                 run_id=run_id,
-                metrics=dict(vars(run.history[-1])),
+                metrics=run.history[-1].row,
                 layers=layer_rows(run.report()),
                 checkpoint=_folder(run_id, run.num_epochs),
             )

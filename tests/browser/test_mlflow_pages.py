@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow_server import MlflowServer
 from report_charts import CHARTS
 
-from strsweep.registry.mlflow_pages import artifact_page, model_page, runs_page
+from strsweep.registry.server import page
 
 pytestmark = pytest.mark.browser
 _NOT_OURS = ("/ajax-api/", "favicon")
@@ -37,7 +37,7 @@ def test_the_runs_are_nested(
     place: tuple[str, str],
     scheme: str,
 ) -> None:
-    chromium.open(runs_page(mlflow_server.uri, place[0]), scheme, (1600, 900))
+    chromium.open(page(mlflow_server.uri, "experiments", place[0], "runs"), scheme, (1600, 900))
     chromium.wait(lambda: sweep.experiment.sweep_id in chromium.text(), "the sweep")
     assert "run-001" not in chromium.text()  # they are folded into their sweep
     chromium.element(_UNFOLD).click()
@@ -50,11 +50,11 @@ def test_the_registered_model_has_aliases_and_a_description(
     chromium: Chromium, sweep: DigitsSweep, mlflow_server: MlflowServer
 ) -> None:
     name = sweep.experiment.model_name
-    chromium.open(model_page(mlflow_server.uri, name), size=(1600, 1000))
+    chromium.open(page(mlflow_server.uri, "models", name), size=(1600, 1000))
     for alias in ("sparsity-80", "sparsity-94"):
         chromium.wait(lambda alias=alias: alias in chromium.text(), alias)
     chromium.shot("mlflow-model")
-    chromium.open(model_page(mlflow_server.uri, name, "1"), size=(1600, 1400))
+    chromium.open(page(mlflow_server.uri, "models", name, "versions", "1"), size=(1600, 1400))
     chromium.wait(lambda: "80" in chromium.text() and "Asked" in chromium.text(), "the card")
     chromium.shot("mlflow-model-version")
 
@@ -63,8 +63,8 @@ def test_the_registered_model_has_aliases_and_a_description(
 def test_the_report_in_the_artifact_view(
     chromium: Chromium, mlflow_server: MlflowServer, place: tuple[str, str], scheme: str
 ) -> None:
-    page = artifact_page(mlflow_server.uri, *place, "report/report.html")
-    chromium.open(page, scheme, (1600, 1100))
+    path = ("experiments", place[0], "runs", place[1], "artifacts", "report/report.html")
+    chromium.open(page(mlflow_server.uri, *path), scheme, (1600, 1100))
     frame = chromium.element("iframe.mlflow-html-iframe")
     chromium.driver.switch_to.frame(frame)
     charts = chromium.charts()

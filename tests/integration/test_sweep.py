@@ -23,6 +23,7 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
+from shown_metrics import METRICS
 from trained_sweep import TrainedSweep
 
 from strsweep.config import Experiment, load_experiment

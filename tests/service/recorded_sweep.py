@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from shown_metrics import METRICS
 
 from strsweep.config import Experiment, load_experiment
 from strsweep.journal import (
@@ -68,7 +69,7 @@ def trained(seed: int) -> Trained:
     overrides = [f"training.epochs={EPOCHS}", f"training.seed={seed}"]
     experiment = load_experiment(DIGITS, overrides)
     run = TrainingRun(experiment, SETTINGS, device=torch.device("cpu"))
-    rows = [(dict(vars(epoch)), run.thresholds) for epoch in run.epochs()]
+    rows = [(epoch.row, run.thresholds) for epoch in run.epochs()]
     return Trained(
         epochs=[metrics for metrics, _ in rows],
         thresholds=[thresholds for _, thresholds in rows],

@@ -197,8 +197,6 @@ def test_a_sweep_in_object_storage_is_published(service: Service, recorded: Reco
 def test_it_is_published_where_the_data_is_not(
     service: Service, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from strsweep.registry import publish as module
-
     sweep = recorded("no-data")
     with monkeypatch.context() as away:
         away.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -209,6 +207,6 @@ def test_it_is_published_where_the_data_is_not(
     def gone(_: object) -> object:
         raise SettingError("data.path", Path("/gone"), "It is not there.")
 
-    monkeypatch.setattr(module, "load_data", gone)
+    monkeypatch.setattr("strsweep.registry.package.task_of", gone)
     assert publish_journal(sweep.experiment).is_complete
     assert_whole(service, sweep)

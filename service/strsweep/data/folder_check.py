@@ -20,11 +20,15 @@ _THREADS = 8
 class _ClassFolder:
     """What lies in the folder of one class, subfolders included."""
 
-    path: Path
+    name: str
     num_images: int = 0
     empty_files: list[str] = field(default_factory=list[str])
     """Images of zero bytes, and links that lead nowhere."""
     other_suffixes: set[str] = field(default_factory=set[str])
+
+    def __str__(self) -> str:
+        suffixes = ", ".join(sorted(self.other_suffixes)[:_SHOWN])
+        return f"{self.name} (only {suffixes} files)" if suffixes else self.name
 
 
 def check_image_folders(config: DataConfig) -> int:
@@ -49,90 +53,53 @@ def _check(config: DataConfig) -> int:
     if train != val:
         odd = sorted(train ^ val)
         raise _wrong(config, f"train/ and val/ differ in their classes: {odd[:_SHOWN]}.")
-    folders = [split / name for split in splits for name in sorted(train)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        scanned = list(pool.map(_scan, folders))
-    _check_images(config, [folder for folder in scanned if not folder.num_images])
-    _check_sizes(config, [file for folder in scanned for file in folder.empty_files])
+        scanned = list(pool.map(_scan, [split / n for split in splits for n in sorted(train)]))
+    if bare := [folder for folder in scanned if not folder.num_images]:
+        told = f"{len(bare)} class folders hold no images: {', '.join(map(str, bare[:_SHOWN]))}."
+        raise _wrong(config, f"{told} Images end in {', '.join(_image_suffixes())}.")
+    if empty := [file for folder in scanned for file in folder.empty_files]:
+        told = ", ".join(empty[:_SHOWN]) + (", ..." if len(empty) > _SHOWN else "")
+        remedy = "Copy them again, or delete them."
+        raise _wrong(config, f"{len(empty)} image files have no content: {told}. {remedy}")
     return len(train)
 
 
 def _classes(config: DataConfig, split: Path) -> set[str]:
     if not split.is_dir() or not any(split.iterdir()):
-        raise _wrong(
-            config,
-            f"{config.name} needs {split.name}/ with a folder of images per class inside this "
-            "folder: is the copy complete?",
-        )
+        needed = f"{split.name}/ with a folder of images per class inside this folder"
+        raise _wrong(config, f"{config.name} needs {needed}: is the copy complete?")
     classes = {entry.name for entry in split.iterdir() if entry.is_dir() and is_visible(entry.name)}
     if not classes:
         raise _wrong(config, f"{split.name}/ must hold a folder per class, it holds files only.")
     return classes
 
 
-def _check_images(config: DataConfig, without_images: list[_ClassFolder]) -> None:
-    if not without_images:
-        return
-    shown = ", ".join(_described(folder) for folder in without_images[:_SHOWN])
-    raise _wrong(
-        config,
-        f"{len(without_images)} class folders hold no images: {shown}. "
-        f"Images end in {', '.join(_image_suffixes())}.",
-    )
-
-
-def _check_sizes(config: DataConfig, empty_files: list[str]) -> None:
-    if not empty_files:
-        return
-    shown = ", ".join(empty_files[:_SHOWN])
-    raise _wrong(
-        config,
-        f"{len(empty_files)} image files have no content: {shown}"
-        f"{', ...' if len(empty_files) > _SHOWN else ''}. Copy them again, or delete them.",
-    )
-
-
-def _described(folder: _ClassFolder) -> str:
-    name = f"{folder.path.parent.name}/{folder.path.name}"
-    suffixes = sorted(folder.other_suffixes)[:_SHOWN]
-    return f"{name} (only {', '.join(suffixes)} files)" if suffixes else name
-
-
 def _scan(path: Path) -> _ClassFolder:
-    found, suffixes = _ClassFolder(path), _image_suffixes()
+    found, suffixes = _ClassFolder(f"{path.parent.name}/{path.name}"), _image_suffixes()
     for entry in _files(path):
         if not entry.name.lower().endswith(suffixes):
             found.other_suffixes.add(Path(entry.name).suffix or entry.name)
             continue
         found.num_images += 1
-        if _size(entry) == 0:
-            found.empty_files.append(entry.path)
+        try:
+            is_empty = entry.stat().st_size == 0
+        except FileNotFoundError:  # a link that leads nowhere
+            is_empty = True
+        found.empty_files += [entry.path] * is_empty
     return found
 
 
 def _files(folder: Path | str) -> Iterator[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        for entry in sorted(filter(lambda entry: is_visible(entry.name), entries), key=_by_name):
-            if entry.is_dir():
-                yield from _files(entry.path)
-            else:
-                yield entry
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if is_visible(entry.name):
+                yield from _files(entry.path) if entry.is_dir() else (entry,)
 
 
 def is_visible(name: str) -> bool:
-    """Tell images and classes from what file managers and notebooks leave behind."""
+    """Return whether it is no file that file managers and notebooks leave behind."""
     return not name.startswith(".")
-
-
-def _by_name(entry: os.DirEntry[str]) -> str:
-    return entry.name
-
-
-def _size(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat().st_size
-    except FileNotFoundError:  # a link that leads nowhere
-        return 0
 
 
 def _image_suffixes() -> tuple[str, ...]:

@@ -18,16 +18,9 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from strsweep.errors import ExportError
-from strsweep.export.exported_file import (
-    ExportedFile,
-    Inputs,
-    loaded_state,
-    owned_state,
-    write_and_check,
-)
 
 State = dict[str, Tensor]
 
@@ -36,21 +29,6 @@ _MASK, _VALUES = ":mask", ":values"
 _ENTRY_BYTES = 120
 """About what a second entry and a shape cost in the header: a bias of 16 zeros is left alone."""
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def export_compressed(model: nn.Module, inputs: Inputs, path: Path) -> ExportedFile:
-    """Write the state dict of ``model`` compressed; arguments as ``write_and_check``.
-
-    Raises:
-        ExportError: The file cannot be written.
-    """
-    return write_and_check(
-        model,
-        inputs,
-        path,
-        write=lambda file: save_compressed(owned_state(model), file),
-        load=lambda file: loaded_state(model, load_compressed(file)),
-    )
 
 
 def save_compressed(state: State, path: Path) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +21,7 @@ _TOLERANCE = 1e-4
 """Allowed difference of an output, as a share of the largest; float32 sums differ by 1e-6."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExportedFile:
+class ExportedFile(NamedTuple):
     """One file that was written and checked."""
 
     path: Path
@@ -34,8 +32,7 @@ class ExportedFile:
     """Largest absolute difference of an output from the model's, on batches of one and three."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoadedExport:
+class LoadedExport(NamedTuple):
     """A file that was loaded back."""
 
     run: Callable[..., Any]
@@ -43,46 +40,50 @@ class LoadedExport:
     zeros: int
 
 
-def write_and_check(
-    model: nn.Module,
-    inputs: Inputs,
-    path: Path,
-    *,
-    write: Callable[[Path], None],
-    load: Callable[[Path], LoadedExport],
-) -> ExportedFile:
-    """Write beside ``path``, load back, compare, and only then take the name ``path``.
+@dataclass(frozen=True, kw_only=True)
+class ExportFormat:
+    """How files of one format are written, and loaded back."""
 
-    Args:
-        model: Plain (no thresholds), in evaluation mode, on the CPU.
-        inputs: Arguments of the model for two samples, each of shape [2, ...]; one sample would
-            freeze a batch of one into a program.
-        path: Where the file goes; a file there is replaced.
-        write: Writes the file.
-        load: Loads it back.
+    file_name: str
+    write: Callable[[nn.Module, Inputs, Path], object]
+    """Writes a model into a file."""
+    load: Callable[[nn.Module, Path], LoadedExport]
+    """Loads the file of a model."""
+    packages: tuple[str, ...] = ()
+    """What must be installed beyond the dependencies of strsweep."""
 
-    Raises:
-        ExportError: The format cannot hold the model, or what was written is not the model.
-        ValueError: ``model`` or ``inputs`` is not as described.
-    """
-    _check_arguments(model, inputs)
-    partial = path.with_stem(f"{path.stem}.partial")
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # nobody can act on them; the comparison decides
-            write(partial)
-            loaded = load(partial)
-            difference = _largest_difference(model, loaded.run, inputs)
-        _check_zeros(model, loaded.zeros)
-        partial.replace(path)
-    except Exception as error:  # exporters raise anything on a model they cannot follow
-        raise _refusal(path, error) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    size = path.stat().st_size
-    return ExportedFile(
-        path=path, num_bytes=size, zeros=loaded.zeros, largest_difference=difference
-    )
+    def export(self, model: nn.Module, inputs: Inputs, path: Path) -> ExportedFile:
+        """Write beside ``path``, load back, compare, and only then take the name ``path``.
+
+        Args:
+            model: Plain (no thresholds), in evaluation mode, on the CPU.
+            inputs: Arguments of the model for two samples, each of shape [2, ...]; one sample would
+                freeze a batch of one into a program.
+            path: Where the file goes; a file there is replaced.
+
+        Raises:
+            ExportError: The format cannot hold the model, or what was written is not the model.
+            ValueError: ``model`` or ``inputs`` is not as described.
+        """
+        _check_arguments(model, inputs)
+        partial = path.with_stem(f"{path.stem}.partial")
+        try:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")  # nobody can act on them; the comparison decides
+                self.write(model, inputs, partial)
+                loaded = self.load(model, partial)
+                difference = _largest_difference(model, loaded.run, inputs)
+            # More are possible: a batch norm that scales a channel by 0 is merged into its weights.
+            if loaded.zeros < (zeros := weight_zeros(model, model.state_dict())):
+                raise ExportError(f"the file holds {loaded.zeros} zeros, the model {zeros}")
+            partial.replace(path)
+        except Exception as error:  # exporters raise anything on a model they cannot follow
+            reason = (str(error).splitlines() or [""])[0]
+            kind = "" if isinstance(error, ExportError) else f"{type(error).__name__}: "
+            raise ExportError(f"{path} cannot be written: {kind + reason:.300}") from error
+        finally:
+            partial.unlink(missing_ok=True)
+        return ExportedFile(path, path.stat().st_size, loaded.zeros, difference)
 
 
 def weight_zeros(model: nn.Module, state: Mapping[str, Tensor]) -> int:
@@ -90,16 +91,14 @@ def weight_zeros(model: nn.Module, state: Mapping[str, Tensor]) -> int:
     return sum(int((state[weight.parameter] == 0).sum()) for weight in weight_tensors(model))
 
 
-def owned_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state dict as contiguous copies; safetensors refuses tensors that share memory."""
-    return {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
-
-
-def loaded_state(model: nn.Module, state: dict[str, Tensor]) -> LoadedExport:
-    """Return a copy of ``model`` that runs with ``state``."""
-    copy = deepcopy(model)
-    copy.load_state_dict(state)
-    return LoadedExport(run=copy, zeros=weight_zeros(model, state))
+def tensors_in(outputs: Any) -> list[Tensor]:
+    """Return the tensors of what a model returns, in the order of its tuples and dictionaries."""
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    inner = outputs.values() if isinstance(outputs, Mapping) else outputs
+    if isinstance(inner, Iterable) and not isinstance(inner, str):
+        return [tensor for value in inner for tensor in tensors_in(value)]  # pyright: ignore[reportUnknownVariableType]
+    return []
 
 
 def _check_arguments(model: nn.Module, inputs: Inputs) -> None:
@@ -120,40 +119,10 @@ def _largest_difference(model: nn.Module, run: Callable[..., Any], inputs: Input
         if len(expected) != len(outputs):
             raise ExportError(f"the file returns {len(outputs)} tensors, the model {len(expected)}")
         for one, other in zip(expected, outputs, strict=True):
-            largest = max(largest, _difference(one, other))
+            difference = float((other.double() - one.double()).abs().max())
+            allowed = _TOLERANCE * max(1.0, float(one.abs().max()))
+            if not difference <= allowed:  # also for NaN
+                told = f"they differ by {difference:g}, allowed are {allowed:g}"
+                raise ExportError(f"the file computes other outputs than the model: {told}")
+            largest = max(largest, difference)
     return largest
-
-
-def _difference(expected: Tensor, output: Tensor) -> float:
-    difference = float((output.double() - expected.double()).abs().max())
-    allowed = _TOLERANCE * max(1.0, float(expected.abs().max()))
-    if not difference <= allowed:  # also for NaN
-        raise ExportError(
-            f"the file computes other outputs than the model: they differ by {difference:g}, "
-            f"allowed are {allowed:g}"
-        )
-    return difference
-
-
-def tensors_in(outputs: Any) -> list[Tensor]:
-    """Return the tensors of what a model returns, in the order of its tuples and dictionaries."""
-    if isinstance(outputs, Tensor):
-        return [outputs]
-    inner = outputs.values() if isinstance(outputs, Mapping) else outputs
-    if isinstance(inner, Iterable) and not isinstance(inner, str):
-        return [tensor for value in inner for tensor in tensors_in(value)]  # pyright: ignore[reportUnknownVariableType]
-    return []
-
-
-def _check_zeros(model: nn.Module, zeros: int) -> None:
-    # More are possible: a batch norm that scales a channel by 0 is merged into its weights.
-    expected = weight_zeros(model, model.state_dict())
-    if zeros < expected:
-        raise ExportError(f"the file holds {zeros} zeros, the model {expected}")
-
-
-def _refusal(path: Path, error: Exception) -> ExportError:
-    reason = (str(error).splitlines() or [""])[0]
-    if not isinstance(error, ExportError):
-        reason = f"{type(error).__name__}: {reason}"
-    return ExportError(f"{path} cannot be written: {reason:.300}")

@@ -1,85 +1,64 @@
-"""The formats by name, and the two that need no more than a call."""
+"""The formats by name, and how the plain ones are written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from strsweep.errors import SettingError
-from strsweep.export.compressed import export_compressed
-from strsweep.export.exported_file import (
-    ExportedFile,
-    Inputs,
-    LoadedExport,
-    loaded_state,
-    owned_state,
-    weight_zeros,
-    write_and_check,
-)
-from strsweep.export.onnx_file import export_onnx
+from strsweep.export.compressed import load_compressed, save_compressed
+from strsweep.export.exported_file import ExportFormat, Inputs, LoadedExport, weight_zeros
+from strsweep.export.onnx_file import load_onnx, write_onnx
 
 
-def export_dense(model: nn.Module, inputs: Inputs, path: Path) -> ExportedFile:
-    """Write the state dict of ``model`` as safetensors; arguments as ``write_and_check``.
-
-    Raises:
-        ExportError: The file cannot be written.
-    """
-    return write_and_check(
-        model,
-        inputs,
-        path,
-        write=lambda file: save_file(owned_state(model), file),
-        load=lambda file: loaded_state(model, load_file(file)),
-    )
+def _owned(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict as contiguous copies; safetensors refuses tensors that share memory."""
+    return {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
 
 
-def export_program(model: nn.Module, inputs: Inputs, path: Path) -> ExportedFile:
-    """Write a program (pt2) with a free batch; it runs with torch alone.
-
-    Arguments as ``write_and_check``.
-
-    Raises:
-        ExportError: torch.export cannot follow the model, or the program computes something else.
-    """
-
-    def write(file: Path) -> None:
-        batch = {0: torch.export.Dim("batch")}
-        program = torch.export.export(model, inputs, dynamic_shapes=(batch,) * len(inputs))
-        torch.export.save(program, file)
-
-    def load(file: Path) -> LoadedExport:
-        program = torch.export.load(file)
-        return LoadedExport(run=program.module(), zeros=weight_zeros(model, program.state_dict))
-
-    return write_and_check(model, inputs, path, write=write, load=load)
+def _with_state(model: nn.Module, state: dict[str, Tensor]) -> LoadedExport:
+    """Return a copy of ``model`` that runs with ``state``."""
+    copy = deepcopy(model)
+    copy.load_state_dict(state)
+    return LoadedExport(copy, weight_zeros(model, state))
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExportFormat:
-    """How one format is written."""
+def _write_program(model: nn.Module, inputs: Inputs, path: Path) -> None:
+    """Write a program (pt2) with a free batch; it runs with torch alone."""
+    batch = {0: torch.export.Dim("batch")}
+    program = torch.export.export(model, inputs, dynamic_shapes=(batch,) * len(inputs))
+    torch.export.save(program, path)
 
-    export: Callable[[nn.Module, Inputs, Path], ExportedFile]
-    file_name: str
-    packages: tuple[str, ...] = ()
-    """What must be installed beyond the dependencies of strsweep."""
+
+def _load_program(model: nn.Module, path: Path) -> LoadedExport:
+    program = torch.export.load(path)
+    return LoadedExport(program.module(), weight_zeros(model, program.state_dict))
 
 
 FORMATS = {
-    "dense": ExportFormat(export=export_dense, file_name="model.safetensors"),
-    "program": ExportFormat(export=export_program, file_name="model.pt2"),
+    "dense": ExportFormat(
+        file_name="model.safetensors",
+        write=lambda model, _, path: save_file(_owned(model), path),
+        load=lambda model, path: _with_state(model, load_file(path)),
+    ),
+    "program": ExportFormat(file_name="model.pt2", write=_write_program, load=_load_program),
     "onnx": ExportFormat(
-        export=export_onnx,
         file_name="model.onnx",
+        write=write_onnx,
+        load=load_onnx,
         packages=("onnx", "onnxscript", "onnxruntime"),
     ),
-    "compressed": ExportFormat(export=export_compressed, file_name="model.compressed.safetensors"),
+    "compressed": ExportFormat(
+        file_name="model.compressed.safetensors",
+        write=lambda model, _, path: save_compressed(_owned(model), path),
+        load=lambda model, path: _with_state(model, load_compressed(path)),
+    ),
 }
 
 
@@ -98,8 +77,5 @@ def check_formats(names: Sequence[str], setting: str) -> None:
             raise SettingError(setting, name, f"Use one of {sorted(FORMATS)}.")
         missing = [package for package in FORMATS[name].packages if find_spec(package) is None]
         if missing:
-            raise SettingError(
-                setting,
-                name,
-                f"Run pip install {' '.join(missing)}, or name the formats that you want.",
-            )
+            remedy = f"Run pip install {' '.join(missing)}, or name the formats that you want."
+            raise SettingError(setting, name, remedy)

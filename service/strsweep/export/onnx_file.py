@@ -8,69 +8,54 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from strsweep.export.exported_file import (
-    ExportedFile,
-    Inputs,
-    LoadedExport,
-    tensors_in,
-    write_and_check,
-)
+from strsweep.export.exported_file import Inputs, LoadedExport, tensors_in
 
 _WEIGHT_INPUT = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
 """Which input of an operator is its weight."""
 _RESHAPING = {"Transpose", "Reshape", "Identity"}
 
 
-def export_onnx(model: nn.Module, inputs: Inputs, path: Path) -> ExportedFile:
-    """Write ONNX with a free batch, one file, and run it with onnxruntime.
+def write_onnx(model: nn.Module, inputs: Inputs, path: Path) -> None:
+    """Write ONNX with a free batch, in one file; needs the packages of the extra ``onnx``.
 
     Input and output are called ``input`` and ``output``, with a number where there are several.
     Batch norms are merged into the convolution before them, so the weights are scaled, but zeros
-    stay zeros. Arguments as ``write_and_check``. Needs the packages of the extra ``onnx``.
-
-    Raises:
-        ExportError: The exporter cannot follow the model, the file would exceed the 2 GB that ONNX
-            allows, or onnxruntime computes something else.
+    stay zeros. The exporter raises anything if it cannot follow the model, or if the file would
+    exceed the 2 GB that ONNX allows.
     """
-
-    def write(file: Path) -> None:
-        torch.onnx.export(
-            model,
-            inputs,
-            file,
-            dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch")},) * len(inputs),
-            input_names=_names("input", len(inputs)),
-            output_names=_names("output", len(tensors_in(model(*inputs)))),
-            external_data=False,
-            verbose=False,
-        )
-
-    return write_and_check(model, inputs, path, write=write, load=_load)
+    torch.onnx.export(
+        model,
+        inputs,
+        path,
+        dynamo=True,
+        dynamic_shapes=({0: torch.export.Dim("batch")},) * len(inputs),
+        input_names=_names("input", len(inputs)),
+        output_names=_names("output", len(tensors_in(model(*inputs)))),
+        external_data=False,
+        verbose=False,
+    )
 
 
 def _names(kind: str, count: int) -> list[str]:
     return [kind] if count == 1 else [f"{kind}_{index}" for index in range(count)]
 
 
-def _load(path: Path) -> LoadedExport:
+def load_onnx(_: nn.Module, path: Path) -> LoadedExport:
+    """Check the file, and return it as onnxruntime runs it."""
     import onnx
     import onnxruntime
 
     onnx.checker.check_model(str(path), full_check=True)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
-    session: Any = onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"]
-    )
-
+    session: Any = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
 
     def run(*inputs: Tensor) -> list[Tensor]:
         given = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
         return [torch.from_numpy(output) for output in session.run(None, given)]
 
-    return LoadedExport(run=run, zeros=_weight_zeros(onnx.load(str(path)).graph))
+    return LoadedExport(run, _weight_zeros(onnx.load(str(path)).graph))
 
 
 def _weight_zeros(graph: Any) -> int:

@@ -16,7 +16,7 @@ from strsweep.journal.events import (
     SweepStarted,
 )
 from strsweep.journal.journal import Follower, Journal
-from strsweep.journal.record import RunRecord, SweepRecord, number_of, replay, run_id_of
+from strsweep.journal.record import RunRecord, SweepRecord, replay, run_id_of
 
 __all__ = [
     "EpochFinished",
@@ -36,7 +36,6 @@ __all__ = [
     "RunStopped",
     "SweepRecord",
     "SweepStarted",
-    "number_of",
     "replay",
     "run_id_of",
 ]

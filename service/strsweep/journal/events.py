@@ -18,6 +18,10 @@ class _Event(BaseModel):
     """Seconds since 1970 on the clock of the writer."""
 
 
+class _RunEvent(_Event):
+    run_id: str
+
+
 class SweepStarted(_Event):
     """Somebody asked for targets; the same sweep can be started many times."""
 
@@ -29,11 +33,10 @@ class SweepStarted(_Event):
     """What was measured of model and data."""
 
 
-class RunProposed(_Event):
+class RunProposed(_RunEvent):
     """The search chose settings for a run."""
 
     event: Literal["run_proposed"] = "run_proposed"
-    run_id: str
     settings: RunSettings
     target: Target | None
     """What is aimed at; None for the dense network, or a run that nobody searched for."""
@@ -42,30 +45,26 @@ class RunProposed(_Event):
     """The target, hit already, whose score the run is to better."""
 
 
-class EpochFinished(_Event):
+class EpochFinished(_RunEvent):
     """One epoch of one run; a resumed run can write an epoch again, with the same values."""
 
     event: Literal["epoch_finished"] = "epoch_finished"
-    run_id: str
     metrics: dict[str, float]
     thresholds: tuple[float | None, ...] = ()
     """Of the layers, in the order of ``RunFinished.layers``, the mean where a layer has several;
     None for a layer without one."""
 
 
-class ImagesUnreadable(_Event):
+class ImagesUnreadable(_RunEvent):
     """Image files could not be decoded and were left out; told once per file."""
 
     event: Literal["images_unreadable"] = "images_unreadable"
-    run_id: str
     names: tuple[str, ...]
     """Not all of them if they are many."""
 
 
-class LayerRow(BaseModel):
+class LayerRow(BaseModel, frozen=True):
     """One layer of a finished run."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     parameter: str
@@ -78,74 +77,66 @@ class LayerRow(BaseModel):
     threshold: float | None
 
 
-class RunFinished(_Event):
+class _RunResult(_RunEvent):
+    metrics: dict[str, float]
+    """``sparsity``, ``macs`` and those of the task, of what the checkpoint holds."""
+    layers: tuple[LayerRow, ...]
+    checkpoint: str
+    """Its folder, relative to the sweep."""
+
+
+class RunFinished(_RunResult):
     """All epochs are done and the last checkpoint is on the storage."""
 
     event: Literal["run_finished"] = "run_finished"
-    run_id: str
-    metrics: dict[str, float]
-    layers: tuple[LayerRow, ...]
-    checkpoint: str
-    """Folder of the last checkpoint, relative to the sweep."""
 
 
-class RunStopped(_Event):
+class RunStopped(_RunEvent):
     """The run was ended early: it can serve no target that is still open."""
 
     event: Literal["run_stopped"] = "run_stopped"
-    run_id: str
     epoch: int
     """Last one, from 1."""
     reason: str
 
 
-class PrefixTrained(_Event):
+class PrefixTrained(_RunEvent):
     """The state after the epochs that runs share is stored: others can fork from it."""
 
     event: Literal["prefix_trained"] = "prefix_trained"
-    run_id: str
     epoch: int
     checkpoint: str
     """Its folder, relative to the sweep."""
 
 
-class ModelLanded(_Event):
+class ModelLanded(_RunResult):
     """A finished run was shifted to exactly what was asked for."""
 
     event: Literal["model_landed"] = "model_landed"
     target: Target
-    run_id: str
-    checkpoint: str
-    """Folder of the landed state, relative to the sweep."""
-    metrics: dict[str, float]
-    """``sparsity``, ``macs`` and those of the task, after landing."""
-    layers: tuple[LayerRow, ...]
     shift: float
     """Added to the argument of every threshold function."""
 
 
-class RunInterrupted(_Event):
+class RunInterrupted(_RunEvent):
     """Workers of the run ended with an error; Ray starts all of them anew, a few times."""
 
     event: Literal["run_interrupted"] = "run_interrupted"
-    run_id: str
     reason: str
 
 
-class RunFailed(_Event):
+class RunFailed(_RunEvent):
     """The run was given up after its retries."""
 
     event: Literal["run_failed"] = "run_failed"
-    run_id: str
     reason: str
 
 
-class ModelPublished(_Event):
+class ModelPublished(_RunEvent):
     """A model was registered for a target."""
 
     event: Literal["model_published"] = "model_published"
     target: Target | None
-    run_id: str
     folder: str
     """Of weights, budget and receipt, relative to the sweep."""
     model_uri: str

@@ -21,8 +21,6 @@ class _File:
     """When it was last read."""
     end: int = 0
     """Bytes of the lines that have ended: those do not change any more."""
-    num_lines: int = 0
-    """That have ended."""
     events: list[Event] = field(default_factory=list[Event])
     """Of these lines."""
     last: list[Event] = field(default_factory=list[Event])
@@ -73,20 +71,14 @@ class Journal:
         if file.size != size:
             content = self._storage.read(name)
             end = content.rfind(b"\n") + 1
-            file.events = file.events + _parsed(name, content[file.end : end], file.num_lines)
-            file.num_lines += content.count(b"\n", file.end, end)
-            file.end = end
-            file.last = _parsed(name, content[end:], file.num_lines)
-            file.size = len(content)
+            file.events = file.events + _parsed(name, content, file.end, end)
+            file.last = _parsed(name, content, end)
+            file.end, file.size = end, len(content)
         return file.events + file.last if file.last else file.events
 
 
 class Follower:
-    """The record of a sweep under way; what was read is not folded again.
-
-    Args:
-        journal: Of the sweep.
-    """
+    """The record of a sweep under way; what was read is not folded again."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -110,20 +102,17 @@ class Follower:
         return self._record
 
 
-def _parsed(name: str, content: bytes, lines_before: int) -> list[Event]:
+def _parsed(name: str, content: bytes, start: int, end: int | None = None) -> list[Event]:
     events: list[Event] = []
-    for number, line in enumerate(content.split(b"\n"), start=lines_before + 1):
+    first = content.count(b"\n", 0, start) + 1
+    for number, line in enumerate(content[start:end].split(b"\n"), first):
         if not line:
             continue
         try:
             events.append(EVENT.validate_json(line))
         except ValidationError as error:
-            if not _is_torn(error):
+            # A line that a killed writer left unfinished is no JSON; somebody changed any other.
+            if any(details["type"] != "json_invalid" for details in error.errors()):
                 raise JournalError(f"{name}, line {number} is damaged: {error}") from error
             _log.warning("%s, line %d was cut off by a crash and is left out", name, number)
     return events
-
-
-def _is_torn(error: ValidationError) -> bool:
-    """Tell a line that a killed writer left unfinished from one that somebody changed."""
-    return all(details["type"] == "json_invalid" for details in error.errors())

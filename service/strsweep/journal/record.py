@@ -22,6 +22,9 @@ from strsweep.journal.events import (
 )
 from strsweep.settings import RunSettings, Target
 
+_Landed = dict[tuple[Target, str], ModelLanded]
+_Published = dict[Target | None, ModelPublished]
+
 
 @dataclass(kw_only=True)
 class RunRecord:
@@ -69,15 +72,11 @@ class SweepRecord:
 
     started: list[SweepStarted] = field(default_factory=list[SweepStarted])
     runs: dict[str, RunRecord] = field(default_factory=dict[str, RunRecord])
-    landed: dict[tuple[Target, str], ModelLanded] = field(
-        default_factory=dict[tuple[Target, str], ModelLanded]
-    )
+    landed: _Landed = field(default_factory=_Landed)
     """By target and run."""
     last_number: int = 0
     """The largest in the id of a run, also of one that a crash left without its proposal."""
-    published: dict[Target | None, ModelPublished] = field(
-        default_factory=dict[Target | None, ModelPublished]
-    )
+    published: _Published = field(default_factory=_Published)
     """The newest publication of each target."""
 
     @property
@@ -106,11 +105,6 @@ def run_id_of(number: int) -> str:
     return f"run-{number:03d}"
 
 
-def number_of(run_id: str) -> int:
-    """Return the number in an id that ``run_id_of`` gave: runs are in the order of proposal."""
-    return int(run_id.rpartition("-")[2])
-
-
 def replay(events: Iterable[Event]) -> SweepRecord:
     """Return what ``events`` tell; an epoch that was written again counts as trained again.
 
@@ -127,7 +121,8 @@ def add(events: Iterable[Event], record: SweepRecord) -> list[Event]:
     later: list[Event] = []
     for event in events:
         if (run_id := getattr(event, "run_id", None)) is not None:
-            record.last_number = max(record.last_number, number_of(run_id))
+            number = int(run_id.rpartition("-")[2])
+            record.last_number = max(record.last_number, number)
         # Clocks of nodes differ: a run's first epoch can carry an earlier time than its proposal.
         if isinstance(event, RunProposed):
             record.runs.setdefault(event.run_id, RunRecord(proposed=event))
@@ -145,14 +140,14 @@ def _is_added(event: Event, record: SweepRecord) -> bool:
             record.landed[event.target, event.run_id] = event
         case ModelPublished():
             record.published[event.target] = event
+        case _ if (run := record.runs.get(event.run_id)) is not None:
+            _add_to_run(event, run)
         case _:
-            if event.run_id not in record.runs:
-                return False
-            _apply_to_run(record.runs[event.run_id], event)
+            return False
     return True
 
 
-def _apply_to_run(run: RunRecord, event: Event) -> None:
+def _add_to_run(event: Event, run: RunRecord) -> None:
     match event:
         case EpochFinished():
             run.epochs[int(event.metrics["epoch"])] = event
@@ -165,10 +160,9 @@ def _apply_to_run(run: RunRecord, event: Event) -> None:
             run.stopped = event
         case PrefixTrained():
             run.prefix = event
-        case RunInterrupted():
-            if event not in run.interruptions:
-                run.interruptions.append(event)
         case RunFailed():
             run.failed = event
+        case RunInterrupted() if event not in run.interruptions:
+            run.interruptions.append(event)
         case _:
             pass

@@ -48,9 +48,8 @@ def match_layers(
     Raises:
         CheckpointError: They do not match; every difference is named with key and shape.
     """
-    if theirs.keys() == ours.keys():
-        pairs = [(name, name) for name in ours]
-    else:
+    pairs = [(name, name) for name in ours]
+    if theirs.keys() != ours.keys():
         pairs = list(zip(theirs, ours, strict=False))
         misplaced = any(one != other and (one in ours or other in theirs) for one, other in pairs)
         if misplaced or len(theirs) != len(ours):

@@ -1,10 +1,9 @@
 """Results that last: MLflow as a view of the journal, published models, picture and table."""
 
-from strsweep.registry.delivery import Delivery
-from strsweep.registry.evaluate import evaluate_model
+from strsweep.registry.delivery import Delivery, print_delivery
 from strsweep.registry.export import export_model, print_exports
+from strsweep.registry.finished_model import evaluate_model, read_budget
 from strsweep.registry.publish import publish_journal, publish_single, publish_sweep
-from strsweep.registry.receipt_table import print_delivery
 from strsweep.registry.tracking import Tracking
 
 __all__ = [
@@ -17,4 +16,5 @@ __all__ = [
     "publish_journal",
     "publish_single",
     "publish_sweep",
+    "read_budget",
 ]

@@ -1,16 +1,18 @@
-"""Find a finished model by its name: a version in MLflow, or a package folder."""
+"""Find a finished model by its name, a version in MLflow or a package folder; use it again."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlflow
+import torch
+from mlflow import pytorch as mlflow_pytorch
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
@@ -21,12 +23,21 @@ from torch import Tensor, nn
 from strsweep.config import Experiment, TrackingConfig
 from strsweep.errors import CheckpointError, SettingError
 from strsweep.models import build
-from strsweep.registry.receipt import EXPERIMENT, PACKAGE_FILES, WEIGHTS, read_receipt
+from strsweep.registry.receipt import (
+    BUDGET_JSON,
+    EXPERIMENT,
+    PACKAGE_FILES,
+    WEIGHTS,
+    Receipt,
+    read_receipt,
+)
 from strsweep.registry.server import ask_briefly
+from strsweep.sparsity.budget import Budget
+from strsweep.training.input_pipeline import InputPipeline
+from strsweep.training.loop import Evaluation, Stepper
 
 
-@dataclass(frozen=True, kw_only=True)
-class FinishedModel:
+class FinishedModel(NamedTuple):
     """The files of one model, on this machine."""
 
     files: Path
@@ -35,7 +46,11 @@ class FinishedModel:
     """What MLflow loads as a program; None for a package folder."""
 
     def experiment(self, data_path: Path | None = None) -> Experiment:
-        """Return how the model was trained, with its images at ``data_path`` if they moved."""
+        """Return how the model was trained, with its images at ``data_path`` if they moved.
+
+        Raises:
+            CheckpointError: Its file is damaged.
+        """
         text = (self.files / EXPERIMENT).read_text(encoding="utf-8")
         try:
             experiment = Experiment.model_validate_json(text)
@@ -45,6 +60,31 @@ class FinishedModel:
             return experiment
         data = experiment.data.model_copy(update={"path": data_path.absolute()})
         return experiment.model_copy(update={"data": data})
+
+    def network(self) -> nn.Module:
+        """Return our network with the weights of the package, in evaluation mode, on the CPU.
+
+        Raises:
+            CheckpointError: The weights cannot be read or belong to another network.
+            SettingError: The network cannot be built here.
+        """
+        path = self.files / WEIGHTS
+        try:
+            options = read_receipt(self.files).model_options
+            return plain_network(self.experiment(), load_file(path), options)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"the weights {path} cannot be read: {error}") from error
+        except RuntimeError as error:
+            raise CheckpointError(f"{path} belongs to another network: {error}") from error
+
+    def program(self) -> nn.Module:
+        """Return the program that is registered; of a package folder, our network."""
+        if self.mlflow_folder is None:
+            return self.network()
+        module: Any = mlflow_pytorch.load_model(str(self.mlflow_folder))
+        # An exported program is in evaluation mode for good and refuses to be told so.
+        module.eval = lambda: module
+        return module
 
 
 @contextmanager
@@ -63,60 +103,17 @@ def finished_model(
     Raises:
         SettingError: There is no such model.
     """
-    if not reference.startswith("models:/"):
-        files = Path(reference)
-        _check_package(files, reference, option)
-        yield FinishedModel(files=files, mlflow_folder=None)
-        return
     with tempfile.TemporaryDirectory() as folder:
-        downloaded = _downloaded(reference, tracking_uri, folder, option)
-        files = downloaded / "extra_files"
-        _check_package(files, reference, option)
-        yield FinishedModel(files=files, mlflow_folder=downloaded)
-
-
-def our_network(files: Path, experiment: Experiment) -> nn.Module:
-    """Build the network of ``experiment`` and load the weights file of the package into it.
-
-    Returns:
-        A plain model in evaluation mode, on the CPU.
-
-    Raises:
-        CheckpointError: The weights cannot be read or belong to another network.
-        SettingError: The network cannot be built here.
-    """
-    try:
-        options = read_receipt(files).model_options
-        return plain_network(experiment, load_file(files / WEIGHTS), options)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"the weights {files / WEIGHTS} cannot be read: {error}") from error
-    except RuntimeError as error:
-        raise CheckpointError(f"{files / WEIGHTS} belongs to another network: {error}") from error
-
-
-def plain_network(
-    experiment: Experiment, weights: dict[str, Tensor], options: dict[str, Any]
-) -> nn.Module:
-    """Build the network of ``experiment`` with these weights, in evaluation mode, on the CPU.
-
-    Raises:
-        RuntimeError: They belong to another network.
-        SettingError: The network cannot be built here.
-    """
-    network = build(experiment.model.name, **options, **experiment.model.options)
-    network.load_state_dict(weights)
-    return network.eval()
-
-
-def _check_package(files: Path, reference: str, option: str) -> None:
-    missing = [name for name in PACKAGE_FILES if not (files / name).is_file()]
-    if missing:
-        raise SettingError(
-            option,
-            reference,
-            f"It holds no {', '.join(missing)}. Name models:/NAME@ALIAS of a model that strsweep "
-            "registered, or the folder of one.",
-        )
+        downloaded = None
+        if reference.startswith("models:/"):
+            downloaded = _downloaded(reference, tracking_uri, folder, option)
+        files = Path(reference) if downloaded is None else downloaded / "extra_files"
+        missing = [name for name in PACKAGE_FILES if not (files / name).is_file()]
+        if missing:
+            remedy = "of a model that strsweep registered, or the folder of one."
+            told = f"It holds no {', '.join(missing)}. Name models:/NAME@ALIAS {remedy}"
+            raise SettingError(option, reference, told)
+        yield FinishedModel(files, downloaded)
 
 
 def _downloaded(reference: str, tracking_uri: str, folder: str, option: str) -> Path:
@@ -133,3 +130,91 @@ def _downloaded(reference: str, tracking_uri: str, folder: str, option: str) -> 
     except MlflowException as error:
         said = f"{tracking_uri} says: {str(error).splitlines()[0]}"
         raise SettingError(option, reference, said) from error
+
+
+def plain_network(
+    experiment: Experiment, weights: dict[str, Tensor], options: dict[str, Any]
+) -> nn.Module:
+    """Build the network of ``experiment`` with these weights, in evaluation mode, on the CPU.
+
+    Raises:
+        RuntimeError: They belong to another network.
+        SettingError: The network cannot be built here.
+    """
+    network = build(experiment.model.name, **options, **experiment.model.options)
+    network.load_state_dict(weights)
+    return network.eval()
+
+
+class EvaluatedModel(NamedTuple):
+    """What the model gives today, beside what its receipt says."""
+
+    evaluation: Evaluation
+    zeros: int
+    """Counted in the weights that were evaluated."""
+    receipt: Receipt
+
+
+def evaluate_model(
+    reference: str, tracking_uri: str, data_path: Path | None = None
+) -> EvaluatedModel:
+    """Evaluate ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or a package folder.
+
+    A registered model is run as the program that is registered, a folder as our network with the
+    weights of the file. Neither unpickles anything.
+
+    Args:
+        reference: Which model.
+        tracking_uri: MLflow server of a registered model.
+        data_path: Folder of the images, if it is not where it was in training.
+
+    Raises:
+        CheckpointError: The weights of a folder cannot be read.
+        SettingError: There is no such model, or no such data.
+    """
+    with finished_model(reference, tracking_uri) as found:
+        experiment = found.experiment(data_path)
+        model = found.program()
+        data = InputPipeline(experiment, rank=0, world_size=1)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        stepper = Stepper(data.task, experiment.training, device)
+        evaluation = stepper.evaluate(model.to(device), data.validation)
+        layers: list[dict[str, Any]] = json.loads((found.files / BUDGET_JSON).read_bytes())
+        state = model.state_dict()
+        zeros = sum(int((state[layer["parameter"]] == 0).sum()) for layer in layers)
+        return EvaluatedModel(evaluation, zeros, read_receipt(found.files))
+
+
+def read_budget(reference: str, tracking_uri: str) -> Budget:
+    """Read the layer budget that ``reference`` names.
+
+    Args:
+        reference: ``models:/NAME@ALIAS``, a model folder, a ``.json`` or ``.csv`` file of
+            layers, or ``FILE.csv#90.23`` for a column of the authors' own table.
+        tracking_uri: MLflow server of a registered model.
+
+    Raises:
+        SettingError: There is no such model or file, or it holds no budget.
+    """
+    option = "--budget"
+    try:
+        if ".csv#" in reference:
+            name, _, column = reference.rpartition("#")
+            return Budget.from_authors_csv(name, column)
+        if Path(reference).suffix in {".json", ".csv"}:
+            return _budget_in(Path(reference))
+        with finished_model(reference, tracking_uri, option=option) as found:
+            return _budget_in(found.files / BUDGET_JSON)
+    except OSError as error:
+        raise SettingError(option, reference, f"{error.strerror}: name a budget.") from error
+    except ValueError as error:
+        raise SettingError(option, reference, str(error)) from error
+
+
+def _budget_in(path: Path) -> Budget:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        return Budget.from_json(text)
+    if text.lstrip("\ufeff").startswith("Metric,"):
+        raise ValueError("this is the authors' table: name one of its models, as in FILE.csv#90.23")
+    return Budget.from_csv(text)

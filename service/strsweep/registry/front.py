@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from strsweep.registry.receipt import Receipt
-from strsweep.registry.report.share_axis import LEAST, share_axis
+from strsweep.registry.report.share_axis import left_of, share_axis
 from strsweep.search.runs import Run
 from strsweep.settings import Metric, Target
 
@@ -39,45 +39,34 @@ def front_png(
         axes.axvline(1 - sparsity, color=_GREY, linewidth=0.8, linestyle=":")
     if dense_score is not None:
         axes.axhline(dense_score, color=_GREY, linewidth=1, linestyle="--", label="dense")
-    as_trained = [receipt for receipt in delivered if receipt.landed is None]
-    landed = [receipt for receipt in delivered if receipt.landed is not None]
-    known = {receipt.run_id for receipt in as_trained}
+    known = {receipt.run_id for receipt in delivered if receipt.landed is None}
     others = [run for run in finished if run.run_id not in known]
-    _scatter(axes, others, color=_GREY, label="run", size=30)
-    _scatter(axes, as_trained, color=_BLUE, label="delivered", size=70)
-    _scatter(axes, landed, color=_ORANGE, label="delivered, landed", size=70)
-    for receipt in delivered:
-        _annotate(axes, receipt)
+    _draw(axes, others, delivered)
     _label(axes, [*others, *delivered], sparsities, metric)
     content = io.BytesIO()
     figure.savefig(content)  # matplotlib writes a PNG unless told otherwise
     return content.getvalue()
 
 
-def _annotate(axes: Any, receipt: Receipt) -> None:
-    axes.annotate(
-        receipt.score_text,
-        (max(1 - receipt.sparsity, LEAST), receipt.score),
-        textcoords="offset points",
-        xytext=(0, 9),
-        ha="center",
-        color=_BLUE if receipt.landed is None else _ORANGE,
-    )
-
-
-def _scatter(
-    axes: Any, runs: Sequence[Run | Receipt], *, color: str, label: str, size: int
-) -> None:
-    if not runs:
-        return  # nor a line in the legend
-    axes.scatter(
-        [max(1 - run.sparsity, LEAST) for run in runs],
-        [run.score for run in runs],
-        color=color,
-        label=label,
-        s=size,
-        zorder=3,
-    )
+def _draw(axes: Any, others: Sequence[Run], delivered: Sequence[Receipt]) -> None:
+    for color, label, size, drawn in (
+        (_GREY, "run", 30, others),
+        (_BLUE, "delivered", 70, [each for each in delivered if each.landed is None]),
+        (_ORANGE, "delivered, landed", 70, [each for each in delivered if each.landed]),
+    ):
+        if drawn:  # else there would be a line in the legend
+            places = [left_of(each.sparsity) for each in drawn]
+            scores = [each.score for each in drawn]
+            axes.scatter(places, scores, color=color, label=label, s=size, zorder=3)
+    for receipt in delivered:
+        axes.annotate(
+            receipt.score_text,
+            (left_of(receipt.sparsity), receipt.score),
+            textcoords="offset points",
+            xytext=(0, 9),
+            ha="center",
+            color=_BLUE if receipt.landed is None else _ORANGE,
+        )
 
 
 def _label(

@@ -21,8 +21,6 @@ from strsweep.registry.receipt import PACKAGE_FILES, label
 from strsweep.registry.server import artifact_errors
 from strsweep.storage import storage_of
 
-_READY = "READY"
-
 
 def logged_model(
     client: MlflowClient, experiment: Experiment, place: str, made: Package, mlflow_id: str
@@ -31,36 +29,39 @@ def logged_model(
 
     A model that a killed publisher left half written is found by its weights and finished.
 
-    Args:
-        client: Of the server.
-        experiment: Of the sweep.
-        place: MLflow's id of the experiment.
-        made: The files.
-        mlflow_id: Of the run that trained them.
+    ``place`` is MLflow's id of the experiment, ``mlflow_id`` that of the run that trained it.
 
     Raises:
         MlflowException: The server does not answer; a later call goes on from there.
     """
-    found = _found(client, place, made)
+    receipt, name = made.receipt, label(made.receipt.target)
+    score, metric = receipt.score, receipt.metric.name
+    results = {"sparsity": receipt.sparsity, metric: score, "macs": receipt.macs}
+    identity = {"weights_sha256": receipt.weights_sha256, "label": name}
+    identity["sweep_id"] = receipt.sweep_id
+    found = _found(client, place, identity)
     if found is None:
         client.create_logged_model(
             place,
-            name=label(made.receipt.target),
+            name=name,
             source_run_id=mlflow_id,
-            tags=_identity(made),
-            params={key: f"{value:.6g}" for key, value in _results(made).items()},
+            tags=identity,
+            params={key: f"{value:.6g}" for key, value in results.items()},
         )
-        found = _found(client, place, made)  # another publisher may have made it just before
+        found = _found(client, place, identity)  # another publisher may have made it just before
         assert found is not None
-    if str(found.status) != _READY:
+    if str(found.status) != "READY":
         _upload(experiment, made, found.model_id)
-    _link(client, mlflow_id, found.model_id)
+    outputs = client.get_run(mlflow_id).outputs
+    linked = [] if outputs is None else [output.model_id for output in outputs.model_outputs]
+    if found.model_id not in linked:
+        client.log_outputs(mlflow_id, [LoggedModelOutput(found.model_id, step=0)])
     return found.model_id
 
 
-def _found(client: MlflowClient, place: str, made: Package) -> LoggedModel | None:
-    """Return the oldest model of these weights; younger ones are removed."""
-    wanted = " and ".join(f"tags.{key} = '{text}'" for key, text in _identity(made).items())
+def _found(client: MlflowClient, place: str, tags: dict[str, str]) -> LoggedModel | None:
+    """Return the oldest model with these tags; younger ones are removed."""
+    wanted = " and ".join(f"tags.{key} = '{text}'" for key, text in tags.items())
     found: Sequence[LoggedModel] = client.search_logged_models([place], filter_string=wanted)
     ordered = sorted(found, key=lambda model: (model.creation_timestamp, model.model_id))
     for extra in ordered[1:]:
@@ -68,31 +69,13 @@ def _found(client: MlflowClient, place: str, made: Package) -> LoggedModel | Non
     return ordered[0] if ordered else None
 
 
-def _identity(made: Package) -> dict[str, str]:
-    receipt = made.receipt
-    return {
-        "weights_sha256": receipt.weights_sha256,
-        "label": label(receipt.target),
-        "sweep_id": receipt.sweep_id,
-    }
-
-
-def _results(made: Package) -> dict[str, float]:
-    receipt = made.receipt
-    return {"sparsity": receipt.sparsity, receipt.metric.name: receipt.score, "macs": receipt.macs}
-
-
 def _upload(experiment: Experiment, made: Package, model_id: str) -> None:
     """Write an exported program (pt2): no pickle, no code of ours."""
     mlflow.set_tracking_uri(experiment.tracking.uri)
     mlflow.set_registry_uri(experiment.tracking.uri)
-    storage = storage_of(experiment)
+    local = storage_of(experiment).local(made.folder)
     # Not within a run: MLflow would set the run that trained it going again.
-    with (
-        warnings.catch_warnings(),
-        storage.local(made.folder) as files,
-        artifact_errors(),
-    ):
+    with warnings.catch_warnings(), local as files, artifact_errors():
         warnings.simplefilter("ignore")  # torch.export and MLflow note things nobody can act on
         logging.getLogger("torch.export").setLevel(logging.ERROR)
         Model.log(
@@ -113,10 +96,3 @@ def _arrays(values: Inputs) -> Any:
     """Return one array, or several by name, as MLflow's signatures have them."""
     arrays = [value.numpy() for value in values]
     return arrays[0] if len(arrays) == 1 else {str(i): array for i, array in enumerate(arrays)}
-
-
-def _link(client: MlflowClient, mlflow_id: str, model_id: str) -> None:
-    outputs = client.get_run(mlflow_id).outputs
-    known = [] if outputs is None else [output.model_id for output in outputs.model_outputs]
-    if model_id not in known:
-        client.log_outputs(mlflow_id, [LoggedModelOutput(model_id, step=0)])

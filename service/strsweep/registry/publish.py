@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import functools
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
+from mlflow.entities import RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -14,11 +16,11 @@ from strsweep.auto import resolve
 from strsweep.config import Experiment
 from strsweep.errors import SettingError
 from strsweep.journal import Journal, ModelPublished, SweepRecord, replay
-from strsweep.registry.card import model_card
 from strsweep.registry.delivery import Delivered, Delivery
+from strsweep.registry.front import front_png
 from strsweep.registry.logged_model import logged_model
-from strsweep.registry.mlflow_pages import runs_page
-from strsweep.registry.package import Package, Purpose, package
+from strsweep.registry.notes import delivered_note, model_card
+from strsweep.registry.package import Package, Packager
 from strsweep.registry.registered_model import (
     Alias,
     ensure_registered_model,
@@ -26,19 +28,18 @@ from strsweep.registry.registered_model import (
     move_alias,
     version_of,
 )
-from strsweep.registry.server import first_line, refusals
-from strsweep.registry.summary import delivered_note, show_summary, summary_files
+from strsweep.registry.report import REPORT, report_files
+from strsweep.registry.server import artifact_errors, first_line, page, refusals
+from strsweep.registry.sweep_runs import NOTE_TAG
 from strsweep.registry.tracking import Tracking
-from strsweep.search.outcome import TargetOutcome, dense_score, outcomes_of
+from strsweep.search.outcome import TargetOutcome, outcomes_of
 from strsweep.search.runs import Run, read_state
-from strsweep.settings import Target
 from strsweep.storage import storage_of
-from strsweep.tasks import task_of
 
 _Result = TypeVar("_Result")
+_Wanted = tuple[TargetOutcome | None, Package | None]
 _PATIENCE_S = 30.0
 """How long a publication waits for a server that does not answer; then the rest is for later."""
-_WRITER = "publish"
 
 
 def publish_sweep(experiment: Experiment, record: SweepRecord, tracking: Tracking) -> Delivery:
@@ -47,10 +48,7 @@ def publish_sweep(experiment: Experiment, record: SweepRecord, tracking: Trackin
     What was published before, wholly or in part, is found and used: publishing again, or after a
     crash at any step, doubles nothing. Two publishers at once come to the same result.
 
-    Args:
-        experiment: Without ``auto``.
-        record: Of its journal.
-        tracking: Delivers the runs.
+    The experiment is without ``auto``; ``tracking`` delivers the runs.
 
     Raises:
         StrsweepError: A package cannot be written.
@@ -58,7 +56,7 @@ def publish_sweep(experiment: Experiment, record: SweepRecord, tracking: Trackin
     finished = read_state(record, experiment).finished
     publisher = _Publisher(experiment, record, tracking)
     wanted = [
-        (state, publisher.packaged(state.run.run_id, state.target) if state.run else None)
+        (state, publisher.packager.package(state.run.run_id, state.target) if state.run else None)
         for state in outcomes_of(record, experiment)
     ]
     return publisher.delivered(wanted, finished)
@@ -67,7 +65,7 @@ def publish_sweep(experiment: Experiment, record: SweepRecord, tracking: Trackin
 def publish_single(experiment: Experiment, record: SweepRecord, tracking: Tracking) -> Delivery:
     """Package and register the finished run of ``jobs/train.py``; it gets no alias."""
     publisher = _Publisher(experiment, record, tracking)
-    made = [publisher.packaged(run.run_id, None) for run in record.finished_runs[:1]]
+    made = [publisher.packager.package(run.run_id, None) for run in record.finished_runs[:1]]
     return publisher.delivered([(None, made[0] if made else None)], [])
 
 
@@ -81,12 +79,9 @@ def publish_journal(experiment: Experiment) -> Delivery:
     storage = storage_of(experiment)
     record = replay(Journal(storage).read())
     if record.problem is None:
-        raise SettingError(
-            "storage.path",
-            experiment.storage.path,
-            f"It holds no journal of the sweep {experiment.sweep_id}: name the storage and the "
-            "settings that the sweep was started with.",
-        )
+        remedy = "name the storage and the settings that the sweep was started with."
+        told = f"It holds no journal of the sweep {experiment.sweep_id}: {remedy}"
+        raise SettingError("storage.path", experiment.storage.path, told)
     settled = resolve(experiment, record.problem)
     with Tracking(settled) as tracking:
         pass
@@ -96,11 +91,9 @@ def publish_journal(experiment: Experiment) -> Delivery:
 
 class _Publisher:
     def __init__(self, experiment: Experiment, record: SweepRecord, tracking: Tracking) -> None:
-        self._experiment = experiment
-        self._record = record
-        self._tracking = tracking
+        self._experiment, self._record, self._tracking = experiment, record, tracking
         self._storage = storage_of(experiment)
-        self._task = functools.cache(lambda: task_of(experiment))
+        self.packager = Packager(experiment, record)
         self._patience = Retrying(
             retry=retry_if_exception_type(MlflowException),
             # A server that was away until now is not waited for again.
@@ -110,40 +103,21 @@ class _Publisher:
             reraise=True,
         )
         self._is_behind = False
-        assert record.problem is not None
-        self._problem = record.problem
-        self._dense_score = dense_score(read_state(record, experiment))
 
-    def packaged(self, run_id: str, target: Target | None) -> Package:
-        """Write the files of a run."""
-        purpose = Purpose(
-            target=target,
-            metric=self._problem.metric,
-            model_options=self._problem.model_options,
-            landed=None if target is None else self._record.landed.get((target, run_id)),
-            dense_score=self._dense_score,
-        )
-        run = self._record.runs[run_id]
-        return package(self._experiment, self._storage, self._task, run, purpose)
-
-    def delivered(
-        self,
-        wanted: Sequence[tuple[TargetOutcome | None, Package | None]],
-        finished: Sequence[Run],
-    ) -> Delivery:
+    def delivered(self, wanted: Sequence[_Wanted], finished: Sequence[Run]) -> Delivery:
         """Register what was packaged, and close the page of the sweep."""
         models = [self._delivered(outcome, made) for outcome, made in wanted]
-        receipts = [model.receipt for model in models if model.receipt is not None]
-        files = summary_files(self._experiment, self._record, receipts, finished, self._tracking)
+        files = self._files(models, finished) if finished else {}
         for name, content in files.items():
             self._storage.write(name, content)
-        page = self._try(lambda: self._close(models, files))
+        address = self._try(lambda: self._close(models, files))
+        assert self._record.problem is not None
         return Delivery(
             models=tuple(models),
+            page=address,
             is_behind=self._is_behind,
-            metric=self._problem.metric,
-            dense_score=self._dense_score,
-            page=page,
+            metric=self._record.problem.metric,
+            dense_score=self.packager.dense_score,
         )
 
     def _delivered(self, outcome: TargetOutcome | None, made: Package | None) -> Delivered:
@@ -152,8 +126,7 @@ class _Publisher:
         known = self._try(lambda: self._registered(made))
         if known is None:
             print(f"{made.folder} is not registered yet", flush=True)
-            return Delivered(outcome=outcome, receipt=made.receipt, version=None)
-        version, alias = known
+        version, alias = known or (None, None)
         return Delivered(outcome=outcome, receipt=made.receipt, version=version, alias=alias)
 
     def _try(self, step: Callable[[], _Result]) -> _Result | None:
@@ -163,10 +136,9 @@ class _Publisher:
         try:
             with refusals(self._experiment):
                 return self._patience(step)
-        except MlflowException as error:
-            print(f"MLflow does not take it: {first_line(error)}", flush=True)
-        except SettingError as error:
-            print(f"MLflow does not take it: {error}", flush=True)
+        except (MlflowException, SettingError) as error:
+            told = str(error) if isinstance(error, SettingError) else first_line(error)
+            print(f"MLflow does not take it: {told}", flush=True)
         self._is_behind = True
         return None
 
@@ -204,14 +176,41 @@ class _Publisher:
             version=number,
         )
         # A file of its own: this may run beside the job that searches.
-        Journal(self._storage, _WRITER).append(event)
+        Journal(self._storage, "publish").append(event)
         self._record.published[receipt.target] = event
 
+    def _files(self, models: Sequence[Delivered], finished: Sequence[Run]) -> dict[str, bytes]:
+        """Return name -> content of the files that show a sweep; a single run has none."""
+        experiment, record, tracking = self._experiment, self._record, self._tracking
+        receipts = [model.receipt for model in models if model.receipt is not None]
+        has_pages = experiment.tracking.is_server and not tracking.is_behind
+        uri = experiment.tracking.uri
+        pages = (lambda run_id: page(uri, *self._path(run_id))) if has_pages else None
+        files = report_files(experiment, record, receipts, pages)
+        assert record.problem is not None
+        targets, dense = experiment.search.targets, self.packager.dense_score
+        metric = record.problem.metric
+        files["front.png"] = front_png(finished, receipts, targets, metric, dense)
+        return {f"report/{name}": content for name, content in files.items()}
+
+    def _path(self, run_id: str | None) -> tuple[str, ...]:
+        tracking = self._tracking
+        return "experiments", tracking.runs.place, "runs", tracking.mlflow_id(run_id)
+
     def _close(self, models: Sequence[Delivered], files: Mapping[str, bytes]) -> str | None:
+        """Put note and files on the page of the sweep, and return its address."""
         tracking, experiment = self._tracking, self._experiment
         tracking.deliver()
-        text = delivered_note(experiment, self._record, models, tracking, files)
-        show_summary(tracking.client, tracking.mlflow_id(None), text, files)
+        mlflow_id, name = tracking.mlflow_id(None), f"report/{REPORT}"
+        report = (*self._path(None), "artifacts", name) if name in files else ()
+        text = delivered_note(experiment, self._record, models, report)
+        tracking.client.log_batch(mlflow_id, tags=[RunTag(NOTE_TAG, text)])
+        if files:
+            with tempfile.TemporaryDirectory() as folder, artifact_errors():
+                (Path(folder) / "report").mkdir()
+                for name, content in files.items():
+                    (Path(folder) / name).write_bytes(content)
+                tracking.client.log_artifacts(mlflow_id, folder)
         tracking.close_sweep(self._record)
-        uri = experiment.tracking.uri
-        return runs_page(uri, tracking.runs.place) if experiment.tracking.is_server else None
+        address = page(experiment.tracking.uri, "experiments", tracking.runs.place, "runs")
+        return address if experiment.tracking.is_server else None

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from strsweep.errors import CheckpointError
-from strsweep.settings import Metric, RunSettings, Target, percent
+from strsweep.journal import LayerRow
+from strsweep.settings import Metric, RunSettings, Section, Target, percent
 
 WEIGHTS, RECEIPT, EXPERIMENT = "weights.safetensors", "receipt.json", "experiment.json"
 BUDGET_CSV, BUDGET_JSON = "budget.csv", "budget.json"
 PACKAGE_FILES = (WEIGHTS, BUDGET_CSV, BUDGET_JSON, EXPERIMENT, RECEIPT)
 EXAMPLE = "example.safetensors"
-"""Two validation images and the model's logits: it can be registered where there is no data."""
+"""Two validation samples and what the model returns: it can be registered where no data is."""
+_NAMES = ("name", "parameter", "weights", "zeros", "sparsity", "density")
+_COLUMNS = (*_NAMES, "dense_macs", "macs", "threshold")
+"""Of the layer budget."""
 
 
-class LandedFrom(BaseModel):
+class LandedFrom(Section, frozen=True):
     """What a model was as its run trained it, before its thresholds were shifted to the target."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     shift: float
     """Added to the argument of every threshold function."""
@@ -29,10 +35,8 @@ class LandedFrom(BaseModel):
     score_before: float
 
 
-class Receipt(BaseModel):
+class Receipt(Section, frozen=True):
     """What is in the weights file, counted from the file itself, and where it comes from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     target: Target | None
     """What was asked for; None for a single run."""
@@ -98,3 +102,22 @@ def read_receipt(folder: Path) -> Receipt:
         return Receipt.model_validate_json((folder / RECEIPT).read_text(encoding="utf-8"))
     except ValidationError as error:
         raise CheckpointError(f"{folder / RECEIPT} is damaged: {error}") from error
+
+
+def layer_csv(layers: Sequence[LayerRow]) -> str:
+    """Return one line per layer under a header; the threshold of a dense layer is empty."""
+    text = io.StringIO()
+    writer: csv.DictWriter[str] = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_row(layer) for layer in layers)
+    return text.getvalue()
+
+
+def layer_json(layers: Sequence[LayerRow]) -> str:
+    """Return the same rows as a JSON list of objects."""
+    return json.dumps([_row(layer) for layer in layers], indent=2) + "\n"
+
+
+def _row(layer: LayerRow) -> dict[str, object]:
+    row: dict[str, object] = {**layer.model_dump(), "density": 1 - layer.zeros / layer.weights}
+    return {column: row[column] for column in _COLUMNS}

@@ -1,33 +1,27 @@
-"""The registered model of a sweep: its versions, once per weights, and its aliases."""
+"""The registered model of a sweep: its versions, once per weights, and its aliases.
+
+All of this raises ``MlflowException`` if the server does not answer.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import (
-    RESOURCE_ALREADY_EXISTS,
-    RESOURCE_DOES_NOT_EXIST,
-    ErrorCode,
-)
 
 from strsweep.config import Experiment
 from strsweep.errors import SettingError
 from strsweep.registry.receipt import Receipt, label
-from strsweep.registry.server import refusals
+from strsweep.registry.server import EXISTS, MISSING, refusals
 from strsweep.settings import Metric, Target
 
-_EXISTS = ErrorCode.Name(RESOURCE_ALREADY_EXISTS)
-_MISSING = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
 _DATA_TAG, _HASH_TAG = "strsweep.data", "weights_sha256"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Alias:
+class Alias(NamedTuple):
     """Where the alias of a target points after a publication."""
 
     version: str
@@ -35,37 +29,28 @@ class Alias:
     """Why it stays at another version than the one published; empty if it does not."""
 
 
-def check_registered_model(client: MlflowClient, experiment: Experiment) -> RegisteredModel | None:
-    """Return the registered model; None if there is none of the name.
+def check_registered_model(client: MlflowClient, experiment: Experiment) -> bool:
+    """Return whether there is a registered model of the name.
 
     Raises:
         SettingError: It is not ours or holds models of other data, or the server refuses us.
-        MlflowException: The server does not answer.
     """
     name = experiment.model_name
     with refusals(experiment):
         try:
             found = client.get_registered_model(name)
         except MlflowException as error:
-            if error.error_code == _MISSING:
-                return None
+            if error.error_code == MISSING:
+                return False
             raise
-        data = found.tags.get(_DATA_TAG)
-        if data is None:
-            raise SettingError(
-                "tracking.model_name",
-                name,
-                "The server has a registered model of this name that strsweep did not make: choose "
-                "another name.",
-            )
-    if data != experiment.data_name:
-        raise SettingError(
-            "tracking.model_name",
-            name,
-            f"The registered model of this name holds models of {data}, not of "
-            f"{experiment.data_name}: choose another name.",
-        )
-    return found
+    data = found.tags.get(_DATA_TAG)
+    if data == experiment.data_name:
+        return True
+    what = "The server has a registered model of this name that strsweep did not make"
+    if data is not None:
+        what = f"The registered model of this name holds models of {data}, not of "
+        what += experiment.data_name
+    raise SettingError("tracking.model_name", name, f"{what}: choose another name.")
 
 
 def ensure_registered_model(client: MlflowClient, experiment: Experiment) -> None:
@@ -73,9 +58,8 @@ def ensure_registered_model(client: MlflowClient, experiment: Experiment) -> Non
 
     Raises:
         SettingError: There is one that is not ours, or the server refuses us.
-        MlflowException: The server does not answer.
     """
-    if check_registered_model(client, experiment) is not None:
+    if check_registered_model(client, experiment):
         return
     try:
         client.create_registered_model(
@@ -88,7 +72,7 @@ def ensure_registered_model(client: MlflowClient, experiment: Experiment) -> Non
             ),
         )
     except MlflowException as error:
-        if error.error_code != _EXISTS:
+        if error.error_code != EXISTS:
             raise
         check_registered_model(client, experiment)  # another job made it just now
 
@@ -96,11 +80,7 @@ def ensure_registered_model(client: MlflowClient, experiment: Experiment) -> Non
 def version_of(
     client: MlflowClient, experiment: Experiment, receipt: Receipt
 ) -> ModelVersion | None:
-    """Return the version that holds these weights for this target; younger doubles are removed.
-
-    Raises:
-        MlflowException: The server does not answer.
-    """
+    """Return the version that holds these weights for this target; younger doubles are removed."""
     found = [
         version
         for version in _versions(client, experiment.model_name, label(receipt.target))
@@ -115,7 +95,7 @@ def _remove(client: MlflowClient, version: ModelVersion) -> None:
     try:
         client.delete_model_version(version.name, str(version.version))
     except MlflowException as error:
-        if error.error_code != _MISSING:  # another publisher may have removed it just now
+        if error.error_code != MISSING:  # another publisher may have removed it just now
             raise
 
 
@@ -128,27 +108,16 @@ def make_version(
     mlflow_id: str,
     card: str,
 ) -> ModelVersion:
-    """Register a logged model.
+    """Register a logged model, trained by the MLflow run ``mlflow_id`` and described by ``card``.
 
     Version numbers are given in order, so of two publishers at once the later one sees the version
     of the earlier, removes its own and goes on with that.
-
-    Args:
-        client: Of the server.
-        experiment: Of the sweep.
-        receipt: Of the package.
-        model_id: Of the logged model.
-        mlflow_id: Of the run that trained it.
-        card: Description of the version.
-
-    Raises:
-        MlflowException: The server does not answer.
     """
     client.create_model_version(
         experiment.model_name,
         f"models:/{model_id}",
         run_id=mlflow_id,
-        tags=version_tags(receipt),
+        tags=_tags(receipt),
         description=card,
         model_id=model_id,
     )
@@ -164,9 +133,6 @@ def move_alias(
 
     Better by its score; of equals, the one that was first. Versions that another publisher
     made in the meantime take part: whoever looks last leaves the alias at the best.
-
-    Raises:
-        MlflowException: The server does not answer.
     """
     name, alias = experiment.model_name, target.label
     while True:
@@ -179,26 +145,28 @@ def move_alias(
                 for version in _versions(client, name, alias)
                 if str(version.version) == holder or int(version.version) >= int(published.version)
             ),
-            key=lambda version: (_rank(version), -int(version.version)),
+            key=lambda version: (_judged(version)[0], -int(version.version)),
         )
         if str(best.version) == holder:
-            return Alias(version=holder, reason=_reason(best, published))
+            has, got = (_judged(version)[1] for version in (best, published))
+            stays = f"v{best.version} has {has}, v{published.version} {got}"
+            return Alias(holder, "" if best.version == published.version else stays)
         client.set_registered_model_alias(name, alias, str(best.version))
 
 
-def version_tags(receipt: Receipt) -> dict[str, str]:
+def _judged(version: ModelVersion) -> tuple[float, str]:
+    """Return rank and score, in words, of a version; somebody may have added one by hand."""
+    text = version.tags.get("metric")
+    if text is None:
+        return -math.inf, "no score"
+    metric = Metric.model_validate_json(text)
+    score = float(version.tags[metric.name])
+    return metric.rank(score), f"{metric.text(score)} {metric.name}"
+
+
+def _tags(receipt: Receipt) -> dict[str, str]:
     """Return what a version is found and compared by."""
-    landed = receipt.landed
-    before = (
-        {}
-        if landed is None
-        else {
-            "landed_shift": f"{landed.shift:g}",
-            "sparsity_before_landing": f"{landed.sparsity_before:.6f}",
-            f"{receipt.metric.name}_before_landing": f"{landed.score_before:.6f}",
-        }
-    )
-    return {
+    tags = {
         "label": label(receipt.target),
         "mode": receipt.mode,
         "method": receipt.method,
@@ -209,45 +177,22 @@ def version_tags(receipt: Receipt) -> dict[str, str]:
         **{key: f"{value:g}" for key, value in receipt.settings.numbers.items()},
         "sweep_id": receipt.sweep_id,
         "run_id": receipt.run_id,
-        **before,
         _HASH_TAG: receipt.weights_sha256,
     }
+    if (landed := receipt.landed) is not None:
+        tags["landed_shift"] = f"{landed.shift:g}"
+        tags["sparsity_before_landing"] = f"{landed.sparsity_before:.6f}"
+        tags[f"{receipt.metric.name}_before_landing"] = f"{landed.score_before:.6f}"
+    return tags
 
 
-def _reason(best: ModelVersion, published: ModelVersion) -> str:
-    if best.version == published.version:
-        return ""
-    has, got = map(_score_text, (best, published))
-    return f"v{best.version} has {has}, v{published.version} {got}"
-
-
-def _score(version: ModelVersion) -> tuple[Metric, float] | None:
-    """Return metric and score of a version; None for one that somebody added by hand."""
-    text = version.tags.get("metric")
-    if text is None:
-        return None
-    metric = Metric.model_validate_json(text)
-    return metric, float(version.tags[metric.name])
-
-
-def _rank(version: ModelVersion) -> float:
-    judged = _score(version)
-    return -math.inf if judged is None else judged[0].rank(judged[1])
-
-
-def _score_text(version: ModelVersion) -> str:
-    judged = _score(version)
-    return "no score" if judged is None else f"{judged[0].text(judged[1])} {judged[0].name}"
-
-
-def _versions(client: MlflowClient, name: str, alias: str) -> Sequence[ModelVersion]:
+def _versions(client: MlflowClient, name: str, alias: str) -> list[ModelVersion]:
     """Return the versions for a target, the oldest first."""
     query = f"name = '{name}' and tags.label = '{alias}'"
     found: list[ModelVersion] = []
-    token = None
-    while True:
-        page = client.search_model_versions(query, max_results=200, page_token=token)
+    token: str | None = ""
+    while token is not None:
+        page = client.search_model_versions(query, max_results=200, page_token=token or None)
         found += page
-        token = page.token
-        if not token:
-            return sorted(found, key=lambda version: int(version.version))
+        token = page.token or None
+    return sorted(found, key=lambda version: int(version.version))

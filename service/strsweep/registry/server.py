@@ -1,4 +1,4 @@
-"""The connection to MLflow: client, experiment, and the errors that a person must mend."""
+"""The connection to MLflow: client, experiment, pages, and the errors that a person must mend."""
 
 from __future__ import annotations
 
@@ -7,33 +7,32 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import (
-    BAD_REQUEST,
-    PERMISSION_DENIED,
-    RESOURCE_ALREADY_EXISTS,
-    UNAUTHENTICATED,
-    ErrorCode,
-)
 
-from strsweep.config import Experiment, StorageConfig
+from strsweep.config import Experiment
 from strsweep.errors import SettingError
 from strsweep.storage import is_object_store
 
-_ALREADY_EXISTS = ErrorCode.Name(RESOURCE_ALREADY_EXISTS)
-_NOT_STORED = ErrorCode.Name(BAD_REQUEST)
+EXISTS, MISSING = "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"
+_NOT_STORED = "BAD_REQUEST"
 """What MLflow says of every row that its database does not take."""
-_REFUSED = {ErrorCode.Name(UNAUTHENTICATED), ErrorCode.Name(PERMISSION_DENIED)}
+_REFUSED = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
 
 
 def connect(experiment: Experiment) -> MlflowClient:
     """Return a client; asks the server nothing yet, so it works while the server is away."""
-    uri = experiment.tracking.uri
+    uri, storage = experiment.tracking.uri, experiment.storage
     ask_briefly()
-    if not experiment.tracking.is_server:
-        _show_store(experiment.storage)
+    if not experiment.tracking.is_server:  # MLflow looks for the object store by itself
+        shown = {
+            "MLFLOW_S3_ENDPOINT_URL": storage.endpoint,
+            "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path" if storage.path_style else None,
+            "AWS_DEFAULT_REGION": storage.region,
+        }
+        os.environ.update({name: value for name, value in shown.items() if value is not None})
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -50,14 +49,14 @@ def ask_briefly() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def _show_store(storage: StorageConfig) -> None:
-    """Let MLflow find the object store that the sweep finds by its settings."""
-    shown = {
-        "MLFLOW_S3_ENDPOINT_URL": storage.endpoint,
-        "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path" if storage.path_style else None,
-        "AWS_DEFAULT_REGION": storage.region,
-    }
-    os.environ.update({name: value for name, value in shown.items() if value is not None})
+def page(base: str, *path: str) -> str:
+    """Return an address in MLflow's web pages; it opens those for language models unless told.
+
+    Args:
+        base: Address of the server; empty for the one that shows the link.
+        path: Its parts, e.g. ``experiments``, id, ``runs``, id, ``artifacts``, path of a file.
+    """
+    return f"{base.rstrip('/')}/#/{'/'.join(map(quote, path))}?workflowType=machine_learning"
 
 
 def experiment_id(client: MlflowClient, experiment: Experiment) -> str:
@@ -72,20 +71,24 @@ def experiment_id(client: MlflowClient, experiment: Experiment) -> str:
         found = client.get_experiment_by_name(name)
         if found is None:
             try:
-                place = _artifact_location(experiment)
-                return client.create_experiment(name, artifact_location=place)
+                return client.create_experiment(name, _artifact_location(experiment))
             except MlflowException as error:
-                if error.error_code != _ALREADY_EXISTS:
+                if error.error_code != EXISTS:
                     raise
                 found = client.get_experiment_by_name(name)  # another job made it just now
                 assert found is not None
     if found.lifecycle_stage == "deleted":
-        raise SettingError(
-            "tracking.experiment",
-            name,
-            "It was deleted in MLflow: restore it there, or choose another name.",
-        )
+        remedy = "It was deleted in MLflow: restore it there, or choose another name."
+        raise SettingError("tracking.experiment", name, remedy)
     return found.experiment_id
+
+
+def _artifact_location(experiment: Experiment) -> str | None:
+    # A server decides itself; without one, artifacts lie beside the sweeps.
+    place = f"{experiment.storage.path}/artifacts/{experiment.tracking_experiment}"
+    if experiment.tracking.is_server:
+        return None
+    return place if is_object_store(place) else Path(place).as_uri()
 
 
 @contextmanager
@@ -97,17 +100,16 @@ def refusals(experiment: Experiment) -> Generator[None]:
         if error.error_code not in _REFUSED:
             raise
         user = os.environ.get("MLFLOW_TRACKING_USERNAME")
-        raise SettingError(
-            "tracking.uri",
-            experiment.tracking.uri,
+        told = (
             f"The MLflow server refuses {f'the user {user}' if user else 'a job without a user'}: "
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment of the "
-            "job to a user who may write there.",
-        ) from None
+            "job to a user who may write there."
+        )
+        raise SettingError("tracking.uri", experiment.tracking.uri, told) from None
 
 
 def is_collision(error: BaseException) -> bool:
-    """Tell whether the database did not take a row: another writer may have been first with it."""
+    """Return whether the database refused a row: another writer may have been first with it."""
     return isinstance(error, MlflowException) and error.error_code == _NOT_STORED
 
 
@@ -125,11 +127,3 @@ def artifact_errors() -> Generator[None]:
 def first_line(error: Exception) -> str:
     """Return what an error says, short enough for a status line."""
     return f"{(str(error).splitlines() or [type(error).__name__])[0]:.200}"
-
-
-def _artifact_location(experiment: Experiment) -> str | None:
-    # A server decides itself; without one, artifacts lie beside the sweeps.
-    if experiment.tracking.is_server:
-        return None
-    place = f"{experiment.storage.path}/artifacts/{experiment.tracking_experiment}"
-    return place if is_object_store(place) else Path(place).as_uri()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
@@ -13,11 +12,18 @@ from mlflow.tracking.context.registry import resolve_tags
 from strsweep import __version__
 from strsweep.config import Experiment
 from strsweep.journal import SweepRecord
+from strsweep.registry.notes import asked_note
 from strsweep.registry.server import artifact_errors
-from strsweep.registry.shown import NOTE_TAG, recipe
-from strsweep.registry.sweep_runs import ShownRun, SweepRuns
+from strsweep.registry.sweep_runs import NOTE_TAG, ShownRun, SweepRuns, metrics_at
 
-_ITSELF = ""
+_ALWAYS = {
+    "model": {"name"},
+    "data": {"name"},
+    "training": {"epochs", "batch_size", "learning_rate", "seed"},
+    "sparsity": {"mode"},
+}
+"""Settings to show though they are defaults."""
+_NO_RESULT_DEPENDS_ON_IT = {"checkpoint_every", "loader_processes"}
 
 
 def sweep_run(
@@ -28,69 +34,69 @@ def sweep_run(
     Raises:
         MlflowException: The server does not answer.
     """
-    shown = runs.get(_ITSELF)
+    shown = runs.get("")
     if shown is None:
         # User, job and, where it is known, the commit, as MLflow finds them.
         tags: dict[str, str] = {**resolve_tags(), "mlflow.runName": experiment.sweep_id}
-        shown = runs.make(_ITSELF, tags, start=record.started[0].time)
+        shown = runs.make("", tags, start=record.started[0].time)
     new = {key: text for key, text in recipe(experiment).items() if key not in shown.params}
-    targets = ", ".join(map(str, experiment.search.targets))
     client.log_batch(
         shown.mlflow_id,
         params=[Param(key, text) for key, text in new.items()],
         tags=[
-            RunTag("strsweep.targets", targets),
+            RunTag("strsweep.targets", ", ".join(map(str, experiment.search.targets))),
             RunTag("strsweep.version", __version__),
-            RunTag(NOTE_TAG, shown.tags.get(NOTE_TAG) or asked(experiment)),
+            RunTag(NOTE_TAG, shown.tags.get(NOTE_TAG) or asked_note(experiment)),
         ],
     )
     shown.params |= set(new)
-    client.log_inputs(shown.mlflow_id, [data_set(experiment)])
+    client.log_inputs(shown.mlflow_id, [_data_set(experiment)])
     with artifact_errors():
         client.log_dict(shown.mlflow_id, experiment.model_dump(mode="json"), "experiment.yaml")
     return shown
 
 
-def show_as(client: MlflowClient, shown: ShownRun, status: str, end: float | None = None) -> None:
-    """Give a run its status, and with an end the time when it was reached.
+def recipe(experiment: Experiment) -> dict[str, str]:
+    """Return what cannot change in the life of a sweep: MLflow's parameters cannot either.
 
-    Raises:
-        MlflowException: The server does not answer.
+    Settings with their default are left out, but for the few that everybody asks for.
     """
-    if shown.status == status:
-        return
-    if end is None:
-        client.update_run(shown.mlflow_id, status=status)
-    else:
-        client.set_terminated(shown.mlflow_id, status, end_time=int(end * 1000))
-    shown.status = status
-
-
-def asked(experiment: Experiment) -> str:
-    """Return what was asked for, as Markdown."""
+    own = experiment.model_dump(mode="json", exclude_defaults=True)
+    full = experiment.model_dump(mode="json")
+    flat = {
+        f"{section}.{key}": _short(value)
+        for section, always in _ALWAYS.items()
+        for key, value in full[section].items()
+        if key in always or key in own.get(section, {})
+        if key not in _NO_RESULT_DEPENDS_ON_IT
+    }
     search = experiment.search
-    targets = ", ".join(map(str, search.targets))
-    wanted = f"Asked for {targets}" if targets else "One run with fixed settings"
-    return (
-        f"{wanted}: `{experiment.model.name}` on `{experiment.data_name}`, "
-        f"{experiment.training.epochs} epochs each, mode `{experiment.sparsity.mode}`."
-    )
+    own_decay = ("threshold_decay",) if search.decay == "own" else ()
+    learned = ("threshold_init", "decay", "led", *own_decay)
+    searched = {
+        f"search.{key}": "auto" if key in search.resolved else str(getattr(search, key))
+        for key in ("weight_decay", *(learned if experiment.sparsity.needs_search else ()))
+    }
+    return flat | searched | {"workers.count": str(experiment.workers.count)}
 
 
-def data_set(experiment: Experiment) -> DatasetInput:
+def _short(value: object) -> str:
+    # MLflow takes no longer text; experiment.yaml beside it has everything.
+    return f"{len(value)} layers" if isinstance(value, dict) and len(value) > 9 else str(value)
+
+
+def _data_set(experiment: Experiment) -> DatasetInput:
     """Return the data set in MLflow's words.
 
     The digest is one of what the settings say of it, not of the images.
     """
     data = experiment.data
     told = data.model_dump(mode="json", exclude={"loader_processes"}, exclude_defaults=True)
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
-    place = str(data.path or experiment.data_name)
     dataset = Dataset(
         name=experiment.data_name,
-        digest=digest,
+        digest=hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12],
         source_type="local" if data.path is not None else "code",
-        source=json.dumps({"uri": place}),
+        source=json.dumps({"uri": str(data.path or experiment.data_name)}),
         profile=json.dumps(told),
     )
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
@@ -98,17 +104,12 @@ def data_set(experiment: Experiment) -> DatasetInput:
 
 def totals(record: SweepRecord, shown: ShownRun, num_events: int) -> list[Metric]:
     """Return the totals that MLflow does not have yet; their step is the length of the journal."""
-    return list(_new_totals(record, shown, num_events))
-
-
-def _new_totals(record: SweepRecord, shown: ShownRun, num_events: int) -> Iterator[Metric]:
     values = {
         "runs": len(record.runs),
         "epochs_trained": record.epochs_trained,
         "models_published": len(record.published),
     }
+    new = {key: value for key, value in values.items() if shown.metrics.get(key) != value}
+    shown.metrics |= new
     last = max([run.proposed.time for run in record.runs.values()] + [record.started[-1].time])
-    for key, value in values.items():
-        if shown.metrics.get(key) != value:
-            shown.metrics[key] = value
-            yield Metric(key, value, int(last * 1000), num_events)
+    return metrics_at(last, num_events, new)

@@ -1,19 +1,21 @@
-"""The MLflow runs of one sweep: found with one search, made once, never doubled."""
+"""The MLflow runs of one sweep: found with one search, made once, never doubled.
+
+All of this raises ``MlflowException`` if the server does not answer.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
+from mlflow.entities import Metric, Run, ViewType
 
-SWEEP_TAG, RUN_TAG = "strsweep.sweep_id", "strsweep.run_id"
-EPOCH = "epoch"
-"""Metric that tells how far the history of a run goes: epochs are sent in order."""
+NOTE_TAG = "mlflow.note.content"
+"""What MLflow shows as the description of a run."""
+_SWEEP_TAG, _RUN_TAG = "strsweep.sweep_id", "strsweep.run_id"
 _PAGE = 500
-_ACTIVE = "active"
 _PARENT = "mlflow.parentRunId"
 
 
@@ -24,10 +26,26 @@ class ShownRun:
     mlflow_id: str
     status: str = "RUNNING"
     epoch: int = 0
-    """Newest that was delivered."""
+    """Newest that was delivered: epochs are sent in order."""
     params: set[str] = field(default_factory=set[str])
     tags: dict[str, str] = field(default_factory=dict[str, str])
     metrics: dict[str, float] = field(default_factory=dict[str, float])
+
+
+def metrics_at(time: float, step: int, values: Mapping[str, float]) -> list[Metric]:
+    """Return MLflow's metrics of one moment, in seconds since 1970."""
+    return [Metric(key, value, int(time * 1000), step) for key, value in values.items()]
+
+
+def show_as(client: MlflowClient, shown: ShownRun, status: str, end: float | None = None) -> None:
+    """Give a run its status, and with an end, in seconds since 1970, the time it was reached."""
+    if shown.status == status:
+        return
+    if end is None:
+        client.update_run(shown.mlflow_id, status=status)
+    else:
+        client.set_terminated(shown.mlflow_id, status, end_time=int(end * 1000))
+    shown.status = status
 
 
 class SweepRuns:
@@ -37,21 +55,12 @@ class SweepRuns:
     Whoever sees two keeps the one that is first by start and id, which is the same for everybody,
     and deletes the other; whoever wrote to that one is refused, and looks again.
 
-    A run that somebody deleted in MLflow is restored: the journal still has it.
-
-    Args:
-        client: Of the server.
-        place: MLflow's id of the experiment.
-        sweep_id: Of the sweep.
-
-    Raises:
-        MlflowException: The server does not answer.
+    A run that somebody deleted in MLflow is restored: the journal still has it. ``place`` is
+    MLflow's id of the experiment.
     """
 
     def __init__(self, client: MlflowClient, place: str, sweep_id: str) -> None:
-        self._client = client
-        self.place = place
-        self._sweep_id = sweep_id
+        self._client, self.place, self._sweep_id = client, place, sweep_id
         self._made: set[str] = set()
         """Runs that nobody looked for since they were made."""
         self._known = {run_id: _shown(run) for run_id, run in self._found().items()}
@@ -66,17 +75,8 @@ class SweepRuns:
         return [shown for shown in self._known.values() if shown.status == "RUNNING"]
 
     def make(self, run_id: str, tags: dict[str, str], *, start: float) -> ShownRun:
-        """Make a run.
-
-        Args:
-            run_id: Ours.
-            tags: Beside those that it is found by; its name is one of them.
-            start: Seconds since 1970.
-
-        Raises:
-            MlflowException: The server does not answer.
-        """
-        tags = {**tags, SWEEP_TAG: self._sweep_id, RUN_TAG: run_id}
+        """Make a run that started ``start`` seconds after 1970; its name is one of the tags."""
+        tags = {**tags, _SWEEP_TAG: self._sweep_id, _RUN_TAG: run_id}
         made = self._client.create_run(
             self.place, start_time=int(start * 1000), tags=tags, run_name=tags["mlflow.runName"]
         )
@@ -86,11 +86,7 @@ class SweepRuns:
         return shown
 
     def settle(self) -> bool:
-        """Look again for the runs that were made; returns False if another one is to be kept.
-
-        Raises:
-            MlflowException: The server does not answer.
-        """
+        """Look again for the runs that were made; returns False if another one is to be kept."""
         if not self._made:
             return True
         found = self._found()
@@ -101,9 +97,16 @@ class SweepRuns:
         )
 
     def _found(self) -> dict[str, Run]:
+        query, place = f"tags.`{_SWEEP_TAG}` = '{self._sweep_id}'", [self.place]
         groups: dict[str, list[Run]] = defaultdict(list)
-        for run in self._search():
-            groups[run.data.tags[RUN_TAG]].append(run)
+        token: str | None = ""
+        while token is not None:
+            page = self._client.search_runs(
+                place, query, ViewType.ALL, max_results=_PAGE, page_token=token or None
+            )
+            for run in page:
+                groups[run.data.tags[_RUN_TAG]].append(run)
+            token = page.token or None
         kept = {run_id: self._kept(runs) for run_id, runs in groups.items()}
         self._nest(kept)
         return kept
@@ -117,20 +120,9 @@ class SweepRuns:
                 self._client.set_tag(run.info.run_id, _PARENT, sweep.info.run_id)
                 run.data.tags[_PARENT] = sweep.info.run_id
 
-    def _search(self) -> list[Run]:
-        query, found, token = f"tags.`{SWEEP_TAG}` = '{self._sweep_id}'", list[Run](), None
-        while True:
-            page = self._client.search_runs(
-                [self.place], query, ViewType.ALL, max_results=_PAGE, page_token=token
-            )
-            found += page
-            token = page.token
-            if not token:
-                return found
-
     def _kept(self, runs: Sequence[Run]) -> Run:
         ordered = sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
-        active = [run for run in ordered if run.info.lifecycle_stage == _ACTIVE]
+        active = [run for run in ordered if run.info.lifecycle_stage == "active"]
         if not active:
             self._client.restore_run(ordered[0].info.run_id)
             return ordered[0]
@@ -143,7 +135,7 @@ def _shown(run: Run) -> ShownRun:
     return ShownRun(
         mlflow_id=run.info.run_id,
         status=run.info.status,
-        epoch=int(run.data.metrics.get(EPOCH, 0)),
+        epoch=int(run.data.metrics.get("epoch", 0)),
         params=set(run.data.params),
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),

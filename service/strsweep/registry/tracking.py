@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from types import TracebackType
 
 from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
 from mlflow.exceptions import MlflowException, RestException
@@ -14,20 +12,12 @@ from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
 from strsweep.config import Experiment
 from strsweep.errors import StrsweepError
-from strsweep.journal import Journal, ModelLanded, RunRecord, SweepRecord, replay
+from strsweep.journal import Journal, SweepRecord, replay
 from strsweep.registry.registered_model import check_registered_model
-from strsweep.registry.run_values import send_values
-from strsweep.registry.server import (
-    artifact_errors,
-    connect,
-    experiment_id,
-    first_line,
-    is_collision,
-    refusals,
-)
-from strsweep.registry.shown import end_files, end_time, run_name, status
-from strsweep.registry.sweep_page import show_as, sweep_run, totals
-from strsweep.registry.sweep_runs import ShownRun, SweepRuns
+from strsweep.registry.run_page import end_time, run_name, show_run
+from strsweep.registry.server import connect, experiment_id, first_line, is_collision, refusals
+from strsweep.registry.sweep_page import sweep_run, totals
+from strsweep.registry.sweep_runs import SweepRuns, show_as
 from strsweep.storage import storage_of
 
 _INTERVAL_S = 10.0
@@ -42,9 +32,6 @@ class Tracking:
     away nothing is lost and nothing waits; ``is_behind`` tells that something is still to deliver.
     What is still to deliver stays in the journal: this holds a few numbers per run. MLflow's own
     ``MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`` makes it watch the machine of the job, too.
-
-    Args:
-        experiment: Names server, MLflow experiment and sweep.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -55,7 +42,7 @@ class Tracking:
         """None: nothing is known of what the server has, or it is in doubt."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="mlflow-tracking", daemon=True)
-        self._told: str | None = None
+        self._has_told = False
         self.is_behind = False
 
     def __enter__(self) -> Tracking:
@@ -69,16 +56,11 @@ class Tracking:
             experiment_id(self.client, self.experiment)
             check_registered_model(self.client, self.experiment)
         except MlflowException as error:
-            self._say(self._trouble(error))
+            self._say_trouble(error)
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Deliver what is left."""
         self._stop.set()
         self._thread.join()
@@ -108,11 +90,8 @@ class Tracking:
         wait=wait_random(0.1, 1),
         reraise=True,
     )
-    def deliver(self) -> SweepRecord:
+    def deliver(self) -> None:
         """Bring MLflow up to the journal.
-
-        Returns:
-            What was delivered.
 
         Raises:
             SettingError: The server refuses us, or the experiment was deleted.
@@ -122,25 +101,24 @@ class Tracking:
         events = self._journal.read()
         record = replay(events)
         if not record.started:
-            return record
+            return
         try:
             with refusals(self.experiment):
                 self._deliver(record, len(events))
         except (MlflowException, StrsweepError):
             self._runs = None  # a call may have been carried out all the same: look again
             raise
-        return record
 
     def try_deliver(self) -> bool:
         """Deliver if that is possible, and say once if it is not; returns True if it was."""
         try:
             self.deliver()
         except MlflowException as error:
-            self._say(self._trouble(error))
+            self._say_trouble(error)
         except StrsweepError as error:
             self._say(f"MLflow lacks results that the journal keeps: {error}")
         else:
-            self.is_behind, self._told = False, None
+            self.is_behind = self._has_told = False
             return True
         self.is_behind = True
         return False
@@ -157,8 +135,8 @@ class Tracking:
         """
         shown = self.runs.get("")
         assert shown is not None
-        last = max(end_time(run) for run in record.runs.values()) if record.runs else None
-        show_as(self.client, shown, "FINISHED", last or record.started[-1].time)
+        ends = [end_time(run) for run in record.runs.values()]
+        show_as(self.client, shown, "FINISHED", max(ends, default=record.started[-1].time))
 
     def _loop(self) -> None:
         is_unwatched = MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING.get()
@@ -169,18 +147,17 @@ class Tracking:
                 SystemMetricsMonitor(sweep, resume_logging=True, tracking_uri=uri).start()
             self._stop.wait(_INTERVAL_S)
 
-    def _trouble(self, error: MlflowException) -> str:
-        what = (
-            "answers with an error; the journal keeps everything until it is taken"
-            if isinstance(error, RestException)
-            else "cannot be reached; the journal keeps everything until it can"
-        )
-        return f"MLflow at {self.experiment.tracking.uri} {what}. ({first_line(error)})"
+    def _say_trouble(self, error: MlflowException) -> None:
+        uri, what, until = self.experiment.tracking.uri, "cannot be reached", "it can"
+        if isinstance(error, RestException):
+            what, until = "answers with an error", "it is taken"
+        text = f"MLflow at {uri} {what}; the journal keeps everything until {until}."
+        self._say(f"{text} ({first_line(error)})")
 
     def _say(self, text: str) -> None:
-        if self._told is None:
+        if not self._has_told:
             print(text, flush=True)
-        self._told = text
+        self._has_told = True
 
     def _deliver(self, record: SweepRecord, num_events: int) -> None:
         is_new = self._runs is None
@@ -194,32 +171,17 @@ class Tracking:
             show_as(self.client, sweep, "RUNNING")
         for run in record.runs.values():
             landed = [event for event in record.landed.values() if event.run_id == run.run_id]
-            self._deliver_run(runs, sweep, run, landed)
+            shown = runs.get(run.run_id)
+            if shown is None:
+                tags = {
+                    "mlflow.runName": run_name(run),
+                    "mlflow.parentRunId": sweep.mlflow_id,
+                    "strsweep.reason": run.proposed.reason,
+                }
+                shown = runs.make(run.run_id, tags, start=run.proposed.time)
+            show_run(self.client, shown, run, landed)
         if news := totals(record, sweep, num_events):
             self.client.log_batch(sweep.mlflow_id, metrics=news)
         if not runs.settle():
             self._runs = None
             self._deliver(record, num_events)  # another writer was first: its run gets our values
-
-    def _deliver_run(
-        self, runs: SweepRuns, sweep: ShownRun, run: RunRecord, landed: Sequence[ModelLanded]
-    ) -> None:
-        shown = runs.get(run.run_id) or runs.make(
-            run.run_id, _tags(run, sweep), start=run.proposed.time
-        )
-        send_values(self.client, shown, run, landed)
-        state = status(run)
-        if shown.status == state:
-            return
-        with artifact_errors():
-            for name, text in end_files(run).items():
-                self.client.log_text(shown.mlflow_id, text, name)
-        show_as(self.client, shown, state, None if state == "RUNNING" else end_time(run))
-
-
-def _tags(run: RunRecord, sweep: ShownRun) -> dict[str, str]:
-    return {
-        "mlflow.runName": run_name(run),
-        "mlflow.parentRunId": sweep.mlflow_id,
-        "strsweep.reason": run.proposed.reason,
-    }

@@ -1,8 +1,13 @@
 """The only place that touches a sweep's files, in a folder or in an object store."""
 
-from strsweep.storage.location import is_object_store, storage_of, store_at
-from strsweep.storage.store import Store
-from strsweep.storage.writable import check_storage, check_writable
+from strsweep.storage.store import (
+    Store,
+    check_storage,
+    check_writable,
+    is_object_store,
+    storage_of,
+    store_at,
+)
 
 __all__ = [
     "Store",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from io import BytesIO
@@ -17,7 +17,6 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from strsweep.config import StorageConfig
-from strsweep.storage.location import below, bucket_of
 from strsweep.storage.outage import Outage
 
 _SEGMENT_BYTES = 256 * 1024
@@ -32,6 +31,9 @@ _TIMEOUT_S = 20
 class ObjectStore:
     """Objects below ``s3://BUCKET/PREFIX``; every call rides out an outage of the service.
 
+    The methods are those of ``Store``; ``StorageError`` says that the service refuses, or stayed
+    away longer than the patience.
+
     Objects cannot be appended to. Every instance has log objects of its own and puts the newest
     one again with each line, so that two processes never overwrite each other.
 
@@ -41,50 +43,35 @@ class ObjectStore:
     """
 
     def __init__(self, location: str, config: StorageConfig) -> None:
-        self._bucket, self._prefix = bucket_of(location)
-        self._location = location.rstrip("/")
+        self.location = location.rstrip("/")
+        self._bucket, _, prefix = location.removeprefix("s3://").partition("/")
+        self._prefix = f"{prefix.strip('/')}/".lstrip("/")
+        """Empty, or ending in a slash."""
         self._config = config
         self._client = _client(config)
-        self._outage = Outage(self._location, self._bucket, patience_s=config.patience * 60)
+        self._outage = Outage(self.location, patience_s=config.patience * 60)
         self._logs: dict[str, tuple[str, bytes]] = {}
         """Log name -> the object that this instance writes, and what is in it."""
 
     def __reduce__(self) -> tuple[type[ObjectStore], tuple[str, StorageConfig]]:
         """Make a store anew in another process: clients and log objects cannot be shared."""
-        return ObjectStore, (self._location, self._config)
-
-    @property
-    def location(self) -> str:
-        """``s3://BUCKET/PREFIX``."""
-        return self._location
+        return ObjectStore, (self.location, self._config)
 
     def uri(self, name: str) -> str:
         """Return the URI of ``name``."""
-        return below(self._location, name)
+        return f"{self.location}/{name}"
 
     def read(self, name: str) -> bytes:
-        """Return the content of the object.
-
-        Raises:
-            FileNotFoundError: It does not exist.
-            StorageError: The service refuses, or stayed away too long.
-        """
+        """Return the content of the object; raises ``FileNotFoundError``."""
         return self._outage.ride_out(self._read, name)
 
     def write(self, name: str, content: bytes) -> None:
-        """Put the object; large ones in parts, whose rests a killed process may leave behind.
-
-        Raises:
-            StorageError: The service refuses, or stayed away too long.
-        """
-        self._outage.ride_out(self._write, name, content)
+        """Put the object; large ones in parts, whose rests a killed process may leave behind."""
+        place = self._bucket, self._prefix + name
+        self._outage.ride_out(lambda: self._client.upload_fileobj(BytesIO(content), *place))
 
     def append_line(self, name: str, line: str) -> None:
-        """Put the log object of this instance with one more line.
-
-        Raises:
-            StorageError: The service refuses, or stayed away too long.
-        """
+        """Put the log object of this instance with one more line."""
         segment, content = self._logs.get(name) or (_segment(name), b"")
         if len(content) > _SEGMENT_BYTES:
             segment, content = _segment(name), b""
@@ -93,31 +80,21 @@ class ObjectStore:
         self._logs[name] = segment, content
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Return name -> bytes of all objects below ``folder``.
-
-        Raises:
-            StorageError: The service refuses, or stayed away too long.
-        """
-        return self._outage.ride_out(self._sizes, folder)
+        """Return name -> bytes of all objects below ``folder``."""
+        found = self._pages("list_objects_v2", "Contents", Prefix=f"{self._prefix}{folder}/")
+        start = len(self._prefix)
+        return dict(sorted((entry["Key"][start:], entry["Size"]) for entry in found))
 
     def delete(self, folder: str) -> None:
-        """Delete all objects below ``folder``.
-
-        Raises:
-            StorageError: The service refuses, or stayed away too long.
-        """
-        keys = [{"Key": self._key(name)} for name in self.sizes(folder)]
+        """Delete all objects below ``folder``."""
+        keys = [{"Key": self._prefix + name} for name in self.sizes(folder)]
         for start in range(0, len(keys), _DELETED_AT_ONCE):
             part = {"Objects": keys[start : start + _DELETED_AT_ONCE], "Quiet": True}
             self._outage.ride_out(self._client.delete_objects, Bucket=self._bucket, Delete=part)
 
     @contextmanager
     def local(self, folder: str) -> Generator[Path]:
-        """Yield a temporary copy of the objects below ``folder``.
-
-        Raises:
-            StorageError: The service refuses, or stayed away too long.
-        """
+        """Yield a temporary copy of the objects below ``folder``."""
         with tempfile.TemporaryDirectory(prefix="strsweep-") as copy:
             for name in self.sizes(folder):
                 path = Path(copy) / PurePosixPath(name).relative_to(folder)
@@ -128,33 +105,19 @@ class ObjectStore:
     def remove_rests(self, older_than: timedelta) -> int:
         """Remove the rests of uploads that were begun before then and never ended.
 
-        Args:
-            older_than: Younger ones may be under way.
-
-        Returns:
-            How many there were.
-
-        Raises:
-            StorageError: The service refuses, or stayed away too long.
+        Younger ones may be under way. Returns how many there were.
         """
         before = datetime.now(timezone.utc) - older_than
-        uploads = self._outage.ride_out(self._uploads)
+        uploads = self._pages("list_multipart_uploads", "Uploads", Prefix=self._prefix)
         old = [upload for upload in uploads if upload["Initiated"] <= before]
         for upload in old:
-            self._outage.ride_out(
-                self._client.abort_multipart_upload,
-                Bucket=self._bucket,
-                Key=upload["Key"],
-                UploadId=upload["UploadId"],
-            )
+            named = {"Bucket": self._bucket, **{key: upload[key] for key in ("Key", "UploadId")}}
+            self._outage.ride_out(self._client.abort_multipart_upload, **named)
         return len(old)
-
-    def _key(self, name: str) -> str:
-        return self._prefix + name
 
     def _read(self, name: str) -> bytes:
         try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
         except ClientError as error:
             if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
                 raise FileNotFoundError(f"{self.uri(name)} does not exist") from None
@@ -162,28 +125,20 @@ class ObjectStore:
         content: bytes = answer["Body"].read()
         return content
 
-    def _write(self, name: str, content: bytes) -> None:
-        self._client.upload_fileobj(BytesIO(content), self._bucket, self._key(name))
+    def _pages(self, operation: str, field: str, **arguments: str) -> list[dict[str, Any]]:
+        paginator = self._client.get_paginator(operation)
 
-    def _sizes(self, folder: str) -> dict[str, int]:
-        found = self._pages("list_objects_v2", "Contents", Prefix=f"{self._prefix}{folder}/")
-        start = len(self._prefix)
-        return dict(sorted((entry["Key"][start:], entry["Size"]) for entry in found))
+        def found() -> list[dict[str, Any]]:
+            pages = paginator.paginate(Bucket=self._bucket, **arguments)
+            return [entry for page in pages for entry in page.get(field, ())]
 
-    def _uploads(self) -> list[dict[str, Any]]:
-        return list(self._pages("list_multipart_uploads", "Uploads", Prefix=self._prefix))
-
-    def _pages(self, operation: str, field: str, **arguments: str) -> Iterator[dict[str, Any]]:
-        pages = self._client.get_paginator(operation).paginate(Bucket=self._bucket, **arguments)
-        return (entry for page in pages for entry in page.get(field, ()))
+        return self._outage.ride_out(found)
 
 
 def _client(config: StorageConfig) -> Any:
     """Return a boto3 client; it asks the service nothing yet.
 
-    Args:
-        config: Endpoint, region and addressing style; what is left out follows from the AWS
-            environment, as credentials always do.
+    What the settings leave out follows from the AWS environment, as credentials always do.
     """
     style = {None: "auto", True: "path", False: "virtual"}[config.path_style]
     options = Config(

@@ -45,13 +45,11 @@ class Outage:
 
     Args:
         location: Of the store, for messages.
-        bucket: Its bucket, for messages.
         patience_s: How long to go on, in seconds.
     """
 
-    def __init__(self, location: str, bucket: str, *, patience_s: float) -> None:
-        self._location, self._bucket = location, bucket
-        self._patience_s = patience_s
+    def __init__(self, location: str, *, patience_s: float) -> None:
+        self._location, self._patience_s = location, patience_s
         self._has_answered = False
 
     def ride_out(self, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
@@ -71,7 +69,8 @@ class Outage:
         try:
             result = retrying(call, *args, **kwargs)
         except (ClientError, BotoCoreError, Boto3Error) as error:
-            raise self._error(error) from None  # its own text may hold what is secret
+            # Its own text may hold what is secret.
+            raise StorageError(self._location + self._told(error)) from None
         self._has_answered = True
         if retrying.statistics.get("attempt_number", 1) > 1:
             seconds = time.monotonic() - started
@@ -80,48 +79,46 @@ class Outage:
 
     def _is_worth_waiting(self, error: BaseException) -> bool:
         # A bucket that was there is there: services that start again deny it for a moment.
-        return is_away(error) or (self._has_answered and _name(error) == "NoSuchBucket")
+        return _is_away(error) or (self._has_answered and _name(error) == "NoSuchBucket")
 
     def _tell(self, state: tenacity.RetryCallState) -> None:
         if state.attempt_number == 1 and state.outcome is not None:
-            print(
-                f"{self._location} does not answer ({_name(state.outcome.exception())}); it is "
-                f"tried again for {self._patience_s / 60:g} minutes (storage.patience)",
-                flush=True,
-            )
+            what = f"{self._location} does not answer ({_name(state.outcome.exception())})"
+            minutes = f"{self._patience_s / 60:g} minutes (storage.patience)"
+            print(f"{what}; it is tried again for {minutes}", flush=True)
 
-    def _error(self, error: Exception) -> StorageError:
-        if isinstance(error, _NO_CREDENTIALS):
-            return StorageError(f"{self._location}: there are no credentials. {_CREDENTIALS}")
-        if isinstance(error, NoRegionError):
-            remedy = "Set storage.region, or AWS_DEFAULT_REGION."
-            return StorageError(f"{self._location}: no region is known. {remedy}")
-        if is_away(error):
-            return StorageError(
-                f"{self._location} did not answer for {self._patience_s / 60:g} minutes "
-                f"({_name(error)}): look after the service, or mend storage.endpoint; the same "
-                "command continues then."
-            )
+    def _told(self, error: Exception) -> str:
         name = _name(error)
+        if _is_away(error):
+            return (
+                f" did not answer for {self._patience_s / 60:g} minutes ({name}): look after the "
+                "service, or mend storage.endpoint; the same command continues then."
+            )
+        if isinstance(error, _NO_CREDENTIALS):
+            return f": there are no credentials. {_CREDENTIALS}"
+        if isinstance(error, NoRegionError):
+            return ": no region is known. Set storage.region, or AWS_DEFAULT_REGION."
         remedy = _REMEDIES.get(name, "Look at storage.path and storage.endpoint.")
-        return StorageError(f"{self._location}: the service refuses ({name}). {remedy}")
+        return f": the service refuses ({name}). {remedy}"
 
 
-def is_away(error: BaseException) -> bool:
-    """Tell a service that is away for a while from one that refuses."""
-    source = error.__cause__ or error.__context__ if isinstance(error, Boto3Error) else error
+def _is_away(error: BaseException) -> bool:
+    """Return whether the service is away for a while, and does not refuse."""
+    source = _source(error)
     if isinstance(source, ClientError):
         status = int(source.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return status >= _FIRST_SERVER_ERROR or _code(source) in _AWAY_CODES
+        return status >= _FIRST_SERVER_ERROR or _name(source) in _AWAY_CODES
     if isinstance(source, (*_NO_CREDENTIALS, NoRegionError)):
         return False
     return isinstance(source, (BotoCoreError, ConnectionError, TimeoutError))
 
 
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", "unknown"))
+def _source(error: BaseException | None) -> BaseException | None:
+    return error.__cause__ or error.__context__ if isinstance(error, Boto3Error) else error
 
 
 def _name(error: BaseException | None) -> str:
-    source = (error.__cause__ or error.__context__) if isinstance(error, Boto3Error) else error
-    return _code(source) if isinstance(source, ClientError) else type(source).__name__
+    source = _source(error)
+    if isinstance(source, ClientError):
+        return str(source.response.get("Error", {}).get("Code", "unknown"))
+    return type(source).__name__

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from strsweep.errors import ExportError, SettingError
 from strsweep.export import FORMATS, check_formats, load_compressed
-from strsweep.export.exported_file import LoadedExport, write_and_check
+from strsweep.export.exported_file import ExportFormat, LoadedExport
 from strsweep.export.onnx_file import _weight_zeros
 from strsweep.models import build
 from strsweep.sparsity.convert import bake, sparsify
@@ -213,13 +213,9 @@ def test_a_file_that_is_not_the_model_is_not_accepted(
     model = digits()
     loaded = LoadedExport(run=run(model), zeros=measure(model).zeros + more_zeros)
     with pytest.raises(ExportError, match=message):
-        write_and_check(
-            model,
-            (images(2),),
-            tmp_path / "x.bin",
-            write=lambda file: file.touch(),
-            load=lambda _: loaded,
-        )
+        ExportFormat(
+            file_name="x.bin", write=lambda *given: given[2].touch(), load=lambda *_: loaded
+        ).export(model, (images(2),), tmp_path / "x.bin")
     assert list(tmp_path.iterdir()) == []
 
 

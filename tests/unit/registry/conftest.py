@@ -9,14 +9,23 @@ import pytest
 import torch
 
 from strsweep.config import Experiment, load_experiment
-from strsweep.data import load_images
-from strsweep.journal import ModelLanded, RunFinished, RunProposed, RunRecord, replay
+from strsweep.journal import (
+    ModelLanded,
+    RunFinished,
+    RunProposed,
+    RunRecord,
+    SweepRecord,
+    SweepStarted,
+    replay,
+)
 from strsweep.settings import RunSettings, Target
 from strsweep.sparsity.measure import measure
 from strsweep.storage import Store, storage_of
+from strsweep.tasks import task_of
 from strsweep.training.checkpoint import save_checkpoint
 from strsweep.training.landing import land_one
 from strsweep.training.network import sparse_model
+from strsweep.training.problem import measure_problem
 from strsweep.training.writer import layer_rows
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
@@ -26,11 +35,15 @@ SETTINGS = RunSettings(threshold_init=-4.0, weight_decay=0.01)
 @dataclass
 class Sweep:
     experiment: Experiment
-    run: RunRecord
+    record: SweepRecord
 
     @property
     def storage(self) -> Store:
         return storage_of(self.experiment)
+
+    @property
+    def run(self) -> RunRecord:
+        return self.record.runs["run-001"]
 
     def land(self, **target: float) -> ModelLanded:
         wanted = Target.model_validate(target)
@@ -42,11 +55,13 @@ def sweep(tmp_path: Path) -> Sweep:
     overrides = [f"storage.path={tmp_path}", "search.targets=[0.2, {macs: 0.5}]"]
     experiment = load_experiment(DIGITS, overrides)
     torch.manual_seed(0)
-    model = sparse_model(experiment, SETTINGS, 10, load_images(experiment.data).input_shape)
-    report = measure(model, (1, 8, 8))
+    task = task_of(experiment)
+    model = sparse_model(experiment, SETTINGS, task)
+    report = measure(model, task.example())
     assert report.macs is not None
     storage = storage_of(experiment)
     save_checkpoint(storage, "runs/run-001/last", {"model": model.state_dict()})
+    started = SweepStarted(experiment={}, version="0", problem=measure_problem(experiment, task))
     proposed = RunProposed(
         run_id="run-001", settings=SETTINGS, target=Target(sparsity=0.2), reason="a test"
     )
@@ -56,4 +71,4 @@ def sweep(tmp_path: Path) -> Sweep:
         layers=layer_rows(report),
         checkpoint="runs/run-001/last",
     )
-    return Sweep(experiment, replay([proposed, end]).runs["run-001"])
+    return Sweep(experiment, replay([started, proposed, end]))

@@ -9,8 +9,10 @@ import pytest
 
 from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.journal import EpochFinished, RunProposed, SweepRecord, SweepStarted, replay
-from strsweep.registry.card import model_card
+from strsweep.registry.delivery import Delivered
+from strsweep.registry.notes import delivered_note, model_card
 from strsweep.registry.receipt import LandedFrom, Receipt
+from strsweep.search.outcome import TargetOutcome
 from strsweep.settings import Fork, Lead, Metric, RunSettings, Target
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
@@ -48,6 +50,7 @@ def receipt(target: Target | None = TARGET, *, mode: str = "str") -> Receipt:
         macs=25_000,
         dense_macs=500_000,
         metric=ACCURACY,
+        model_options={},
         score=0.9812,
         landed=LandedFrom(
             shift=-0.02, sparsity_before=0.9531, macs_before=26_000, score_before=0.983
@@ -117,11 +120,17 @@ def test_it_says_how_the_run_led_itself_and_what_it_shared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "label"),
-    [("str", "STR: thresholds learned"), ("steered", "not plain STR"), ("gmp", "not STR")],
+    ("mode", "label", "overrides"),
+    [
+        ("str", "STR: thresholds learned", ()),
+        ("steered", "not plain STR", ("sparsity.mode=steered",)),
+        ("gmp", "not STR", ("sparsity={mode: gmp, budget: erk}", "search.weight_decay=1")),
+    ],
 )
-def test_nothing_is_called_str_that_is_not(mode: str, label: str) -> None:
-    text = card(receipt(mode=mode))
+def test_nothing_is_called_str_that_is_not(
+    mode: str, label: str, overrides: tuple[str, ...]
+) -> None:
+    text = card(receipt(mode=mode), *overrides)
     assert label in text
     assert "threshold decay, led" not in text or mode == "str"
 
@@ -137,3 +146,34 @@ def test_it_fits_into_the_database() -> None:
     text = card(None, "sparsity.mode=gmp", f"sparsity.budget={{{budget}}}", "search.weight_decay=1")
     assert len(text) < 5000
     assert "load_model" in text
+
+
+@pytest.mark.parametrize("is_server", [True, False])
+def test_the_note_of_a_sweep_says_what_was_delivered(is_server: bool) -> None:
+    uri = "http://mlflow:5000/" if is_server else "sqlite:///mlflow.db"
+    experiment = load_experiment(DIGITS, [f"tracking.uri={uri}"])
+    missed = TargetOutcome(target=Target(macs=0.05), run=None, closest=None, miss=None, advice="")
+    known = receipt(None).model_copy(update={"dense_score": 0.9837})
+    models = [
+        Delivered(outcome=None, receipt=known, version="3"),
+        Delivered(outcome=None, receipt=receipt(None), version=None),
+        Delivered(outcome=missed, receipt=None, version=None),
+    ]
+    text = delivered_note(experiment, record(), models, ("experiments", "7", "runs", "ab"))
+    server = "http://mlflow:5000" if is_server else ""  # links stay on the server that shows them
+    tail = "?workflowType=machine_learning"
+    link = f"[digits v3]({server}/#/models/digits/versions/3{tail})"
+    row = "| - | 95.00 % | 98.12 %{} | 5.0 % | run-001 | {} |"
+    assert text.splitlines()[1:] == [
+        "",
+        "| target | sparsity | accuracy | MACs left | run | version |",
+        "|---|--:|--:|--:|---|---|",
+        row.format(", 0.25 points below dense", link),
+        row.format("", "not yet"),
+        "| 5 % MACs | missed | | | | |",
+        "",
+        "It cost 2 runs, 8 epochs, 4.00 hours of training.",
+        "",
+        f"[The whole report]({server}/#/experiments/7/runs/ab{tail})",
+    ]
+    assert "report" not in delivered_note(experiment, record(), models, ())

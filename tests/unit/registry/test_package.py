@@ -10,29 +10,31 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from strsweep.data import Images, load_images
 from strsweep.errors import StrsweepError
-from strsweep.journal import ModelLanded
-from strsweep.registry.package import Package, Purpose, package
+from strsweep.journal import EpochFinished, ModelLanded, RunFinished, RunProposed
+from strsweep.journal.record import add
+from strsweep.registry.package import Package, Packager
 from strsweep.registry.receipt import read_receipt
-from strsweep.settings import Metric, Target
+from strsweep.settings import RunSettings, Target
 from strsweep.training.checkpoint import load_checkpoint
 
-ACCURACY = Metric(name="accuracy")
+
+def packaged(sweep: Any, target: Target | None, landed: ModelLanded | None = None) -> Package:
+    add([] if landed is None else [landed], sweep.record)
+    return Packager(sweep.experiment, sweep.record).package("run-001", target)
 
 
-def packaged(
-    sweep: Any,
-    target: Target | None,
-    landed: ModelLanded | None = None,
-    dense_score: float | None = None,
-) -> Package:
-    return package(
-        sweep.experiment,
-        sweep.storage,
-        lambda: load_images(sweep.experiment.data),
-        sweep.run,
-        Purpose(target=target, metric=ACCURACY, landed=landed, dense_score=dense_score),
+def add_dense_network(sweep: Any, accuracy: float) -> None:
+    """Tell of the dense network of the same recipe, trained after the others."""
+    settings = RunSettings(weight_decay=0.01, is_dense=True)
+    metrics = {"epoch": 1.0, "accuracy": accuracy, "threshold_decay": 0.0}
+    add(
+        [
+            RunProposed(run_id="run-002", settings=settings, target=None, reason="dense"),
+            EpochFinished(run_id="run-002", metrics=metrics),
+            RunFinished(run_id="run-002", metrics=metrics, layers=(), checkpoint="x"),
+        ],
+        sweep.record,
     )
 
 
@@ -78,7 +80,8 @@ def test_a_dense_network_that_was_trained_later_is_added_to_the_receipt(sweep: A
     made = packaged(sweep, Target(sparsity=0.2))
     folder = Path(sweep.storage.uri(made.folder))
     weights = (folder / "weights.safetensors").stat().st_mtime_ns
-    later = packaged(sweep, Target(sparsity=0.2), dense_score=0.25)
+    add_dense_network(sweep, 0.25)
+    later = packaged(sweep, Target(sparsity=0.2))
     assert read_receipt(folder) == later.receipt
     assert later.receipt == made.receipt.model_copy(update={"dense_score": 0.25})
     assert later.receipt.against_dense == "12.50 points below dense"
@@ -98,21 +101,22 @@ def test_a_changed_checkpoint_is_told(sweep: Any, is_landed: bool) -> None:
         packaged(sweep, Target(sparsity=0.2), changed if is_landed else None)
 
 
-def no_data() -> Images:
-    raise AssertionError("the data is not there")
+def test_a_package_is_used_again_without_data_and_checkpoint(
+    sweep: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_data(_: object) -> object:
+        raise AssertionError("the data is not there")
 
-
-def test_a_package_is_used_again_without_data_and_checkpoint(sweep: Any) -> None:
     landed = sweep.land(sparsity=0.2)
     made = packaged(sweep, landed.target, landed)
     sweep.storage.delete("runs")
     sweep.storage.delete("landed")
-    purpose = Purpose(target=landed.target, metric=ACCURACY, landed=landed)
-    again = package(sweep.experiment, sweep.storage, no_data, sweep.run, purpose)
+    monkeypatch.setattr("strsweep.registry.package.task_of", no_data)
+    again = packaged(sweep, landed.target)
     assert again.receipt == made.receipt
-    assert torch.equal(again.example, made.example)
-    assert torch.equal(again.model(again.example), again.logits)
-    assert torch.equal(again.logits, made.logits)
+    assert torch.equal(again.inputs[0], made.inputs[0])
+    assert torch.equal(again.model(*again.inputs), again.outputs[0])
+    assert torch.equal(again.outputs[0], made.outputs[0])
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "example.safetensors", "receipt.json"])

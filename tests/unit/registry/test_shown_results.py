@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from strsweep.config import load_experiment
-from strsweep.registry.delivery import Delivered, Delivery
+from strsweep.registry.delivery import Delivered, Delivery, print_delivery
 from strsweep.registry.front import front_png
 from strsweep.registry.receipt import LandedFrom, Receipt
-from strsweep.registry.receipt_table import print_delivery
 from strsweep.registry.registered_model import Alias
 from strsweep.search.outcome import TargetOutcome
 from strsweep.search.runs import Run, Status
@@ -41,6 +40,7 @@ def receipt(target: Target | None, *, landed: bool) -> Receipt:
         macs=25_000,
         dense_macs=500_000,
         metric=ACCURACY,
+        model_options={},
         score=0.9812,
         landed=before if landed else None,
         mode="str",
@@ -128,7 +128,7 @@ def test_what_is_far_below_dense_is_told_in_words(capsys: pytest.CaptureFixture[
     )
     _, below = printed(capsys, far, near, dense=1.0122)
     assert (
-        "99 % is 3.10 points below dense: try sparsity.mode=steered, or longer training "
+        "99 % is 3.10 points below dense: try another sparsity.mode, or longer training "
         "(training.epochs)"
     ) in below
 

@@ -16,6 +16,7 @@ import pytest
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.store.entities import PagedList
+from shown_metrics import METRICS
 
 from strsweep import settings
 from strsweep.config import Experiment, Problem, load_experiment
@@ -33,25 +34,14 @@ from strsweep.journal import (
     replay,
 )
 from strsweep.registry import tracking as module
-from strsweep.registry.shown import note, recipe
+from strsweep.registry.run_page import note
+from strsweep.registry.sweep_page import recipe
 from strsweep.registry.tracking import Tracking
 from strsweep.settings import Fork, RunSettings, Target
 from strsweep.storage import storage_of
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 TARGET = Target(sparsity=0.95)
-METRICS = (
-    "epoch",
-    "sparsity",
-    "accuracy",
-    "train_loss",
-    "val_loss",
-    "learning_rate",
-    "macs",
-    "weight_decay",
-    "threshold_decay",
-)
-"""Of every epoch, as MLflow shows them."""
 SETTINGS = RunSettings(threshold_init=-10.0, weight_decay=5e-4, threshold_decay=0.0123, onset=10)
 PROBLEM = Problem(
     steps_per_epoch=11,

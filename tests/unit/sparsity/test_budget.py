@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision import models
 
-from strsweep.registry.layer_table import layer_csv, layer_json
+from strsweep.registry.receipt import layer_csv, layer_json
 from strsweep.sparsity.allocation import check_fits
 from strsweep.sparsity.budget import Budget
 from strsweep.sparsity.layer_budget import LayerBudget

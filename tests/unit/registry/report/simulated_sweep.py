@@ -267,6 +267,7 @@ class SimulatedSweep:
             macs=macs,
             dense_macs=self.problem.dense_macs,
             metric=self.metric,
+            model_options={},
             score=self.metric.of(landed.metrics),
             dense_score=dense_score(read_state(self.record, self.experiment)),
             landed=LandedFrom(

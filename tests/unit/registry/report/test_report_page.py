@@ -213,8 +213,9 @@ def test_the_wheel_has_the_templates(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
     (wheel,) = tmp_path.glob("*.whl")
-    folder = "strsweep/registry/report/templates"
-    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(folder)}
-    here = ROOT / "service" / folder
-    assert packed == {f"{folder}/{path.name}" for path in here.iterdir()}
-    assert packed
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if "/templates/" in name}
+    service = ROOT / "service"
+    here = {path.relative_to(service).as_posix() for path in service.rglob("templates/*")}
+    assert packed == here
+    folders = {name.rpartition("/")[0] for name in packed}
+    assert folders == {"strsweep/registry/templates", "strsweep/registry/report/templates"}
