@@ -34,15 +34,6 @@ from strsweep.settings import Target
 from strsweep.storage import storage_of
 from strsweep.training.checkpoint import load_checkpoint
 
-SHOWN = (
-    "sparsity",
-    "accuracy",
-    "train_loss",
-    "val_loss",
-    "learning_rate",
-    "macs",
-    "threshold_decay",
-)
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.timeout(1800),
@@ -269,7 +260,7 @@ def test_mlflow_has_every_step_once_and_as_the_journal(killed: Killed) -> None:
         run_id = child.data.tags["strsweep.run_id"]
         if not run_id:
             continue
-        for key in SHOWN:
+        for key in METRICS:
             history = killed.client.get_metric_history(child.info.run_id, key)
             values = {metric.step: metric.value for metric in history}
             run = record.runs[run_id]

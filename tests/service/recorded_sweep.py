@@ -33,10 +33,7 @@ DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"
 SETTINGS = RunSettings(threshold_init=-4, weight_decay=5e-4, threshold_decay=1e-2)
 """Ends at 55 %, near enough to be landed on 50 %."""
 EPOCHS = 2
-_KEYS = (
-    *("epoch", "sparsity", "accuracy", "train_loss", "val_loss", "learning_rate", "macs"),
-    *("weight_decay", "threshold_decay", "seconds"),
-)
+_KEYS = (*METRICS, "seconds")
 
 
 def experiment_of(storage: Path | str, uri: str, name: str, *overrides: str) -> Experiment:
