@@ -37,7 +37,7 @@ class LabelledData:
     preparation: str = "used as they are"
     """What happens to an input before the network sees it, in words."""
     fingerprint: Callable[[], str] | None = None
-    """Returns one of the names and sizes of all files; None without files."""
+    """Returns one of the names of all files, and of what some hold; None without files."""
 
     def name(self, split: Split, index: int) -> str:
         """Return what a person can find input ``index`` by: its file, or its number."""
