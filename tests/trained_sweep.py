@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from strsweep.auto import resolve
+from strsweep.cluster.searcher import TargetSearcher
 from strsweep.config import Experiment, Problem
 from strsweep.journal import (
     EpochFinished,
@@ -20,7 +21,6 @@ from strsweep.journal import (
 )
 from strsweep.settings import RunSettings, Target
 from strsweep.storage import storage_of
-from strsweep.sweep.searcher import TargetSearcher
 from strsweep.tasks import task_of
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.landing import land_one

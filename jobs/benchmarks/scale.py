@@ -29,6 +29,11 @@ from rich.table import Table
 
 from strsweep.auto import resolve
 from strsweep.cli import exit_codes
+from strsweep.cluster.connection import connected, wait_for_slots
+from strsweep.cluster.run import tune_config
+from strsweep.cluster.searcher import EarlyStop, TargetSearcher
+from strsweep.cluster.status import StatusLines
+from strsweep.cluster.trial import work_of
 from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.config.sections import results_folder
 from strsweep.journal import (
@@ -44,11 +49,6 @@ from strsweep.journal import (
 from strsweep.search.space import LawSpace
 from strsweep.settings import RunSettings
 from strsweep.storage import storage_of
-from strsweep.sweep.cluster import connected, wait_for_slots
-from strsweep.sweep.run import tune_config
-from strsweep.sweep.searcher import EarlyStop, TargetSearcher
-from strsweep.sweep.status import StatusLines
-from strsweep.sweep.trial import work_of
 from strsweep.tasks import task_of
 from strsweep.training import law
 from strsweep.training.problem import measure_problem

@@ -72,11 +72,11 @@ Waits = tuple[float, list[float]]
 def with_lanes(case: Case) -> list[Epoch]:
     """Train the runs as a job does; MLflow apart."""
     from strsweep import preflight
+    from strsweep.cluster.connection import connected
+    from strsweep.cluster.run import held_sweep, run_sweep
     from strsweep.config import load_experiment
     from strsweep.journal import EpochFinished, Journal
     from strsweep.storage import storage_of
-    from strsweep.sweep.cluster import connected
-    from strsweep.sweep.run import held_sweep, run_sweep
 
     experiment, problem = preflight.check_sweep(load_experiment(DIGITS, case.overrides()))
     with connected(), held_sweep(experiment) as lanes:

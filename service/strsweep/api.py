@@ -55,8 +55,8 @@ def trained_and_registered(
         experiment, problem = check(experiment)
     with ExitStack() as held:
         with doing("connecting to Ray"):
-            from strsweep.sweep.cluster import connected
-            from strsweep.sweep.run import held_sweep, run_single, run_sweep
+            from strsweep.cluster.connection import connected
+            from strsweep.cluster.run import held_sweep, run_single, run_sweep
 
             held.enter_context(connected())
             lanes = held.enter_context(held_sweep(experiment))

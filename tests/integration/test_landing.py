@@ -10,6 +10,9 @@ import pytest
 import ray
 import torch
 
+from strsweep.cluster.connection import sweep_desk
+from strsweep.cluster.landing import is_on_target, land_targets
+from strsweep.cluster.lanes import Lanes
 from strsweep.config import load_experiment
 from strsweep.journal import (
     Journal,
@@ -25,9 +28,6 @@ from strsweep.search.runs import Run, Status
 from strsweep.settings import RunSettings, Target
 from strsweep.sparsity.measure import measure
 from strsweep.storage import storage_of
-from strsweep.sweep.cluster import sweep_desk
-from strsweep.sweep.landing import is_on_target, land_targets
-from strsweep.sweep.lanes import Lanes
 from strsweep.tasks import task_of
 from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
 from strsweep.training.landing import land_one

@@ -15,12 +15,12 @@ import ray
 from equal_runs import assert_same_state
 from mlflow import MlflowClient
 
+from strsweep.cluster.connection import sweep_desk
+from strsweep.cluster.lanes import Lanes
 from strsweep.config import Experiment, load_experiment
 from strsweep.journal import Journal, RunFailed, RunInterrupted, replay
 from strsweep.settings import RunSettings
 from strsweep.storage import storage_of
-from strsweep.sweep.cluster import sweep_desk
-from strsweep.sweep.lanes import Lanes
 from strsweep.training.checkpoint import load_checkpoint
 from strsweep.training.desk import Told, Train
 

@@ -12,9 +12,9 @@ import ray
 from PIL import Image
 from ray.cluster_utils import Cluster
 
+from strsweep.cluster.nodes import check_data_on_nodes
 from strsweep.config import Experiment, load_experiment
 from strsweep.errors import SettingError
-from strsweep.sweep.nodes import check_data_on_nodes
 
 pytestmark = [
     pytest.mark.ray,

@@ -13,7 +13,6 @@ import torch
 from integration.own_tasks import Reader
 
 import strsweep
-from strsweep.api import sweep
 from strsweep.journal import Journal, SweepRecord, replay
 from strsweep.registry import Delivery, evaluate_model, export_model
 from strsweep.storage import storage_of
@@ -117,11 +116,11 @@ def assert_delivered(delivery: Delivery, metric: str, least: float, folder: Path
 def test_it_is_swept_landed_registered_and_exported(case: str, tmp_path: Path) -> None:
     overrides, metric, least = CASES[case]
     start = [pretrained(tmp_path)] if case == "sequences" else []
-    delivery = sweep(experiment(tmp_path, *overrides, *start))
+    delivery = strsweep.sweep(experiment(tmp_path, *overrides, *start))
     assert_delivered(delivery, metric, least, tmp_path)
     report = next(tmp_path.glob("sweeps/*/report/report.html")).read_text()
     assert f"validation {metric}" in report
-    again: Any = sweep(experiment(tmp_path, *overrides, *start))
+    again: Any = strsweep.sweep(experiment(tmp_path, *overrides, *start))
     assert [m.version for m in again.models] == [m.version for m in delivery.models]
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     (place,) = client.search_experiments(filter_string="name = 'own'")
@@ -144,7 +143,7 @@ def test_a_vision_transformer_under_adamw_is_led_and_stays_near_dense(tmp_path: 
     targets = (0.8, 0.9, 0.95)
     asked = (*VIT, f"search={{targets: {list(targets)}, weight_decay: 0.05, baseline: true}}")
     found = experiment(tmp_path, *asked)
-    delivery = sweep(found)
+    delivery = strsweep.sweep(found)
     assert delivery.is_complete
     begun = [run for run in journal_of(found).runs.values() if run.target is not None]
     scores = [model.receipt.score for model in delivery.models if model.receipt is not None]

@@ -13,10 +13,10 @@ from benchmarks import scale
 from benchmarks.scale import DIGITS, SimulatedRuns, SimulatedTrial, simulated_runs, sweep
 from ray import cloudpickle, tune
 
+from strsweep.cluster.run import tune_config
+from strsweep.cluster.searcher import EarlyStop, TargetSearcher
 from strsweep.journal import Journal, RunFailed, SweepStarted, replay
 from strsweep.storage import storage_of
-from strsweep.sweep.run import tune_config
-from strsweep.sweep.searcher import EarlyStop, TargetSearcher
 
 pytestmark = [
     pytest.mark.ray,

@@ -20,11 +20,11 @@ from planted_sweeps import (
     state_of,
 )
 
+from strsweep.cluster.remaining import Remaining
 from strsweep.config import Experiment
 from strsweep.search.runs import Run, Status
 from strsweep.search.space import onset_of
 from strsweep.settings import Fork, RunSettings, Target
-from strsweep.sweep.remaining import Remaining
 
 FORKED = RunSettings(
     threshold_init=-7,

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from strsweep.auto import resolve
+from strsweep.cluster.remaining import Remaining
 from strsweep.config import Experiment
 from strsweep.journal import Event, RunFinished, RunProposed, SweepRecord, SweepStarted
 from strsweep.journal.events import EVENT
 from strsweep.journal.record import add
 from strsweep.search.runs import StateReader
 from strsweep.search.space import onset_of
-from strsweep.sweep.remaining import Remaining
 
 RECORDED = sorted((Path(__file__).parent / "recorded_sweeps").glob("*.jsonl"))
 """Written by ``strip_journal.py`` beside this file: rows without thresholds and layers."""

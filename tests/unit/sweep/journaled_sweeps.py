@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.recorded import Epoch
 from planted_sweeps import PROBLEM, PlantedRuns, digits
 
+from strsweep.cluster.searcher import TargetSearcher
 from strsweep.config import Experiment
 from strsweep.journal import (
     EpochFinished,
@@ -21,7 +22,6 @@ from strsweep.journal import (
     replay,
 )
 from strsweep.storage import storage_of
-from strsweep.sweep.searcher import TargetSearcher
 
 
 class JournaledSweep:

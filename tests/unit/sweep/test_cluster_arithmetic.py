@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from strsweep.cluster import cluster
+from strsweep.cluster.connection import num_workers_that_fit
 from strsweep.config import Experiment, load_experiment
 from strsweep.errors import SettingError
-from strsweep.sweep import cluster
-from strsweep.sweep.cluster import num_workers_that_fit
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from strsweep.cluster.landing import is_on_target
 from strsweep.journal import LayerRow
 from strsweep.settings import Target
-from strsweep.sweep.landing import is_on_target
 
 
 def layer(*, weights: int, zeros: int, positions: int) -> LayerRow:

@@ -17,13 +17,13 @@ from planted_sweeps import (
 )
 from ray.tune.search import Searcher
 
+from strsweep.cluster.searcher import EarlyStop, TargetSearcher
 from strsweep.errors import EveryRunFailedError
 from strsweep.journal import RunFailed, RunStopped
 from strsweep.search.decide import DONE
 from strsweep.search.outcome import outcomes_of
 from strsweep.search.runs import DIED, NO_RESULT
 from strsweep.settings import Target
-from strsweep.sweep.searcher import EarlyStop, TargetSearcher
 
 NINETY = ("search.targets=[0.9]",)
 RUNS = ("run-001", "run-002", "run-003", "run-004")

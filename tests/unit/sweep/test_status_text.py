@@ -10,10 +10,7 @@ import pytest
 from journaled_sweeps import JournaledSweep, suggested
 from planted_sweeps import ended
 
-from strsweep.journal import ImagesUnreadable, RunFailed, RunInterrupted, RunStopped
-from strsweep.search.outcome import TargetOutcome
-from strsweep.settings import Fork, Metric, RunSettings, Target
-from strsweep.sweep.status import (
+from strsweep.cluster.status import (
     StatusLines,
     clock,
     count,
@@ -21,6 +18,9 @@ from strsweep.sweep.status import (
     describe_metrics,
     describe_target,
 )
+from strsweep.journal import ImagesUnreadable, RunFailed, RunInterrupted, RunStopped
+from strsweep.search.outcome import TargetOutcome
+from strsweep.settings import Fork, Metric, RunSettings, Target
 
 NINETY, LEAN = Target(sparsity=0.9), Target(macs=0.05)
 OWN = RunSettings(threshold_init=-7.654321, weight_decay=5e-4, threshold_decay=0.0185228, onset=10)

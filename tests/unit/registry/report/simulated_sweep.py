@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from strsweep.auto import resolve
+from strsweep.cluster.searcher import TargetSearcher
 from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.journal import (
     EpochFinished,
@@ -32,7 +33,6 @@ from strsweep.search.runs import read_state
 from strsweep.search.space import LawSpace
 from strsweep.settings import Metric, RunSettings, Target
 from strsweep.storage import storage_of
-from strsweep.sweep.searcher import TargetSearcher
 from strsweep.training.law import Leader, expit, logit
 
 DIGITS = Path(__file__).parents[4] / "jobs/configs/digits.yaml"

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import ray
 
+from strsweep.cluster.lanes import Lanes
 from strsweep.config import Experiment
 from strsweep.journal import Journal, LayerRow, RunRecord, SweepRecord
 from strsweep.progress import say
 from strsweep.search.outcome import TargetOutcome
 from strsweep.settings import Metric, Target, percent
-from strsweep.sweep.lanes import Lanes
 from strsweep.training.desk import Land, Told
 
 _ROUNDING = 1e-3

@@ -17,13 +17,13 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.callback import UserCallback
 
+from strsweep.cluster.connection import free_slots, worker_size
+from strsweep.cluster.searcher import EarlyStop, TargetSearcher
+from strsweep.cluster.trial import work_of
 from strsweep.config import Experiment
 from strsweep.errors import StorageError
 from strsweep.journal import Journal, RunInterrupted
 from strsweep.storage import storage_of, store_at
-from strsweep.sweep.cluster import free_slots, worker_size
-from strsweep.sweep.searcher import EarlyStop, TargetSearcher
-from strsweep.sweep.trial import work_of
 from strsweep.training.desk import Train, Work
 from strsweep.training.worker import serve
 

@@ -16,6 +16,13 @@ from ray import tune
 
 from strsweep import __version__
 from strsweep.auto import fixed_settings
+from strsweep.cluster.connection import free_slots, sweep_desk, wait_for_slots
+from strsweep.cluster.landing import land_targets
+from strsweep.cluster.lanes import Lanes, LaneScheduler, notes_folder
+from strsweep.cluster.nodes import check_data_on_nodes
+from strsweep.cluster.searcher import EarlyStop, TargetSearcher
+from strsweep.cluster.status import StatusLines
+from strsweep.cluster.trial import LaneTrial
 from strsweep.config import Experiment, Problem
 from strsweep.errors import EveryRunFailedError
 from strsweep.journal import Journal, RunFailed, RunProposed, SweepRecord, SweepStarted, replay
@@ -23,13 +30,6 @@ from strsweep.progress import doing, say
 from strsweep.search.outcome import outcomes_of
 from strsweep.settings import RunSettings
 from strsweep.storage import storage_of
-from strsweep.sweep.cluster import free_slots, sweep_desk, wait_for_slots
-from strsweep.sweep.landing import land_targets
-from strsweep.sweep.lanes import Lanes, LaneScheduler, notes_folder
-from strsweep.sweep.nodes import check_data_on_nodes
-from strsweep.sweep.searcher import EarlyStop, TargetSearcher
-from strsweep.sweep.status import StatusLines
-from strsweep.sweep.trial import LaneTrial
 from strsweep.training.desk import Told, Train
 from strsweep.training.identity import check_identity
 

@@ -7,9 +7,9 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from strsweep.cluster.connection import num_workers_that_fit
 from strsweep.config import Experiment
 from strsweep.errors import SettingError
-from strsweep.sweep.cluster import num_workers_that_fit
 from strsweep.tasks import task_of
 
 _TIMEOUT_S = 300.0

@@ -10,6 +10,7 @@ from typing import Any
 
 from ray import tune
 
+from strsweep.cluster.remaining import Remaining
 from strsweep.config import Experiment
 from strsweep.journal import Follower, Journal, RunRecord, SweepRecord
 from strsweep.progress import say
@@ -17,7 +18,6 @@ from strsweep.search.outcome import TargetOutcome, outcomes
 from strsweep.search.runs import SearchState
 from strsweep.search.space import space_of
 from strsweep.settings import Metric, RunSettings, Target, percent
-from strsweep.sweep.remaining import Remaining
 
 _HEARTBEAT_S = 10.0
 _NAMED = 5
