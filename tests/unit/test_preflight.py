@@ -173,9 +173,12 @@ def test_a_budget_that_cannot_be_swept_is_refused(overrides: tuple[str, ...], me
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ((*GMP, UNIFORM), r"^sparsity\.budget: got 'uniform'\. .*one run per target.*sweep\.py"),
-        (STEERED, r"^sparsity\.mode: got 'steered'\. .*one run per target.*sweep\.py\.$"),
-        ((*DNW, ERK), r"^sparsity\.budget: got 'erk'\. .*one run per target.*sweep\.py"),
+        ((*GMP, UNIFORM), r"^sparsity\.mode: got 'gmp'\. .*one run per target.*sweep\.py"),
+        (
+            STEERED,
+            r"^sparsity\.mode: got 'steered'\. .*one run per target.*transfer\.py for a budget\.$",
+        ),
+        ((*DNW, ERK), r"^sparsity\.mode: got 'dnw'\. .*one run per target.*sweep\.py"),
         (
             (*GMP, "sparsity.budget={fc: 0.5}"),
             r"^sparsity\.budget: got 'of 1 layers'\. .*only in the model: \['block1\.conv'",

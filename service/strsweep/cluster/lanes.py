@@ -39,8 +39,9 @@ _RAY_TRAIN = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 """Read by ``fit()`` from the environment of its process."""
-_CLOSING_S = 30.0
-"""Ray Train takes some seconds to end a group of workers."""
+_CLOSING_S, _HURRIED_S = 30.0, 5.0
+"""Ray Train takes some seconds to end a group of workers; after an error they are not all waited
+for. A lane that still asks Ray when this process leaves it would end the process."""
 _log = logging.getLogger(__name__)
 
 
@@ -65,11 +66,11 @@ class Lanes:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End all work, and wait for the lanes to end; after an error it is told at once."""
+        """End all work, and wait for the lanes to end; after an error not for long."""
         self._is_closing = True
         ray.get(self.desk.close.remote())
         for thread in self._threads:
-            thread.join(0 if error[0] is not None else _CLOSING_S)
+            thread.join(_HURRIED_S if error[0] is not None else _CLOSING_S)
 
     def __reduce__(self) -> Any:
         """Tune writes down whatever it is given; a copy holds no lane open."""
@@ -103,9 +104,10 @@ class Lanes:
             try:
                 self._trainer(lane).fit()
             except Exception as error:
-                if self._is_closing:
-                    return  # this process may have left Ray, and a call would end it
-                Losses(self._experiment, self.desk, lane).note("Ray Train", error)
+                if not self._is_closing:
+                    Losses(self._experiment, self.desk, lane).note("Ray Train", error)
+            if self._is_closing:
+                return  # this process may have left Ray, and a call would end it
             is_needed = ray.get(self.desk.shut.remote(lane))
 
     def _trainer(self, lane: str) -> TorchTrainer:

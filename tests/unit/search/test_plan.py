@@ -78,7 +78,8 @@ def test_it_prints_first_settings_and_cost(capsys: pytest.CaptureFixture[str]) -
         f"{known.experiment.sweep_id}: 69,904 weights, 452,224 multiply-adds an input, "
         "30 epochs of 11 steps"
     )
-    assert lines[1] == "method: str, own threshold decay, led to the target"
+    assert lines[1] == "data: digits"
+    assert lines[2] == "method: str, own threshold decay, led to the target"
     rows = [line.split() for line in lines]
     for settings, share in zip(known.first, (80, 90, 95, 98), strict=True):
         decay = f"{settings.threshold_decay:.3g}"
