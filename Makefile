@@ -5,7 +5,7 @@ CONFIG ?= jobs/configs/digits.yaml
 export STRSWEEP_RESULTS ?= $(CURDIR)/results
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help install quickstart service unit test test-all soak check bench bench-step bench-search bench-start bench-setups \
+.PHONY: help install quickstart service unit test test-all soak check bench bench-step bench-gpu bench-search bench-start bench-setups \
     bench-methods bench-onset bench-landing bench-ablation bench-scale format ui clean
 BENCH := PYTHONPATH=jobs python -m benchmarks
 DEVICE ?= cpu
@@ -56,6 +56,9 @@ bench: bench-step bench-search bench-start bench-setups bench-methods bench-onse
 
 bench-step: install ## cost of an STR step beside a dense one; DEVICE=cuda on a GPU
 	$(BENCH).step --device $(DEVICE)
+
+bench-gpu: install ## on a GPU: steps, kernels, images per second, and a second compiled run
+	$(BENCH).gpu
 
 bench-search: install ## what it takes to hit five sparsities, beside other searches; an hour, SEEDS=1 is quick
 	$(BENCH).search --seeds $(SEEDS) --peer-seeds $(PEER_SEEDS)

@@ -112,7 +112,7 @@ def measure_steps(setting: Setting, *, rounds: int, steps: int) -> list[StepCost
     """
     torch.manual_seed(0)
     dense = build(setting.model, num_classes=1000)
-    trainers = {variant: _trainer(dense, variant, setting) for variant in VARIANTS}
+    trainers = {variant: trainer(dense, variant, setting) for variant in VARIANTS}
     for train in trainers.values():
         train(_WARMUP_STEPS)
     seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
@@ -136,7 +136,7 @@ def cost_of(setting: Setting, variant: str, seconds: dict[str, list[float]]) -> 
     )
 
 
-def _trainer(dense: nn.Module, variant: str, setting: Setting) -> Callable[[int], None]:
+def trainer(dense: nn.Module, variant: str, setting: Setting) -> Callable[[int], None]:
     """Return a function that takes a number of training steps."""
     layout = torch.channels_last if setting.on_gpu else torch.contiguous_format
     model: Any = with_thresholds(copy.deepcopy(dense), variant).train().to(setting.device)
