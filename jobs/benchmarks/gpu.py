@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -79,25 +78,16 @@ def main(
     image_size: Annotated[int, typer.Option(min=8)] = 224,
     rounds: Annotated[int, typer.Option(min=2, help="Turns of every variant.")] = 9,
     images: Annotated[int, typer.Option(min=2, help="Of the whole loop.")] = 25_600,
-    out: Annotated[Path | None, typer.Option(help="Also write everything into this file.")] = None,
 ) -> None:
     """Print steps, kernels and the whole loop, eager and compiled."""
-    said: list[str] = []
-
-    def say(text: str) -> None:
-        print(text, flush=True)
-        said.append(text)
-
     for compiled in (False, True):
         sizes: Any = {"batch_size": batch_size, "image_size": image_size}
         setting = Setting(model=model, device=device.value, compiled=compiled, **sizes)
-        say(f"{model}, {'compiled' if compiled else 'eager'}, torch {torch.__version__}")
-        say(table(measure_steps(setting, rounds=rounds, steps=2)))
+        print(f"{model}, {'compiled' if compiled else 'eager'}, torch {torch.__version__}")
+        print(table(measure_steps(setting, rounds=rounds, steps=2)), flush=True)
         for lines in (kernels(setting), whole_loop(setting, images)):
             for line in lines:
-                say(line)
-    if out is not None:
-        out.write_text("\n".join(said) + "\n")
+                print(line, flush=True)
 
 
 if __name__ == "__main__":
