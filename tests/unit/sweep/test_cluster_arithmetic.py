@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from strsweep.cluster import cluster
+from strsweep.cluster import connection
 from strsweep.cluster.connection import num_workers_that_fit
 from strsweep.config import Experiment, load_experiment
 from strsweep.errors import SettingError
@@ -78,9 +78,9 @@ def growing(
     """Let a cluster answer like this, one after the other; returns what is asked of it."""
     asked: list[list[dict[str, float]]] = []
     left = list(answers)
-    monkeypatch.setattr(cluster.ray, "nodes", lambda: left.pop(0) if len(left) > 1 else left[0])
-    monkeypatch.setattr(cluster, "request_resources", lambda bundles: asked.append(bundles))
-    monkeypatch.setattr(cluster.time, "sleep", lambda _: None)
+    monkeypatch.setattr(connection.ray, "nodes", lambda: left.pop(0) if len(left) > 1 else left[0])
+    monkeypatch.setattr(connection, "request_resources", lambda bundles: asked.append(bundles))
+    monkeypatch.setattr(connection.time, "sleep", lambda _: None)
     return asked
 
 
@@ -92,21 +92,21 @@ def test_nodes_that_are_to_come_are_asked_for_once_and_awaited(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = growing(monkeypatch, [[], [], [NODE, NODE]])
-    assert cluster.wait_for_slots(workers()) == 2
+    assert connection.wait_for_slots(workers()) == 2
     assert asked == [[{"CPU": 2.0}, {"CPU": 2.0}]]
     assert capsys.readouterr().out.count("waiting up to 5 minutes for nodes") == 1
 
 
 def test_a_cluster_grows_to_the_runs_that_may_go_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = growing(monkeypatch, [[], [NODE]])
-    assert cluster.wait_for_slots(workers("search.max_concurrent=3")) == 3
+    assert connection.wait_for_slots(workers("search.max_concurrent=3")) == 3
     assert len(asked[0]) == 6
 
 
 def test_without_patience_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = growing(monkeypatch, [[]])
     with pytest.raises(SettingError, match=r"set workers\.wait_minutes"):
-        cluster.wait_for_slots(workers("workers.wait_minutes=0"))
+        connection.wait_for_slots(workers("workers.wait_minutes=0"))
     assert asked == []
 
 
@@ -126,14 +126,14 @@ def test_a_run_with_fewer_workers_than_it_wants_is_one_run(
             f"workers={{count: {count}, cpus: 2{least}}}",
         ],
     )
-    assert cluster.wait_for_slots(experiment) == cluster.free_slots(experiment) == slots
+    assert connection.wait_for_slots(experiment) == connection.free_slots(experiment) == slots
 
 
 def test_too_few_for_the_least_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
     growing(monkeypatch, [[NODE]])
     experiment = load_experiment(DIGITS, ["workers={count: 4, min_count: 3, cpus: 2}"])
     with pytest.raises(SettingError, match=r"workers\.min_count: got 3\. The cluster holds 2"):
-        cluster.wait_for_slots(experiment)
+        connection.wait_for_slots(experiment)
 
 
 @pytest.mark.parametrize(
@@ -155,4 +155,4 @@ def test_runs_that_the_cluster_holds_now(
     slots: int,
 ) -> None:
     growing(monkeypatch, [nodes])
-    assert cluster.free_slots(workers("workers.wait_minutes=0", *overrides)) == slots
+    assert connection.free_slots(workers("workers.wait_minutes=0", *overrides)) == slots
