@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 from strsweep.sparsity.layers import WeightTensor, WeightUse, weight_tensors, without
 from strsweep.sparsity.threshold import Pruning, SoftThreshold, ThresholdFunction
 
+_MOSTLY = 0.99
 _SMALL = 0.1
 """Share of the usual size of weights, one over the root of the fan-in, up to which a threshold
 prunes next to nothing."""
@@ -136,7 +137,8 @@ def put_thresholds(
     for weight in weights:
         own = make(_threshold_shape(weight, granularity))
         step = shared if granularity == "global" else own
-        if (weight.original == 0).any():  # a zero-initialized head, residual branch or adapter
+        # A zero-initialized head, residual branch or adapter; a random number is 0 now and then.
+        if torch.count_nonzero(weight.original) < _MOSTLY * weight.original.numel():
             step.lets_through = _SMALL / math.sqrt(weight.original[0].numel())
         parametrized(weight, step)
 

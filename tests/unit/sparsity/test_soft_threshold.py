@@ -8,7 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
+from strsweep.sparsity.convert import sparsify
 from strsweep.sparsity.threshold import SoftThreshold, soft_threshold
 
 finite = st.floats(-10, 10, width=32)
@@ -78,3 +80,22 @@ def test_half_precision_weights_keep_a_float32_threshold() -> None:
     layer = SoftThreshold(-3200.0)
     assert layer(torch.ones(2, dtype=torch.bfloat16)).dtype == torch.bfloat16
     assert layer.s.dtype == torch.float32
+
+
+def test_only_layers_that_start_at_zero_let_gradients_through() -> None:
+    model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 10))
+    nn.init.zeros_(model[1].weight)
+    with torch.no_grad():
+        model[0].weight[0, 0] = 0.0  # as a random number is now and then
+    sparsify(model, threshold_init=-6.0)
+    plain, zero = (layer.parametrizations.weight[0] for layer in model)  # pyright: ignore
+    assert plain.lets_through == 0
+    assert zero.lets_through == pytest.approx(0.1 / 8)
+    model(torch.randn(4, 64)).square().sum().add(model(torch.ones(1, 64)).sum()).backward()
+    assert (model[1].parametrizations.weight.original.grad != 0).all()
+    assert model[0].parametrizations.weight.original.grad[0, 0] == 0
+    with torch.no_grad():
+        zero.s.fill_(-2.0)  # a threshold of 0.12 prunes in earnest
+    model.zero_grad()
+    model(torch.ones(1, 64)).sum().backward()
+    assert (model[1].parametrizations.weight.original.grad == 0).all()
