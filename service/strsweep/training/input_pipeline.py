@@ -51,6 +51,11 @@ class InputPipeline:
         self.validation = validation_loader(self.task.val, validation, processes, collate=collate)
 
     @property
+    def batch_size(self) -> int:
+        """Samples of a full step over all workers of this pipeline."""
+        return self._batches.batch_size
+
+    @property
     def steps(self) -> int:
         """Optimizer steps of one epoch."""
         return len(self._batches)

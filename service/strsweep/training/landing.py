@@ -110,7 +110,7 @@ def land_run(
     stepper = Stepper(images.task, training, device)
     model = _finished(experiment, settings, state, images).to(device)
     landing = _land(model, target, images.task.example())
-    batches = islice(images.epoch(training.epochs), math.ceil(seen / training.batch_size))
+    batches = islice(images.epoch(training.epochs), math.ceil(seen / images.batch_size))
     after = _evaluated(stepper, model, images, batches)
     return LandedRun(
         state={"model": copied(model.state_dict())},
