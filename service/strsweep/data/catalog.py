@@ -23,26 +23,19 @@ class DataSet:
     open: Callable[[DataConfig], LabelledData]
     check: Callable[[DataConfig], object] | None = None
     """Looks at all files; opens none."""
-    augments_itself: bool = False
-    """It reads image files, and applies ``data.augment`` and ``data.normalize`` itself."""
     folder: str | None = None
-    """What data.path must hold; None for a data set without files."""
+    """What data.path must hold; None for a data set without files. Image files are augmented and
+    normalized as they are decoded."""
 
 
 _FOLDERS = "train/ and val/, each with a folder of images per class"
-_FOLDERS_OF = {
-    "cifar10": (open_cifar, check_cifar, "cifar-10-batches-py/"),
-    "cifar100": (open_cifar, check_cifar, "cifar-100-python/"),
-    "imagefolder": (open_image_folders, check_image_folders, _FOLDERS),
-    "imagenet": (open_image_folders, check_imagenet, _FOLDERS),
-}
 DATA_SETS = {
+    "cifar10": DataSet(open=open_cifar, check=check_cifar, folder="cifar-10-batches-py/"),
+    "cifar100": DataSet(open=open_cifar, check=check_cifar, folder="cifar-100-python/"),
     "digits": DataSet(open=open_digits),
+    "imagefolder": DataSet(open=open_image_folders, check=check_image_folders, folder=_FOLDERS),
+    "imagenet": DataSet(open=open_image_folders, check=check_imagenet, folder=_FOLDERS),
     "synthetic": DataSet(open=open_synthetic),
-    **{
-        name: DataSet(open=opens, check=check, folder=folder, augments_itself=True)
-        for name, (opens, check, folder) in _FOLDERS_OF.items()
-    },
 }
 
 
@@ -56,7 +49,7 @@ def load_data(config: DataConfig) -> LabelledData:
     """
     data_set = _find(config)
     data = data_set.open(config)
-    return data if data_set.augments_itself else augmented(config, data)
+    return augmented(config, data) if data_set.folder is None else data
 
 
 def check_data(config: DataConfig) -> None:
@@ -74,7 +67,7 @@ def check_data(config: DataConfig) -> None:
 def _find(config: DataConfig) -> DataSet:
     assert config.name is not None
     if is_import_path(config.name):
-        return DataSet(open=open_own, augments_itself=True)
+        return DataSet(open=open_own)
     data_set = DATA_SETS.get(config.name)
     if data_set is None:
         remedy = f"Use one of {sorted(DATA_SETS)}, or package.module:function of your own."

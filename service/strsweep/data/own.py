@@ -11,7 +11,7 @@ from torch import Tensor
 
 from strsweep.config import DataConfig
 from strsweep.data.labelled import LabelledData
-from strsweep.data.transforms import AUGMENTATIONS, augmentation
+from strsweep.data.transforms import augmentation, in_words
 from strsweep.errors import SettingError
 from strsweep.imports import called
 
@@ -56,15 +56,13 @@ def open_own(config: DataConfig) -> LabelledData:
             "It must return a training and a validation data set, each with a length and with "
             f"(input, label) for a number: {type(error).__name__}: {error}",
         ) from error
-    shape = tuple(first.shape) if isinstance(first, Tensor) else None
-    return augmented(
-        config,
-        LabelledData(
-            train=train,
-            val=val,
-            num_classes=config.num_classes or _num_classes(config, train),
-            input_shape=shape if isinstance(first, Tensor) and first.is_floating_point() else None,
-        ),
+    is_real = isinstance(first, Tensor) and first.is_floating_point()
+    shape = tuple(first.shape) if is_real else None
+    return LabelledData(
+        train=train,
+        val=val,
+        num_classes=config.num_classes or _num_classes(config, train),
+        input_shape=shape,
     )
 
 
@@ -83,7 +81,7 @@ def augmented(config: DataConfig, data: LabelledData) -> LabelledData:
     return replace(
         data,
         train=Augmented(data.train, augmentation(name, shape[1])),
-        preparation=f"training images are {AUGMENTATIONS.get(name, f'augmented by {name}')}",
+        preparation=f"training images are {in_words(name)}",
     )
 
 

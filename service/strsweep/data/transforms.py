@@ -57,19 +57,22 @@ def transforms_of(config: DataConfig, *, augment: str, normalize: str) -> Transf
     size, augment = config.image_size, config.augment or augment
     mean, std, norm = _normalization(config, normalize)
     plain = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
-    whole = [v2.Resize((size, size), antialias=True)]
-    centred = (
-        [v2.Resize(size * 256 // 224), v2.CenterCrop(size)] if augment == "imagenet" else whole
-    )
-    drawn = augmentation(augment, size)
-    first = [] if augment == "imagenet" else whole
-    cut = "resized by 256/224, cut out in the centre" if augment == "imagenet" else "resized"
-    words = AUGMENTATIONS.get(augment, f"augmented by {augment}")
+    first = centred = [v2.Resize((size, size), antialias=True)]
+    cut = "resized"
+    if augment == "imagenet":  # it crops before it resizes
+        first, centred = [], [v2.Resize(size * 256 // 224), v2.CenterCrop(size)]
+        cut = "resized by 256/224, cut out in the centre"
+    words = f"training images are {in_words(augment)}; validation images {cut}"
     return Transforms(
-        train=v2.Compose([*first, *drawn, *plain]),
+        train=v2.Compose([*first, *augmentation(augment, size), *plain]),
         val=v2.Compose([*centred, *plain]),
-        words=f"training images are {words}; validation images {cut}; to {size} x {size}; {norm}",
+        words=f"{words}; to {size} x {size}; {norm}",
     )
+
+
+def in_words(name: str) -> str:
+    """Return what an augmentation does to an image, for a person."""
+    return AUGMENTATIONS.get(name, f"augmented by {name}")
 
 
 def augmentation(name: str, size: int) -> list[Any]:
@@ -91,9 +94,8 @@ def augmentation(name: str, size: int) -> list[Any]:
 
 
 def _normalization(config: DataConfig, name: str) -> tuple[list[float], list[float], str]:
-    given, channels = config.normalize or name, config.channels
-    if isinstance(given, str) and config.normalize is None and channels == 1:
-        given = "symmetric"
+    channels = config.channels
+    given = config.normalize or (name if channels == 3 else "symmetric")
     if isinstance(given, str):
         if given not in _NORMALIZATIONS:
             remedy = f"Use one of {', '.join(_NORMALIZATIONS)}, or {{mean: [...], std: [...]}}."
