@@ -2,7 +2,8 @@
 # A Ray of your own on this machine: loopback dashboard, token authentication, free ports, so that
 # it meets no other Ray. It stops what it started and nothing else ('ray stop' would end every Ray).
 #
-#   infra/local_ray.sh run COMMAND...   start, run COMMAND against it, stop; exits as COMMAND does
+#   infra/local_ray.sh run COMMAND...   start, run COMMAND against it, stop; exits as COMMAND does. The
+#                                       one that 'start' left is used, and left running
 #   infra/local_ray.sh start            start and leave it running; prints how to use and stop it
 #   infra/local_ray.sh stop             stop the one that 'start' left
 #
@@ -13,6 +14,8 @@ set -euo pipefail
 results=${STRSWEEP_RESULTS:-results}
 mkdir -p "$results/ray"
 home=$(cd "$results/ray" && pwd)
+# shellcheck source=/dev/null
+source "$(dirname "${BASH_SOURCE[0]}")/processes.sh"
 
 free_ports() { # five ports below the range that Ray gives to its workers
     python3 - <<'PYTHON'
@@ -27,7 +30,7 @@ print(*ports)
 PYTHON
 }
 
-running() { [ -f "$home/pid" ] && kill -0 "$(cat "$home/pid")" 2>/dev/null; }
+running() { recall "$home/pid" >/dev/null; }
 
 start() {
     running && return
@@ -51,6 +54,7 @@ start_once() {
     folder=$(mktemp -d "${TMPDIR:-/tmp}/ray-XXXXXX")
     cat >"$home/env" <<EOF
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH='$home/token' RAY_TMPDIR='$folder'
+export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 # a node alone: Ray takes the loopback, as on a Mac
 export RAY_ADDRESS=127.0.0.1:$gcs RAY_API_SERVER_ADDRESS=http://127.0.0.1:$dashboard
 EOF
     # shellcheck source=/dev/null
@@ -63,7 +67,7 @@ EOF
         --dashboard-agent-listen-port="$agent" --dashboard-agent-grpc-port="$grpc" \
         --object-store-memory=500000000 \
         ${LOCAL_RAY_CPUS:+--num-cpus="$LOCAL_RAY_CPUS"} >"$home/log" 2>&1 &
-    echo $! >"$home/pid"
+    remember "$home/pid" $!
 }
 
 await_ready() { # the node is up, and then the dashboard answers
@@ -77,12 +81,11 @@ await_ready() { # the node is up, and then the dashboard answers
 }
 
 stop() {
-    running || { rm -f "$home/pid"; return 0; }
     local pid
-    pid=$(cat "$home/pid")
+    pid=$(recall "$home/pid") || { rm -f "$home/pid"; return 0; }
     kill -TERM "$pid" # 'ray start --block' takes its processes along
     for _ in $(seq 40); do
-        kill -0 "$pid" 2>/dev/null || break
+        running || break
         sleep 0.5
     done
     kill -KILL -- "-$pid" 2>/dev/null || true # the group it leads, if something is left
@@ -92,23 +95,33 @@ stop() {
 case "${1:-}" in
 run)
     shift
-    trap stop EXIT
+    hold "$home"
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    start
+    if running; then
+        echo "using the Ray that runs already; to end it: infra/local_ray.sh stop"
+    else
+        # shellcheck disable=SC2154
+        trap 'stop; rm -f "$held"' EXIT
+        start
+    fi
     # shellcheck source=/dev/null
     source "$home/env"
     "$@"
     ;;
 start)
+    hold "$home"
     start
-    echo "Ray runs (pid $(cat "$home/pid"), log $home/log)."
+    echo "Ray runs (pid $(recall "$home/pid"), log $home/log)."
     echo "use:   source $home/env; ray job submit --working-dir . -- python jobs/sweep.py --help"
     echo "stop:  infra/local_ray.sh stop"
     ;;
-stop) stop ;;
+stop)
+    hold "$home"
+    stop
+    ;;
 *)
-    sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

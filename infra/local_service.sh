@@ -19,6 +19,8 @@ results=${STRSWEEP_RESULTS:-results}
 mkdir -p "$results/service"
 home=$(cd "$results/service" && pwd)
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=/dev/null
+source "$here/processes.sh"
 # Root may not run PostgreSQL; the Debian package brings a user for it.
 as_postgres=()
 [ "$(id -u)" -ne 0 ] || as_postgres=(runuser -u postgres --)
@@ -28,7 +30,7 @@ fail() {
     exit 1
 }
 
-running() { [ -f "$home/$1.pid" ] && kill -0 "$(cat "$home/$1.pid")" 2>/dev/null; }
+running() { recall "$home/$1.pid" >/dev/null; }
 
 settings() { # ports and secrets, chosen once
     local first=${LOCAL_SERVICE_PORT:-}
@@ -168,7 +170,7 @@ EOF2
         --workers "${LOCAL_SERVICE_WORKERS:-2}" "${place[@]}" \
         --backend-store-uri "postgresql+psycopg2://strsweep@127.0.0.1:$postgres_port/mlflow" \
         >>"$home/mlflow.log" 2>&1 </dev/null &
-    echo $! >"$home/mlflow.pid"
+    remember "$home/mlflow.pid" $!
     await_mlflow
 }
 
@@ -185,12 +187,11 @@ PYTHON
 }
 
 stop_mlflow() {
-    running mlflow || { rm -f "$home/mlflow.pid"; return 0; }
     local pid
-    pid=$(cat "$home/mlflow.pid")
+    pid=$(recall "$home/mlflow.pid") || { rm -f "$home/mlflow.pid"; return 0; }
     kill -TERM -- "-$pid" # the group it leads; its workers wait for connections that stay open
     for _ in $(seq 8); do
-        kill -0 "$pid" 2>/dev/null || break
+        running mlflow || break
         sleep 0.25
     done
     kill -KILL -- "-$pid" 2>/dev/null || true
@@ -198,15 +199,16 @@ stop_mlflow() {
 }
 
 stop_postgres() {
-    [ -d "$home/postgres" ] || return 0
+    postgres_runs || return 0
     "${as_postgres[@]}" "$(postgres_bin)/pg_ctl" -D "$home/postgres" -m fast -w stop >/dev/null 2>&1 || true
 }
 
 stop_s3() { s3 stop >/dev/null; }
 
-postgres_runs() {
-    [ -d "$home/postgres" ] || return 1
-    "${as_postgres[@]}" "$(postgres_bin)/pg_ctl" -D "$home/postgres" status >/dev/null
+postgres_runs() { # its own pg_ctl would take any process that has the number for it
+    local file=$home/postgres/postmaster.pid
+    "${as_postgres[@]}" test -f "$file" &&
+        ps -o args= -p "$("${as_postgres[@]}" head -n 1 "$file")" | grep -qF -- "$home/postgres"
 }
 
 s3_runs() { s3 status >/dev/null; }
@@ -229,6 +231,7 @@ status() {
 
 case "${1:-}" in
 start)
+    hold "$home"
     settings
     start_postgres
     start_s3
@@ -239,6 +242,7 @@ start)
     echo "stop:  infra/local_service.sh stop"
     ;;
 stop)
+    hold "$home"
     settings
     for part in ${2:-mlflow s3 postgres}; do "stop_$part"; done
     ;;
