@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from strsweep.api import sweep as sweep
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from strsweep.sparsity.methods import Hooks as Hooks
     from strsweep.sparsity.methods import Method as Method
     from strsweep.tasks import Task as Task
+    from strsweep.training.attached import attach as attach
 
 _HOMES = {
     "Budget": "strsweep.sparsity.budget",
@@ -30,6 +31,7 @@ _HOMES = {
     "Metric": "strsweep.settings",
     "Target": "strsweep.settings",
     "Task": "strsweep.tasks",
+    "attach": "strsweep.training.attached",
     "bake": "strsweep.sparsity.convert",
     "land": "strsweep.sparsity.landing",
     "load_experiment": "strsweep.config",

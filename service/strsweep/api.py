@@ -1,4 +1,4 @@
-"""A whole sweep as one call: check, train on Ray, land, register."""
+"""A whole sweep as one call: check, train on Ray, land and register each target when it is hit."""
 
 from __future__ import annotations
 
@@ -37,36 +37,40 @@ def sweep(experiment: Experiment) -> Delivery:
 def trained_and_registered(
     experiment: Experiment, *, is_sweep: bool, guard: Guard = lambda _: nullcontext()
 ) -> Delivery:
-    """Train what ``experiment`` describes and register what it gives.
+    """Train what ``experiment`` describes and register what it gives; wrong inputs fail first.
 
     Args:
         experiment: As it was loaded.
-        is_sweep: Search until every target is hit, or else train the one run with fixed settings.
-        guard: What to do if training is interrupted.
+        is_sweep: Search until every target is hit, or train the one run with fixed settings.
+        guard: What to do if training or registering is interrupted.
 
     Raises:
         StrsweepError: The input is wrong, or the runs failed.
     """
-    # torch, then Ray, then MLflow: each takes seconds to import, so a wrong input is told first.
     with doing("checking model, data and settings"):
         from strsweep import preflight
 
         check = preflight.check_sweep if is_sweep else preflight.check_run
         experiment, problem = check(experiment)
-    with ExitStack() as held:
-        with doing("connecting to Ray"):
-            from strsweep.cluster.connection import connected
-            from strsweep.cluster.run import held_sweep, run_single, run_sweep
+    with ExitStack() as guarded:
+        with ExitStack() as held:
+            with doing("connecting to Ray"):
+                from strsweep.cluster.connection import connected
+                from strsweep.cluster.run import held_sweep, run_single, run_sweep
 
-            held.enter_context(connected())
-            lanes = held.enter_context(held_sweep(experiment))
-        with doing("connecting to MLflow"):
-            from strsweep import registry
+                held.enter_context(connected())
+                lanes = held.enter_context(held_sweep(experiment))
+            with doing("connecting to MLflow"):
+                from strsweep import registry, report
 
-            tracking = held.enter_context(registry.Tracking(experiment))
-        with guard(tracking.interrupt):
-            train = run_sweep if is_sweep else run_single
-            record = train(experiment, problem, lanes)
-    with doing("registering what was trained"):
-        publish = registry.publish_sweep if is_sweep else registry.publish_single
-        return publish(experiment, record, tracking)
+                shown = registry.OwnTrackers(experiment, {"": report.LiveReport(experiment)})
+                held.enter_context(shown)
+                tracking = held.enter_context(registry.Tracking(experiment))
+                guarded.enter_context(registry.OwnTrackers(experiment))
+            if is_sweep:
+                tracking.then = registry.LiveDelivery(experiment, tracking)
+            guarded.enter_context(guard(tracking.interrupt))
+            (run_sweep if is_sweep else run_single)(experiment, problem, lanes)
+        with doing("registering what was trained"):
+            publish = registry.publish_sweep if is_sweep else registry.publish_single
+            return publish(experiment, tracking)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -62,6 +64,12 @@ class ExportError(StrsweepError):
 
 class EveryRunFailedError(StrsweepError):
     """Run after run failed, so going on would only repeat the failure."""
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Return ``Did you mean 'adamw'? `` for what is written most like ``name``, or nothing."""
+    close = get_close_matches(str(name).lower(), list(known), n=1)
+    return f"Did you mean {close[0]!r}? " if close else ""
 
 
 def _rebuild(kind: type[StrsweepError], args: tuple[Any, ...], state: dict[str, Any]) -> object:

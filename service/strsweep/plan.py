@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from operator import itemgetter, methodcaller
+from typing import Any
 
 from strsweep.config import Experiment, Problem
-from strsweep.search.given import Space
+from strsweep.errors import SettingError
 from strsweep.search.goal import Goal, Usage
 from strsweep.search.runs import SearchState
-from strsweep.search.space import space_of
-from strsweep.settings import RunSettings
+from strsweep.search.space import Space, space_of
+from strsweep.settings import RunSettings, count
+from strsweep.table import Column, Row, as_terminal, rows_of
 
 _RUNS_PER_TARGET = {True: (1.0, 1.2), False: (1.0, 2.0)}
 """Fewest and most that are usual, of runs that lead themselves and of others: make bench-search."""
-_WIDTH = 110
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +50,23 @@ class Plan:
         low, high = (epochs * self.seconds_per_epoch / 3600 / busy for epochs in self.epochs)
         one = self.experiment.training.epochs * self.seconds_per_epoch / 3600
         return max(low, one), max(high, one)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All of it, for programs; the ends of what is usual as lists of two."""
+        targets = zip(self.experiment.search.targets, self.first, strict=True)
+        return {
+            "sweep_id": self.experiment.sweep_id,
+            "method": self.experiment.method,
+            "problem": self.problem.model_dump(mode="json"),
+            "first_runs": [{"target": str(t), **settings.numbers} for t, settings in targets],
+            "shared_epochs": self.shared,
+            "runs": self.runs,
+            "epochs": self.epochs,
+            "hours": self.hours,
+            "seconds_per_epoch": self.seconds_per_epoch,
+            "slots": self.slots,
+        }
 
 
 def plan_of(
@@ -88,51 +103,72 @@ def first_settings(
     return tuple(space.settings(target, nothing) for target in experiment.search.targets)
 
 
+def measured_plan(experiment: Experiment, minutes_per_epoch: float | None, slots: int) -> Plan:
+    """Check an experiment, and return its plan.
+
+    Args:
+        experiment: As it was loaded.
+        minutes_per_epoch: Of one run on its workers; None: a few steps are timed here.
+        slots: Runs at the same time.
+
+    Raises:
+        SettingError: It cannot be swept, or its loop is the user's and cannot be timed.
+    """
+    from strsweep.preflight import check_sweep  # torch, which those who only count do without
+    from strsweep.training.problem import seconds_per_epoch
+
+    experiment, problem = check_sweep(experiment)
+    if minutes_per_epoch is not None:
+        seconds = 60 * minutes_per_epoch
+    elif experiment.training.loop is not None:
+        remedy = "The loop is yours and is not run here: say how long an epoch takes."
+        raise SettingError("--minutes-per-epoch", None, remedy)
+    else:
+        first = first_settings(experiment, problem, space_of(experiment, problem))
+        seconds = seconds_per_epoch(experiment, first[0])
+    return plan_of(experiment, problem, slots=slots, seconds_per_epoch=seconds)
+
+
 def print_plan(plan: Plan) -> None:
     """Print the first settings and the cost."""
-    console = Console(width=_WIDTH, highlight=False)
     experiment, problem, training = plan.experiment, plan.problem, plan.experiment.training
-    epochs, steps = _count(training.epochs, "epoch"), _count(problem.steps_per_epoch, "step")
-    console.print(
-        f"{experiment.sweep_id}: {_count(problem.weights, 'weight')}, "
-        f"{_count(problem.dense_macs, 'multiply-add')} an input, {epochs} of {steps}\n"
+    epochs, steps = count(training.epochs, "epoch"), count(problem.steps_per_epoch, "step")
+    metric, passing = problem.metric, f"{problem.shapes}; " if problem.shapes else ""
+    better = "higher" if metric.higher_is_better else "lower"
+    print(
+        f"{experiment.sweep_id}: {count(problem.weights, 'weight')}, "
+        f"{count(problem.dense_macs, 'multiply-add')} an input, {epochs} of {steps}\n"
         f"data: {problem.identity.get('data', experiment.data_name)}\n"
-        f"method: {experiment.method}",
-        soft_wrap=True,
+        f"{passing}score: {metric.name}, {better} is better\n"
+        f"method: {experiment.method}\n\n{as_terminal(_first(plan), 'first runs')}"
     )
-    console.print(_first(plan))
     if plan.shared:
         same = "epoch is" if plan.shared == 1 else f"{plan.shared} epochs are"
-        console.print(f"The first {same} the same for all runs and trained once.")
-    console.print(
-        f"expected: {_span(plan.runs, 'run')} for {_count(len(plan.first), 'target')}, "
-        f"{_span(plan.epochs, 'epoch')}"
-    )
-    console.print(
+        print(f"The first {same} the same for all runs and trained once.")
+    print(
+        f"expected: {_span(plan.runs, 'run')} for {count(len(plan.first), 'target')}, "
+        f"{_span(plan.epochs, 'epoch')}\n"
         f"an epoch takes {float(f'{plan.seconds_per_epoch:.3g}'):,.10g} s: "
-        f"{_duration(plan.hours)}, {_count(plan.slots, 'run')} at a time"
+        f"{_duration(plan.hours)}, {count(plan.slots, 'run')} at a time"
     )
 
 
-def _first(plan: Plan) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title="first runs", title_justify="left")
-    numbers = [settings.numbers for settings in plan.first]
-    columns = dict.fromkeys(key for values in numbers for key in values if key != "onset")
-    for column in ("target", *columns):
-        table.add_column(column.replace("_", " "), justify="right")
-    for target, values in zip(plan.experiment.search.targets, numbers, strict=True):
-        cells = (f"{values[key]:.3g}" if key in values else "" for key in columns)
-        table.add_row(str(target), *cells)
-    return table
+def _first(plan: Plan) -> list[Row]:
+    items = [
+        {"target": str(target), **settings.numbers}
+        for target, settings in zip(plan.experiment.search.targets, plan.first, strict=True)
+    ]
+    keys = dict.fromkeys(key for item in items for key in item if key not in {"target", "onset"})
+    columns: list[Column[dict[str, Any]]] = [Column("", itemgetter("target"), "target")]
+    for key in keys:
+        heading = key.replace("_", " ")
+        columns.append(Column("", methodcaller("get", key), heading, "{:.3g}".format))
+    return rows_of(columns, items)
 
 
 def _span(ends: tuple[float, float], noun: str) -> str:
     low, high = (round(end, 1) for end in ends)
-    return _count(low, noun) if low == high else f"{low:,.10g} to {_count(high, noun)}"
-
-
-def _count(number: float, noun: str) -> str:
-    return f"{number:,.10g} {noun}" if number == 1 else f"{number:,.10g} {noun}s"
+    return count(low, noun) if low == high else f"{low:,.10g} to {count(high, noun)}"
 
 
 def _duration(hours: tuple[float, float]) -> str:

@@ -9,15 +9,15 @@ from strsweep.config import Experiment, Problem
 from strsweep.data import check_data
 from strsweep.errors import SettingError
 from strsweep.models import check_options
-from strsweep.search.given import GivenSpace
+from strsweep.models.registered import pinned
 from strsweep.search.goal import Goal
-from strsweep.search.space import LawSpace
+from strsweep.search.space import GivenSpace, LawSpace
 from strsweep.settings import RunSettings
 from strsweep.storage import check_storage
 from strsweep.tasks import task_of
 from strsweep.training.input_pipeline import check_batch_size
-from strsweep.training.network import sparse_model
 from strsweep.training.problem import measure_problem
+from strsweep.training.rehearsal import rehearse
 
 _LEAST_MACS = 1e-4
 """Share of the dense network's multiply-adds that nobody asks for as a number."""
@@ -64,7 +64,7 @@ def check_run(experiment: Experiment) -> tuple[Experiment, Problem]:
         SettingError: One of them is a range, or a part does not fit the others.
     """
     if experiment.has_fixed_target:
-        remedy = "It makes one run per target: use jobs/sweep.py, or jobs/transfer.py for a budget."
+        remedy = "It makes one run per target: use strsweep sweep, or train --budget for a budget."
         raise SettingError("sparsity.mode", experiment.sparsity.mode, remedy)
     search = experiment.search
     for key in ("threshold_init", search.knob) if experiment.sparsity.needs_search else ():
@@ -72,21 +72,22 @@ def check_run(experiment: Experiment) -> tuple[Experiment, Problem]:
         if value == "auto" and key == search.knob:
             remedy = (
                 "One run takes one number, which decides the sparsity: add "
-                f"--set search.{key}=NUMBER; jobs/plan.py tells which number gives what."
+                f"--set search.{key}=NUMBER; strsweep plan tells which number gives what."
             )
             raise SettingError(f"search.{key}", "auto", remedy)
         if isinstance(value, tuple):
             raise SettingError(
                 f"search.{key}",
                 list(value),
-                f"One run takes one number: add --set search.{key}=NUMBER, or use jobs/sweep.py "
-                "for a range; jobs/plan.py tells which number gives what.",
+                f"One run takes one number: add --set search.{key}=NUMBER, or use strsweep sweep "
+                "for a range; strsweep plan tells which number gives what.",
             )
     return _check_parts(experiment)
 
 
 def _check_parts(experiment: Experiment) -> tuple[Experiment, Problem]:
     """Check that model, data and storage are what the experiment says, the cheap things first."""
+    experiment = pinned(experiment)
     check_options(experiment.model.name, experiment.model.options)
     if experiment.task is None:
         check_data(experiment.data)
@@ -95,7 +96,7 @@ def _check_parts(experiment: Experiment) -> tuple[Experiment, Problem]:
     check_batch_size(experiment, task)
     problem = measure_problem(experiment, task)
     settled = resolve(experiment, problem)
-    sparse_model(settled, _sparsest(settled, problem), task)
+    rehearse(settled, _sparsest(settled, problem), task)
     return settled, problem
 
 
@@ -133,10 +134,10 @@ def _nothing_to_sweep(experiment: Experiment) -> SettingError:
         return SettingError(
             "sparsity.mode",
             method.mode,
-            "With this budget there is one run only: use jobs/train.py or jobs/transfer.py.",
+            "With this budget there is one run only: use strsweep train, --budget included.",
         )
     return SettingError(
         f"search.{experiment.search.knob}",
         experiment.search.knob_value,
-        "There is nothing to search: write auto or a range, or use jobs/train.py.",
+        "There is nothing to search: write auto or a range, or use strsweep train.",
     )

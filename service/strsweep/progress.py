@@ -40,13 +40,17 @@ class _Voice:
         finally:
             self._steps.pop()
 
+    def is_silent(self) -> bool:
+        """Return whether nothing was said for so long that a sign of life is due."""
+        return time.monotonic() - self._said >= _SILENCE_S
+
     def _break_silence(self) -> None:
         while True:
             time.sleep(max(self._said + _SILENCE_S - time.monotonic(), 0.1))
-            if self._steps and time.monotonic() - self._said >= _SILENCE_S:
+            if self._steps and self.is_silent():
                 step, since = self._steps[-1]
                 self.say(f"{step}: {time.monotonic() - since:.0f} s so far")
 
 
 _voice = _Voice()
-say, doing = _voice.say, _voice.doing
+say, doing, is_silent = _voice.say, _voice.doing, _voice.is_silent

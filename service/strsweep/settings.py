@@ -12,10 +12,12 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     model_serializer,
     model_validator,
 )
+from pydantic_core import CoreSchema
 
 from strsweep.errors import SettingError
 
@@ -32,8 +34,8 @@ class Section(BaseModel, frozen=True):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-Quantity = Literal["sparsity", "macs"]
-"""What a target is measured in: weights, or multiply-adds of one input."""
+Quantity = Literal["sparsity", "macs", "rank"]
+"""What a target is measured in: weights, multiply-adds of one input, or ranks."""
 
 
 class Target(Section, frozen=True):
@@ -43,6 +45,9 @@ class Target(Section, frozen=True):
     """Wanted share of zeros among convolution and linear weights, in (0, 1)."""
     macs: Annotated[float, Field(gt=0)] | None = None
     """Multiply-adds to keep: below 1 a share of the dense network's, else their number."""
+    rank: Annotated[float, Field(gt=0)] | None = None
+    """Ranks to keep, of all layers whose rank is learned together: below 1 a share of the largest,
+    else their number."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -52,58 +57,75 @@ class Target(Section, frozen=True):
             raise SettingError("search.targets", value, remedy)
         is_number = isinstance(value, float | int) and not isinstance(value, bool)
         target = handler({"sparsity": value} if is_number else value)
-        if (target.sparsity is None) == (target.macs is None):
-            remedy = "Name one of the two: {sparsity: 0.95}, or {macs: 0.05}."
+        if sum(x is not None for x in (target.sparsity, target.macs, target.rank)) != 1:
+            remedy = "Name one: {sparsity: 0.95}, {macs: 0.05}, or {rank: 0.5}."
             raise SettingError("search.targets", value, remedy)
         if target.sparsity is not None and not 0 < target.sparsity < 1:
             remedy = "A target is a fraction in (0, 1): write 0.9 for 90 %."
             raise SettingError("search.targets", target.sparsity, remedy)
         return target
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        number = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+        return {"anyOf": [number, handler(core)]}
+
     @model_serializer
     def _to_number(self) -> float | dict[str, float]:
-        return {"macs": self.macs} if self.macs is not None else self.sparsity or 0.0
+        return self.sparsity or {self.quantity: self._kept}
 
     @property
     def quantity(self) -> Quantity:
         """What the target is measured in."""
+        if self.rank is not None:
+            return "rank"
         return "sparsity" if self.macs is None else "macs"
 
-    def pruned(self, dense_macs: int) -> float:
+    @property
+    def _kept(self) -> float:
+        """What is to be kept: below 1 a share, else a number."""
+        if self.sparsity is not None:
+            return 1 - self.sparsity
+        kept = self.rank if self.macs is None else self.macs
+        assert kept is not None
+        return kept
+
+    def pruned(self, dense_macs: int, full_rank: int = 0) -> float:
         """Return the share to prune of what the target is measured in, in (0, 1).
 
         Args:
             dense_macs: Multiply-adds of the dense network.
+            full_rank: Sum of the ranks that are learned, at their largest; 0: none is.
 
         Raises:
-            SettingError: The dense network has no more multiply-adds than are to be kept.
+            SettingError: The dense network has no more than is to be kept.
         """
-        if self.macs is None:
-            assert self.sparsity is not None
+        if self.sparsity is not None:
             return self.sparsity
-        kept = self.macs if self.macs < 1 else self.macs / dense_macs
-        if not kept < 1:
-            raise SettingError(
-                "search.targets",
-                {"macs": self.macs},
-                f"The dense network has {dense_macs:,} multiply-adds: ask for fewer.",
-            )
+        most, noun = (full_rank, "ranks") if self.macs is None else (dense_macs, "multiply-adds")
+        kept = self._kept if self._kept < 1 else self._kept / max(most, 1)
+        if not kept < 1 or not most:
+            remedy = f"The dense network has {most:,} {noun}: ask for fewer."
+            if not most:
+                remedy = "No rank is learned: ranks need sparsity.mode=lowrank."
+            raise SettingError("search.targets", {self.quantity: self._kept}, remedy)
         return 1 - kept
 
     @property
     def label(self) -> str:
-        """Name in folders: ``sparsity-95``, ``sparsity-98-5``, ``macs-5``, ``20000-macs``."""
-        if self.macs is not None and self.macs >= 1:
-            return f"{self.macs:.0f}-macs"
-        share = self.sparsity if self.macs is None else self.macs
-        assert share is not None
+        """Name in folders: ``sparsity-98-5``, ``macs-5``, ``20000-macs``, ``rank-50``."""
+        if self._kept >= 1:
+            return f"{self._kept:.0f}-{self.quantity}"
+        share = self.sparsity or self._kept
         return f"{self.quantity}-" + f"{share * 100:.8g}".replace(".", "-")
 
     def __str__(self) -> str:
-        if self.macs is None:
-            assert self.sparsity is not None
+        if self.sparsity is not None:
             return percent(self.sparsity)
-        return f"{self.macs:,.0f} MACs" if self.macs >= 1 else f"{percent(self.macs)} MACs"
+        noun = "MACs" if self.macs is not None else "rank"
+        return f"{self._kept:,.0f} {noun}" if self._kept >= 1 else f"{percent(self._kept)} {noun}"
 
 
 def percent(fraction: float, digits: int | None = None) -> str:
@@ -111,6 +133,11 @@ def percent(fraction: float, digits: int | None = None) -> str:
     if digits is None:
         return f"{fraction * 100:.6g} %"
     return f"{fraction * 100:.{digits}f} %"
+
+
+def count(number: float, noun: str) -> str:
+    """Return a number of things, e.g. ``1 image`` or ``2,048 images``."""
+    return f"{number:,.10g} {noun}" if number == 1 else f"{number:,.10g} {noun}s"
 
 
 class Metric(Section, frozen=True):
@@ -121,6 +148,8 @@ class Metric(Section, frozen=True):
     higher_is_better: bool = True
     is_share: bool = True
     """It is a fraction in [0, 1], and is shown in percent."""
+    few_samples: Count | None = None
+    """How many it is measured on, if so few that it must be said beside it."""
 
     def rank(self, value: float) -> float:
         """Return a number that is the larger the better the model is."""
@@ -128,7 +157,8 @@ class Metric(Section, frozen=True):
 
     def text(self, value: float, digits: int = 2) -> str:
         """Return ``value`` as a person reads it: ``98.10 %``, or four digits."""
-        return percent(value, digits) if self.is_share else f"{value:.4g}"
+        shown = percent(value, digits) if self.is_share else f"{value:.4g}"
+        return shown if self.few_samples is None else f"{shown} of {self.few_samples}"
 
     def of(self, metrics: Mapping[str, float]) -> float:
         """Return the number itself."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -28,12 +29,23 @@ Resources = dict[str, float]
 
 @contextmanager
 def connected() -> Generator[None]:
-    """Connect to the cluster this job was submitted to, or else start one on this machine."""
+    """Connect to the cluster this job was submitted to, or else start one on this machine.
+
+    Raises:
+        SettingError: The temporary folder has too long a name for it.
+    """
     if ray.is_initialized():
         yield
         return
     # Workers' output and Ray's own notes would bury the status lines; they stay in Ray's logs.
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, namespace=_NAMESPACE)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, namespace=_NAMESPACE)
+    except OSError as error:
+        if "AF_UNIX" not in str(error):
+            raise
+        name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+        remedy = "Ray's sockets lie in it, and their paths get too long: export RAY_TMPDIR=/tmp."
+        raise SettingError(name, os.environ.get(name), remedy) from None
     try:
         yield
     finally:

@@ -1,80 +1,126 @@
-"""After the search: every target's run is shifted, on the cluster, to exactly what was asked."""
+"""Land the runs of targets on the cluster, as soon as a target is hit, while others train."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, cast
 
 import ray
+from ray import tune
 
 from strsweep.cluster.lanes import Lanes
 from strsweep.config import Experiment
-from strsweep.journal import Journal, LayerRow, RunRecord, SweepRecord
+from strsweep.errors import CheckpointError, StorageError
+from strsweep.journal import Follower, Journal, ModelLanded, SweepRecord
 from strsweep.progress import say
 from strsweep.search.outcome import TargetOutcome
-from strsweep.settings import Metric, Target, percent
+from strsweep.settings import Metric, percent
+from strsweep.storage import storage_of
+from strsweep.training.checkpoints import load_checkpoint
 from strsweep.training.desk import Land, Told
-
-_ROUNDING = 1e-3
-"""Multiply-adds: a share times their number is off by less."""
+from strsweep.training.landing import needs_landing
 
 
-def land_targets(
-    experiment: Experiment,
-    lanes: Lanes,
-    states: Sequence[TargetOutcome],
-    record: SweepRecord,
-    journal: Journal,
-) -> None:
-    """Land the run of every target that was hit, and note each in the journal when it is done.
+class Landings(tune.Callback):
+    """The landings of one job, each done once by the first lane that is free.
 
-    The lanes do it, as many targets at a time as the cluster holds lanes. What the journal has is
-    not done again, and a run that is on its target to the weight needs nothing. A landing that
-    fails is told in one line: the target keeps its run as it was trained.
-
-    Args:
-        experiment: Of the sweep; only some methods can land.
-        lanes: Of the sweep.
-        states: Targets and their chosen runs.
-        record: All that is known about the sweep.
-        journal: Of the job.
+    Tune calls it between its steps. A landing that fails is reported in one line: the target keeps
+    its run as it was trained. The sweep was started, and ``outcomes`` returns how targets stand.
     """
-    if not experiment.sparsity.can_land:
-        return
-    assert record.problem is not None
-    chosen = [(state.target, record.runs[state.run.run_id]) for state in states if state.run]
-    left = [Land(run, target) for target, run in chosen if not _is_done(target, run, record)]
-    for work in left:
-        lanes.do(work)
-    waiting = {lanes.follow(work): work for work in left}
-    while waiting:
-        [done], _ = ray.wait(list(waiting), num_returns=1)
-        _take(ray.get(done), waiting.pop(done), journal, record.problem.metric)
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        lanes: Lanes,
+        journal: Journal,
+        outcomes: Callable[[], Sequence[TargetOutcome]],
+    ) -> None:
+        self._experiment, self._lanes, self._journal = experiment, lanes, journal
+        self._follower, self._outcomes = Follower(journal), outcomes
+        self._begun: set[str] = set()
+        self._waiting: dict[Any, Land] = {}
+        """By Ray's reference of their end."""
+
+    def begin(self) -> None:
+        """Give the lanes every target's run that is not landed and not begun."""
+        for work in self._works(record := self._follower.record()):
+            if needs_landing(self._experiment, record, work.run, work.target):
+                self._begin(work)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Look whether the run that ended is that of a target."""
+        self.begin()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Write down what has landed."""
+        with suppress(StorageError):  # training meets it, too, or the end of the job does
+            self._take(timeout_s=0.0)
+
+    def finish(self) -> None:
+        """Land what is left after the search, and wait for all of it.
+
+        What an earlier job landed is not done again unless its checkpoint is damaged, and a run on
+        its target to the weight needs nothing.
+
+        Raises:
+            StorageError: The storage refuses, or stayed away too long.
+        """
+        self.begin()
+        for work in self._works(record := self._follower.record()):
+            landed = record.landed.get((work.target, work.run.run_id))
+            if landed is not None and work.name not in self._begun and self._is_damaged(landed):
+                self._begin(work)
+        while self._waiting:
+            self._take(timeout_s=None)
+
+    def _works(self, record: SweepRecord) -> list[Land]:
+        hit = [(state.run, state.target) for state in self._outcomes() if state.run is not None]
+        return [Land(record.runs[run.run_id], target) for run, target in hit]
+
+    def _begin(self, work: Land) -> None:
+        if work.name not in self._begun:
+            self._begun.add(work.name)
+            self._lanes.do(work)
+            self._waiting[self._lanes.follow(work)] = work
+
+    def _is_damaged(self, landed: ModelLanded) -> bool:
+        try:
+            return not load_checkpoint(storage_of(self._experiment), landed.checkpoint)
+        except CheckpointError as error:
+            say(f"{landed.target} lands again: {error}")
+            return True
+
+    def _take(self, timeout_s: float | None) -> None:
+        """Write down a landing that is done; wait for one if need be."""
+        if not self._waiting:
+            return
+        done, _ = ray.wait(list(self._waiting), num_returns=1, timeout=timeout_s)
+        for reference in done:
+            self._begun.discard((work := self._waiting.pop(reference)).name)
+            self._write(cast("Told", ray.get(reference)), work)
+            self._begun.add(work.name)  # else, the desk keeps what came of it for the end
+
+    def _write(self, told: Told, work: Land) -> None:
+        if told.refused is not None:
+            raise StorageError(told.refused)
+        if told.landed is None:
+            reason = f"landing failed: {told.failure:.200}"
+            say(f"{work.target} keeps {work.run.run_id} as trained, {reason}")
+            return
+        self._journal.append(told.landed)
+        problem = self._follower.record().problem
+        assert problem is not None
+        say(f"{work.target} landed {work.run.run_id}: {_gain(told.landed, work, problem.metric)}")
 
 
-def is_on_target(target: Target, layers: Sequence[LayerRow]) -> bool:
-    """Tell whether a network of these layers has exactly what ``target`` asks for."""
-    if target.sparsity is not None:
-        weights, zeros = (sum(getattr(row, key) for row in layers) for key in ("weights", "zeros"))
-        return zeros == round(target.sparsity * weights)
-    dense, macs = (sum(getattr(row, key) for row in layers) for key in ("dense_macs", "macs"))
-    return macs == math.floor((1 - target.pruned(dense)) * dense + _ROUNDING)
-
-
-def _is_done(target: Target, run: RunRecord, record: SweepRecord) -> bool:
-    assert run.finished is not None
-    return (target, run.run_id) in record.landed or is_on_target(target, run.finished.layers)
-
-
-def _take(told: Told, work: Land, journal: Journal, metric: Metric) -> None:
-    target, run, landed = work.target, work.run, told.landed
-    if landed is None:
-        reason = f"landing failed: {told.failure:.200}"
-        say(f"{target} keeps {run.run_id} as trained, {reason}")
-        return
-    journal.append(landed)
-    assert run.finished is not None
-    before, after = run.finished.metrics, landed.metrics
+def _gain(landed: ModelLanded, work: Land, metric: Metric) -> str:
+    """Return what landing changed, in words."""
+    assert work.run.finished is not None
+    before, after = work.run.finished.metrics, landed.metrics
     pruned = f"sparsity {percent(before['sparsity'], 2)} -> {percent(after['sparsity'], 2)}"
+    if "rank" in after:
+        ranks = ", ".join(f"{row.name} {row.rank}" for row in landed.layers if row.rank is not None)
+        pruned = f"rank {before['rank']:.0f} -> {after['rank']:.0f}, the most not above ({ranks})"
     score = f"{metric.text(metric.of(before))} -> {metric.text(metric.of(after))}"
-    say(f"{target} landed {run.run_id}: {pruned}, {metric.name} {score}")
+    return f"{pruned}, {metric.name} {score}"

@@ -17,21 +17,22 @@ from ray import tune
 from strsweep import __version__
 from strsweep.auto import fixed_settings
 from strsweep.cluster.connection import free_slots, sweep_desk, wait_for_slots
-from strsweep.cluster.landing import land_targets
+from strsweep.cluster.landing import Landings
 from strsweep.cluster.lanes import Lanes, LaneScheduler, notes_folder
 from strsweep.cluster.nodes import check_data_on_nodes
 from strsweep.cluster.searcher import EarlyStop, TargetSearcher
 from strsweep.cluster.status import StatusLines
 from strsweep.cluster.trial import LaneTrial
 from strsweep.config import Experiment, Problem
-from strsweep.errors import EveryRunFailedError
-from strsweep.journal import Journal, RunFailed, RunProposed, SweepRecord, SweepStarted, replay
+from strsweep.errors import EveryRunFailedError, StorageError
+from strsweep.journal import Journal, RunFailed, RunProposed, SweepStarted, replay
 from strsweep.progress import doing, say
-from strsweep.search.outcome import outcomes_of
+from strsweep.search.outcome import outcomes
+from strsweep.search.space import space_of
 from strsweep.settings import RunSettings
 from strsweep.storage import storage_of
 from strsweep.training.desk import Told, Train
-from strsweep.training.identity import check_identity
+from strsweep.training.problem import check_identity
 
 _TRIAL = {"memory": 1.0}
 """Resources of a trial, in bytes. It only waits: a CPU of its own would starve the workers of a
@@ -60,60 +61,56 @@ def held_sweep(experiment: Experiment) -> Generator[Lanes]:
         yield lanes
 
 
-def run_sweep(experiment: Experiment, problem: Problem, lanes: Lanes) -> SweepRecord:
-    """Train until every target is hit or the budget is spent, and land on the targets.
+def run_sweep(experiment: Experiment, problem: Problem, lanes: Lanes) -> None:
+    """Train until every target is hit or the budget is spent; land each target when it is hit.
 
     Args:
         experiment: Without ``auto``.
         problem: Its network and data.
         lanes: Of the sweep, which is held.
 
-    Returns:
-        All that is known then.
-
     Raises:
         EveryRunFailedError: Run after run failed, and no target is hit.
+        StorageError: It refuses, is full, or stayed away too long; what is open stays so.
     """
     journal, slots = _start(experiment, problem), free_slots(experiment)
     _announce(experiment, slots)
     searcher = TargetSearcher(experiment, journal, partial(free_slots, experiment))
+    space = space_of(experiment, problem)
+    landings = Landings(experiment, lanes, journal, lambda: outcomes(searcher.state(), space))
     if not searcher.is_over():
         status = StatusLines(experiment, journal, slots, searcher.state)
-        _tuner(experiment, LaneScheduler(searcher, lanes), lanes, status).fit()
-    record = replay(journal.read())
+        landings.begin()  # what an earlier job left
+        _tuner(experiment, LaneScheduler(searcher, lanes), lanes, [status, landings]).fit()
+    if searcher.refused is not None:
+        raise searcher.refused
     with doing(f"search ended: {searcher.stopped}"):
-        land_targets(experiment, lanes, outcomes_of(record, experiment), record, journal)
-    record = replay(journal.read())
-    if searcher.failure is not None and not record.landed:
+        landings.finish()
+    if searcher.failure is not None and not replay(journal.read()).landed:
         raise searcher.failure
-    return record
 
 
-def run_single(experiment: Experiment, problem: Problem, lanes: Lanes) -> SweepRecord:
-    """Train one run with the fixed settings of ``experiment``; returns all that is known then.
+def run_single(experiment: Experiment, problem: Problem, lanes: Lanes) -> None:
+    """Train one run with the fixed settings of ``experiment``.
 
     Raises:
         EveryRunFailedError: The run failed.
+        StorageError: It refuses, is full, or stayed away too long; the run stays open.
     """
     assert experiment.is_single
     journal = _start(experiment, problem)
-    record = replay(journal.read())
-    if not record.finished_runs:
-        _train_once(experiment, lanes, fixed_settings(experiment, problem), journal, record)
+    if not replay(journal.read()).finished_runs:
+        _train_once(experiment, lanes, fixed_settings(experiment, problem), journal)
     record = replay(journal.read())
     if not record.finished_runs:
         failures = [run.failed.reason for run in record.runs.values() if run.failed is not None]
         raise EveryRunFailedError(["it left no result; see Ray's logs", *failures][-1])
-    return record
 
 
 def _train_once(
-    experiment: Experiment,
-    lanes: Lanes,
-    settings: RunSettings,
-    journal: Journal,
-    record: SweepRecord,
+    experiment: Experiment, lanes: Lanes, settings: RunSettings, journal: Journal
 ) -> None:
+    record = replay(journal.read())
     run_id = next((run.run_id for run in record.runs.values() if run.is_open), None)
     if run_id is None:
         run_id, reason = record.next_run_id, "a single run"
@@ -123,17 +120,19 @@ def _train_once(
         lanes.do(work)
         while not told.is_over:
             told = cast("Told", ray.get(lanes.follow(work, told.number)))
+    if told.refused is not None:
+        raise StorageError(told.refused)
     if told.failure is not None:
         journal.append(RunFailed(run_id=run_id, reason=told.failure))
 
 
 def _start(experiment: Experiment, problem: Problem) -> Journal:
     storage = storage_of(experiment)
-    storage.remove_rests(_OLDEST_UNDER_WAY)
+    storage.remove_partial_writes(_OLDEST_UNDER_WAY)
     journal = Journal(storage)
     before = replay(journal.read()).problem
     if before is not None:
-        check_identity(experiment, before, problem)
+        check_identity(experiment, before, problem.identity)
     journal.append(
         SweepStarted(
             experiment=experiment.model_dump(mode="json"), version=__version__, problem=problem
@@ -143,7 +142,7 @@ def _start(experiment: Experiment, problem: Problem) -> Journal:
 
 
 def _tuner(
-    experiment: Experiment, scheduler: LaneScheduler, lanes: Lanes, status: StatusLines
+    experiment: Experiment, scheduler: LaneScheduler, lanes: Lanes, calls: list[tune.Callback]
 ) -> tune.Tuner:
     # The old output engine is the one that can be silenced; our own lines take its place. Tune's
     # experiment state is not used either, and saving it can race with the end of a short sweep.
@@ -159,7 +158,7 @@ def _tuner(
             name=f"{experiment.sweep_id}-{time.strftime('%Y%m%d-%H%M%S')}",
             storage_path=notes_folder(),
             failure_config=tune.FailureConfig(max_failures=_MAX_TRIAL_FAILURES),
-            callbacks=[status],
+            callbacks=calls,
             verbose=0,
         ),
     )

@@ -11,7 +11,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from strsweep.config import Experiment
-from strsweep.errors import EveryRunFailedError
+from strsweep.errors import EveryRunFailedError, StorageError
 from strsweep.journal import (
     Follower,
     Journal,
@@ -62,6 +62,8 @@ class TargetSearcher(Searcher):
         self._failures: list[str] = []
         self.stopped: str | None = None
         """Why the search ended; None while it goes on."""
+        self.refused: StorageError | None = None
+        """Why nothing can be written any more: what is open stays so."""
 
     @property
     def failure(self) -> EveryRunFailedError | None:
@@ -93,9 +95,9 @@ class TargetSearcher(Searcher):
         """Return the config of the next trial, None to wait, or ``FINISHED``."""
         if not self.has_slot():
             return None
+        if (end := self.refused or self.failure) is not None:
+            return self._finish(str(end))
         state = self.state()
-        if self.failure is not None:
-            return self._finish(str(self.failure))
         if (late := state.goal.out_of_time(state.usage)) is not None:
             return self._finish(str(late))
         if self._unfinished:
@@ -104,6 +106,8 @@ class TargetSearcher(Searcher):
         match next_action(state, self._space):
             case Train() as action:
                 proposed = self._propose(action)
+                if not self._write(proposed):
+                    return self._finish(str(self.refused))
                 return self._start(trial_id, proposed.run_id, proposed.settings)
             case Finish(reason=reason):
                 return self._finish(reason)
@@ -120,12 +124,12 @@ class TargetSearcher(Searcher):
         run = next((run for run in state.running if run.run_id == run_id), None)
         if run is None or epoch >= (run.settings.last_epoch or state.goal.epochs):
             return False  # the report is old, or the run has ended by itself
-        if state.goal.out_of_time(state.usage) is not None:
+        if self.refused is not None or state.goal.out_of_time(state.usage) is not None:
             self._paused.add(run_id)
             return True
         reason = should_stop(state, self._space, run)
         if reason is not None:
-            self._journal.append(RunStopped(run_id=run_id, epoch=epoch, reason=reason))
+            self._write(RunStopped(run_id=run_id, epoch=epoch, reason=reason))
         return reason is not None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -140,10 +144,19 @@ class TargetSearcher(Searcher):
             self._failures.clear()
         elif run.failed is not None:
             self._note_failure(run, run.failed.reason)
-        elif run.stopped is None and run.run_id not in self._paused:
+        elif (refused := (result or {}).get("refused")) is not None:
+            self.refused = StorageError(refused)
+        elif run.stopped is None and run.run_id not in self._paused and self.refused is None:
             reason = (result or {}).get("failure") or (DIED if error else NO_RESULT)
-            self._journal.append(RunFailed(run_id=run.run_id, reason=reason))
+            self._write(RunFailed(run_id=run.run_id, reason=reason))
             self._note_failure(run, reason)
+
+    def _write(self, event: RunProposed | RunStopped | RunFailed) -> bool:
+        try:
+            self._journal.append(event)
+        except StorageError as error:
+            self.refused = StorageError(f"{error} The same command continues.")
+        return self.refused is None
 
     def _note_failure(self, run: RunRecord, reason: str) -> None:
         if run.proposed.refines is None:  # the targets are hit without it
@@ -161,15 +174,13 @@ class TargetSearcher(Searcher):
         return None if self._running else Searcher.FINISHED
 
     def _propose(self, action: Train) -> RunProposed:
-        proposed = RunProposed(
+        return RunProposed(
             run_id=self._record.next_run_id,
             settings=action.settings,
             target=action.target,
             reason=action.reason,
             refines=action.refines,
         )
-        self._journal.append(proposed)
-        return proposed
 
     def _start(self, trial_id: str, run_id: str, settings: RunSettings) -> dict[str, Any]:
         self._running[trial_id] = run_id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,13 +12,13 @@ from ray import tune
 from strsweep.cluster.remaining import Remaining
 from strsweep.config import Experiment
 from strsweep.journal import Follower, Journal, RunRecord, SweepRecord
-from strsweep.progress import say
-from strsweep.search.outcome import TargetOutcome, outcomes
+from strsweep.progress import is_silent, say
+from strsweep.search.outcome import outcomes
 from strsweep.search.runs import SearchState
 from strsweep.search.space import space_of
-from strsweep.settings import Metric, RunSettings, Target, percent
+from strsweep.settings import count
+from strsweep.status import clock, describe, describe_metrics, describe_target
 
-_HEARTBEAT_S = 10.0
 _NAMED = 5
 
 
@@ -47,7 +46,7 @@ class StatusLines(tune.Callback):
         self._metric = problem.metric
         self._space = space_of(experiment, problem)
         self._state = state
-        self._started = self._last_line = time.monotonic()
+        self._started = time.monotonic()
         self._remaining = Remaining(self._space.onset, slots)
         self._progress: dict[str, str] = {}
         self._printed: Counter[str] = Counter()
@@ -70,9 +69,9 @@ class StatusLines(tune.Callback):
             return  # it failed before
         run = self._follower.record().runs[trial.config["run_id"]]
         last = run.settings.last_epoch or self._experiment.training.epochs
+        gave = describe_metrics(result, run.target, self._metric)
         self._progress[run.run_id] = (
-            f"epoch {result['epoch']}/{last}  {self._described(result, run)}  "
-            f"{result['seconds']:.3g} s/epoch"
+            f"epoch {result['epoch']}/{last}  {gave}  {result['seconds']:.3g} s/epoch"
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -86,7 +85,9 @@ class StatusLines(tune.Callback):
         if run.finished is None:
             self._say(f"{run_id} {_why_unfinished(run)}")
             return
-        self._say(f"{run_id} finished  {self._described(run.finished.metrics, run)}")
+        self._say(
+            f"{run_id} finished  {describe_metrics(run.finished.metrics, run.target, self._metric)}"
+        )
         if run.unreadable:
             what, shown = count(len(run.unreadable), "unreadable image"), run.unreadable[:_NAMED]
             self._say(f"{run_id} left out {what}: {', '.join(shown)}")
@@ -101,7 +102,7 @@ class StatusLines(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Show a sign of life when nothing was said for a while."""
-        if self._progress and time.monotonic() - self._last_line > _HEARTBEAT_S:
+        if self._progress and is_silent():
             self._say_interruptions(self._follower.record())
             runs = "; ".join(f"{run} {progress}" for run, progress in self._progress.items())
             self._say(f"{runs}{self._eta()}")
@@ -124,16 +125,12 @@ class StatusLines(tune.Callback):
         used = f"{state.usage.runs} of {state.goal.search.max_runs} runs used"
         say(f"          {hit} of {len(found)} targets hit, {used}{self._eta()}")
 
-    def _described(self, metrics: dict[str, float], run: RunRecord) -> str:
-        return describe_metrics(metrics, run.target, self._metric)
-
     def _eta(self) -> str:
         left = self._remaining.seconds(self._state(), time.monotonic())
         return f"  ETA {clock(left)}" if left is not None and left > 0 else ""
 
     def _say(self, text: str) -> None:
-        self._last_line = time.monotonic()
-        say(f"[{clock(self._last_line - self._started)}] {text}")
+        say(f"[{clock(time.monotonic() - self._started)}] {text}")
 
 
 def _why_unfinished(run: RunRecord) -> str:
@@ -142,52 +139,3 @@ def _why_unfinished(run: RunRecord) -> str:
     if run.failed is None:
         return "paused    the next job continues it"
     return f"failed    {run.failed.reason}"
-
-
-def describe(settings: RunSettings) -> str:
-    """Return the settings of a run as a person reads them."""
-    if settings.is_dense:
-        return f"dense, weight decay {settings.weight_decay:.3g}"
-    parts = [f"weight decay {settings.weight_decay:.3g}"]
-    if settings.threshold_init is not None:
-        if settings.threshold_decay is not None:
-            parts.append(f"threshold decay {settings.threshold_decay:.3g}")
-        parts.append(f"threshold init {settings.threshold_init:.4g}")
-    if settings.fork is not None:
-        parts.append(f"from epoch {settings.fork.epoch}")
-    return ", ".join(parts)
-
-
-def describe_metrics(metrics: dict[str, float], target: Target | None, metric: Metric) -> str:
-    """Return what an epoch gave; MACs only where they are the target."""
-    shown = [f"sparsity {percent(metrics['sparsity'], 2)}"]
-    if target is not None and target.quantity == "macs":
-        share = percent(metrics["macs"] / metrics["dense_macs"], 2)
-        shown.append(f"MACs {share} ({metrics['macs']:,.0f})")
-    shown.append(f"{metric.name} {metric.text(metric.of(metrics), 1)}")
-    return "  ".join(shown)
-
-
-def describe_target(state: TargetOutcome, metric: Metric) -> str:
-    """Return one line about one target."""
-    name, run = f"{state.target!s:>9}", state.run or state.closest
-    if run is None:
-        return f"{name}  open"
-    what = f"sparsity {percent(run.sparsity, 2)}"
-    if state.target.quantity == "macs":
-        what = f"MACs {percent(1 - run.macs_pruned, 2)}"
-    if state.run is None:
-        return f"{name}  open  closest {what} ({run.run_id})"
-    return f"{name}  hit   {run.run_id}  {what}  {metric.name} {metric.text(run.score, 1)}"
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number of things, e.g. ``1 image`` or ``2 images``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as mm:ss or h:mm:ss."""
-    minutes, rest = divmod(math.ceil(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"

@@ -36,7 +36,8 @@ class LaneTrial(tune.Trainable):
         told = cast("Told", ray.get(self._desk.follow.remote(self._work, self._read)))
         self._read = told.number
         self._last |= told.metrics or {}
-        return {**self._last, "done": told.is_over, "failure": told.failure}
+        end = {"done": told.is_over, "failure": told.failure, "refused": told.refused}
+        return {**self._last, **end}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Workers store their own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -16,10 +17,12 @@ from strsweep.config.sections import (
     TaskConfig,
     TrainingConfig,
     WorkersConfig,
+    in_upload,
 )
 from strsweep.config.tracking import TrackingConfig
 from strsweep.errors import SettingError
-from strsweep.settings import Count, Metric, Positive, Section
+from strsweep.imports import is_import_path
+from strsweep.settings import Count, Metric, Positive, Section, Target
 from strsweep.sparsity.methods import DEFAULT, AnyMethod
 
 _NO_PART_OF_THE_RECIPE: Any = {
@@ -41,13 +44,25 @@ class Problem(Section, frozen=True):
     dense_macs: Count
     """Multiply-adds of the dense network for one input."""
     weight_scale: Positive
-    """Median magnitude of those weights before training."""
+    """Median magnitude, before training, of what thresholds prune."""
+    full_rank: int = 0
+    """Sum of the ranks that are learned, at their largest; 0 where none is."""
     metric: Metric
     """What models are judged by; its value is their score."""
+    shapes: str = ""
+    """Shapes and types of two samples, and of what the network makes of them."""
     model_options: dict[str, Any] = Field(default_factory=dict)
     """What the data gave to the model's factory, such as the number of classes."""
     identity: dict[str, str] = Field(default_factory=dict)
     """What else a sweep is one of: ``data``, ``model`` and ``code``, each with a fingerprint."""
+
+    def pruned(self, target: Target) -> float:
+        """Return the share that ``target`` wants pruned, of what it is measured in.
+
+        Raises:
+            SettingError: The dense network has no more than is to be kept.
+        """
+        return target.pruned(self.dense_macs, self.full_rank)
 
 
 class Experiment(Section, frozen=True):
@@ -109,12 +124,19 @@ class Experiment(Section, frozen=True):
             raise SettingError(
                 "search.weight_decay", list(shown) if isinstance(shown, tuple) else shown, remedy
             )
-        if search.decay == "shared" and self.training.optimizer != "sgd":
+        if self.model.checkpoint is not None:
+            method.check_start()
+        training = self.training
+        if search.decay == "shared" and (training.optimizer != "sgd" or training.loop):
             remedy = (
-                f"Weights under {self.training.optimizer} cannot share their decay with "
-                "thresholds, which have SGD: leave it out."
+                f"Weights under {training.loop or training.optimizer} cannot share their decay "
+                "with thresholds, which have SGD: leave it out."
             )
             raise SettingError("search.decay", "shared", remedy)
+        usual = SearchConfig.model_fields["weight_decay"].default
+        if training.loop and search.weight_decay != usual:
+            remedy = f"It is for the optimizer in {training.loop}: write it there."
+            raise SettingError("search.weight_decay", search.weight_decay, remedy)
         if search.knob_value == "auto" and isinstance(search.threshold_init, tuple):
             remedy = f"With {search.knob}=auto write one threshold_init, or auto."
             raise SettingError("search.threshold_init", list(search.threshold_init), remedy)
@@ -123,6 +145,9 @@ class Experiment(Section, frozen=True):
                 "With a shared decay the dense network has none of its own: use search.decay=own."
             )
             raise SettingError("search.baseline", True, remedy)
+        if method.needs_clipping and self.training.clip_gradients is None:
+            remedy = f"{method.mode} diverges without: write 3.0, as in the code of its authors."
+            raise SettingError("training.clip_gradients", None, remedy)
         if self.training.compile and not method.can_compile:
             remedy = (
                 f"{method.mode} changes the network in every epoch: torch compiles anew each time."
@@ -164,6 +189,26 @@ class Experiment(Section, frozen=True):
         return f"{label}, {decay}" + ("" if self.is_single else f", {control}")
 
     @property
+    def import_paths(self) -> dict[str, str]:
+        """Settings that name an object of the user's own, and its import path."""
+        training, task = self.training, self.task
+        named = {
+            "model.name": self.model.name,
+            "task.name": task.name if task is not None else "",
+            "data.name": self.data.name or "",
+            "data.augment": self.data.augment or "",
+            "sparsity.mode": self.sparsity.mode,
+            "training.optimizer": training.optimizer,
+            "training.schedule": training.schedule,
+            "training.loop": training.loop or "",
+        }
+        return {
+            setting: path
+            for setting, path in named.items()
+            if is_import_path(path) and not path.startswith("torchvision:")
+        }
+
+    @property
     def recipe_id(self) -> str:
         """Fingerprint of model, data and training: runs of sweeps that share it are comparable.
 
@@ -200,6 +245,12 @@ class Experiment(Section, frozen=True):
         left_out = {**_NO_PART_OF_THE_RECIPE, **dict.fromkeys(exclude, True)}
         recipe = self.model_dump(mode="json", exclude=left_out, exclude_defaults=True)
         recipe["sparsity"] = recipe.get("sparsity", {}) | {"mode": self.sparsity.mode}
+        if (start := self.model.checkpoint) is not None:
+            # Which version of a registered model it is, its content says; see training.identity.
+            registered = re.match(r"models:/[^/@]+", str(start))
+            recipe["model"]["checkpoint"] = (
+                registered[0] if registered else str(in_upload(start) or start)
+            )
         return recipe | {"workers": {"count": self.workers.count}}
 
     @property

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -12,21 +13,30 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
 
 from strsweep.config.experiment import Experiment
-from strsweep.errors import InvalidExperimentError, SettingError
+from strsweep.config.schema import NOT_FOR_FILES, plain, settings_page
+from strsweep.errors import InvalidExperimentError, SettingError, nearest
 from strsweep.sparsity.methods import PRESETS, WRONG_SETTINGS
 
 Settings = dict[str, Any]
 
 _SET_BY_PRESET = ("search.threshold_init", "search.weight_decay", "search.decay")
-_NOT_FOR_FILES = ("resolved",)
-"""Of ``search``: what ``auto`` stood for."""
+_MOST_BYTES, _MOST_VALUES, _DEEPEST = 2**18, 20_000, 20
+"""Of a file: an experiment with a budget of a thousand layers has a fifth of them."""
 _UNION_PREFIXES = ("tuple[", "literal[", "dict[")
 _UNION_MEMBERS = {"bool", "int", "float", "str", "constrained-float", "constrained-int"}
 
 
-def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:
     """Read the file at ``path``, apply ``overrides`` and validate the whole.
 
     Args:
@@ -38,18 +48,18 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
             settings is broken.
         InvalidExperimentError: Settings are unknown, missing or of the wrong type or value.
     """
-    settings = _read(path)
+    settings = _read(Path(path))
     for override in overrides:
         _apply(settings, override)
-    _refuse_what_no_file_sets(settings)
+    if chosen := _written(settings, "search", NOT_FOR_FILES):
+        raise SettingError(f"search.{NOT_FOR_FILES}", chosen, "The sweep writes it: leave it out.")
     _apply_preset(settings, overrides)
     try:
         # JSON, so that strict mode takes lists for tuples.
         text = json.dumps(settings, default=str)
     except (TypeError, ValueError) as error:
-        raise SettingError(
-            "--config", str(path), f"It holds what no setting can be: {error}"
-        ) from None
+        remedy = f"It holds what no setting can be: {error}"
+        raise SettingError("--config", str(path), remedy) from None
     try:
         experiment = Experiment.model_validate_json(text, strict=True)
     except ValidationError as error:
@@ -58,34 +68,46 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     return experiment
 
 
-def load_budget_experiment(
-    path: Path, overrides: Sequence[str], method: str, densities: Mapping[str, float]
-) -> Experiment:
-    """Read the file at ``path`` for one run that obeys ``densities``, layer name -> share kept.
-
-    Raises:
-        SettingError: As ``load_experiment``.
-        InvalidExperimentError: As ``load_experiment``.
-    """
-    budget = [f"sparsity.mode={method}", f"sparsity.budget={json.dumps(dict(densities))}"]
-    return load_experiment(path, [*overrides, *budget])
-
-
 def _read(path: Path) -> Settings:
     try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:  # no more of it than counts: it may be a disk, or have no end
+            content = _loaded(file.read(_MOST_BYTES + 1).decode("utf-8"))
     except OSError as error:
-        raise SettingError("--config", str(path), f"{error.strerror}: name a YAML file.") from None
+        remedy = f"{error.strerror}: name a YAML file."
     except UnicodeDecodeError:
-        raise SettingError(
-            "--config", str(path), "The file is not text: name a YAML file."
-        ) from None
+        remedy = "The file is not text: name a YAML file."
     except (YAMLError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise SettingError("--config", str(path), f"This is not valid YAML: {reason}") from None
-    if not isinstance(content, dict):
-        raise SettingError("--config", str(path), "The file must hold sections such as 'model:'.")
-    return cast("Settings", content)
+        remedy = f"This is not valid YAML: {' '.join(str(error).split())}"
+    else:
+        if isinstance(content, dict):
+            return cast("Settings", content)
+        remedy = "The file must hold sections such as 'model:'."
+    raise SettingError("--config", str(path), remedy)
+
+
+def _loaded(text: str) -> Any:
+    """Return what YAML says; ``ValueError`` if it is deep or long, or aliases make it so."""
+    if len(text.encode()) > _MOST_BYTES:
+        raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
+    sizes, opened, total = dict[str | None, int](), list[tuple[str | None, int]](), 0
+    for event in YAML(typ="safe").parse(text):
+        match event:
+            case SequenceStartEvent() | MappingStartEvent():
+                opened.append((event.anchor, total))
+            case SequenceEndEvent() | MappingEndEvent():
+                anchor, before = opened.pop()
+                sizes[anchor] = total - before
+            case AliasEvent():  # inside of itself it has no end
+                total += sizes.get(event.anchor, _MOST_VALUES)
+            case ScalarEvent():
+                total += 1
+                sizes[event.anchor] = 1
+            case _:
+                pass
+        if total >= _MOST_VALUES or len(opened) > _DEEPEST:
+            told = f"{_MOST_VALUES:,} values, aliases counted each time, or {_DEEPEST} levels"
+            raise ValueError(f"it has more than {told}")
+    return YAML(typ="safe").load(text)
 
 
 def _apply(settings: Settings, override: str) -> None:
@@ -93,7 +115,7 @@ def _apply(settings: Settings, override: str) -> None:
     if not separator or not all(key.split(".")):
         raise SettingError("--set", override, "Write section.key=value, e.g. training.epochs=30.")
     try:
-        value = YAML(typ="safe").load(text)
+        value = _loaded(text)
     except (YAMLError, ValueError):
         raise SettingError("--set", override, "The value is not valid YAML.") from None
     *sections, last = key.split(".")
@@ -105,33 +127,27 @@ def _apply(settings: Settings, override: str) -> None:
     settings[last] = value
 
 
-def _refuse_what_no_file_sets(settings: Settings) -> None:
-    search = settings.get("search")
-    for key in _NOT_FOR_FILES:
-        value: object = cast("Settings", search).get(key) if isinstance(search, dict) else None
-        if value:
-            raise SettingError(f"search.{key}", value, "It is written by the sweep, not set.")
+def _written(settings: Settings, section: str, key: str) -> object:
+    """Return what the file says, whatever that is; None where it says nothing."""
+    found = settings.get(section)
+    return cast("Settings", found).get(key) if isinstance(found, dict) else None
 
 
 def _apply_preset(settings: Settings, overrides: Sequence[str]) -> None:
     """Let ``sparsity.preset`` take the place of the values and ranges of the search."""
-    sparsity, model = settings.get("sparsity"), settings.get("model")
-    name: object = cast("Settings", sparsity).get("preset") if isinstance(sparsity, dict) else None
+    name = _written(settings, "sparsity", "preset")
     if name is None:
         return
     if not isinstance(name, str) or name not in PRESETS:
-        raise SettingError("sparsity.preset", name, f"The paper has: {', '.join(PRESETS)}.")
-    trained = name.rpartition("-")[0]
-    if isinstance(model, dict) and cast("Settings", model).get("name") != trained:
-        raise SettingError(
-            "sparsity.preset", name, f"It is for model.name={trained}: it does not carry over."
-        )
-    if any(text.partition("=")[0] in {"search", *_SET_BY_PRESET} for text in overrides):
-        raise SettingError(
-            "sparsity.preset",
-            name,
-            f"It sets {', '.join(_SET_BY_PRESET)}: leave out one or the other.",
-        )
+        remedy = f"{nearest(name, PRESETS)}The paper has: {', '.join(PRESETS)}."
+        raise SettingError("sparsity.preset", name, remedy)
+    trained, remedy = name.partition("-")[0], ""
+    if _written(settings, "model", "name") != trained:
+        remedy = f"It is for model.name={trained}: it does not carry over."
+    elif any(text.partition("=")[0] in {"search", *_SET_BY_PRESET} for text in overrides):
+        remedy = f"It sets {', '.join(_SET_BY_PRESET)}: leave out one or the other."
+    if remedy:
+        raise SettingError("sparsity.preset", name, remedy)
     search = settings.setdefault("search", {})
     if isinstance(search, dict):
         values = PRESETS[name].model_dump(include={"threshold_init", "weight_decay"})
@@ -180,22 +196,30 @@ def _setting_error(key: str, details: ErrorDetails, kind: type[BaseModel]) -> Se
     model = _section_model(sections) if kind is Experiment else kind
     meaning = _meaning(model, last)
     if details["type"] == "extra_forbidden":
-        suggestion = _suggestion(model, last, ".".join(sections) or "the file")
+        suggestion = _suggestion(model, last, sections)
         return SettingError(key, details["input"], f"There is no such setting. {suggestion}")
     if details["type"] == "missing" and not isinstance(details["loc"][-1], int):
         return SettingError(key, None, f"It must be set. {meaning}".strip())
-    return SettingError(key, details["input"], f"{details['msg']}. {meaning}".strip())
+    known = re.findall(r"'([^']*)'", details["msg"]) if details["type"] == "literal_error" else []
+    remedy = f"{details['msg']}. {nearest(details['input'], known)}{meaning}"
+    return SettingError(key, details["input"], remedy.strip())
 
 
-def _suggestion(model: type[BaseModel], name: str, where: str) -> str:
-    fields = [name for name in model.model_fields if name not in _NOT_FOR_FILES]
-    close = get_close_matches(name, fields, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"{where} has: {', '.join(fields)}."
+def _suggestion(model: type[BaseModel], name: str, sections: list[str]) -> str:
+    """Return the settings that ``name`` may have meant, of its section first, then of others."""
+    fields = [field for field in model.model_fields if field != NOT_FOR_FILES]
+    here = get_close_matches(name.lower(), fields, n=1)
+    close = [".".join([*sections, field]) for field in here]
+    every = {setting.name for setting in settings_page()} - {".".join([*sections, name])}
+    close += sorted(full for full in every if full.rpartition(".")[2] == name)
+    if close:
+        return f"Did you mean {' or '.join(dict.fromkeys(close))}?"
+    return f"{'.'.join(sections) or 'the file'} has: {', '.join(fields)}."
 
 
 def _meaning(model: type[BaseModel], name: str) -> str:
     field = model.model_fields.get(name)
-    return " ".join((field.description or "").split()) if field is not None else ""
+    return plain(field.description or "") if field is not None else ""
 
 
 def _section_model(sections: list[str]) -> type[BaseModel]:

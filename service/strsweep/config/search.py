@@ -18,17 +18,17 @@ Knob = Literal["threshold_decay", "weight_decay"]
 
 
 class SearchConfig(Section, frozen=True):
-    """What to look for and where."""
+    """The models that are wanted, and what may be spent on them."""
 
     targets: tuple[Target, ...] = ()
     """Wanted models: sparsities as fractions, e.g. 0.9 for 90 % zeros, or multiply-adds to keep,
-    e.g. {macs: 0.05} for 5 % of the dense network's."""
+    e.g. ``{macs: 0.05}`` for 5 % of the dense network's, or ranks, ``{rank: 0.5}``."""
     tolerance: Annotated[float, Field(gt=0, lt=0.5)] | Auto = "auto"
     """Distance from a target that a run may end at. What is delivered is exact in any case: landing
     shifts the thresholds. ``auto``: as far as that is harmless; a number only narrows it."""
     decay: Literal["own", "shared"] = "own"
-    """What the search moves: thresholds have a decay of their ``own``, and weights keep
-    ``weight_decay``; or one decay is ``shared`` by both, as published."""
+    """Whether thresholds have a decay of their ``own``, while weights keep ``weight_decay``, or one
+    decay is ``shared`` by both, as published."""
     weight_decay: NonNegative | Range | Auto = 1e-4
     """Weight decay of weights and batch norm, a number. Where it is ``shared`` it is searched:
     ``auto``, or a range."""

@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import os
+from itertools import dropwhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlparse
 
 from pydantic import AfterValidator, Field, model_validator
 
-from strsweep.errors import SettingError
+from strsweep.errors import SettingError, nearest
 from strsweep.imports import is_import_path
 from strsweep.settings import Count, Finite, NonNegative, Positive, Section
 
-Folder = Annotated[Path, AfterValidator(Path.absolute)]  # workers stand elsewhere
+
+def placed(path: Path) -> Path:
+    """Return ``path`` with ``~`` and ``$NAME`` replaced, and absolute: workers stand elsewhere."""
+    expanded = os.path.expandvars(path)
+    if "$" in expanded:
+        raise ValueError(f"{expanded} has a name that is not set in the environment of this job")
+    return Path(expanded).expanduser().absolute()
+
+
+def in_upload(path: Path) -> Path | None:
+    """Return where ``path`` lies in what Ray uploads with a job, each time to another folder."""
+    inner = list(dropwhile(lambda part: not part.startswith("_ray_pkg_"), path.parts))
+    return Path(*inner[1:]) if inner else None
+
+
+def _start(path: Path) -> Path:
+    return path if str(path).startswith("models:/") else placed(path)
+
+
+Folder = Annotated[Path, AfterValidator(placed)]
 
 
 def _location(value: str) -> str:
     if "://" not in value:
-        return str(Path(value).absolute())
+        return str(placed(Path(value)))
     address = urlparse(value)
     if address.scheme != "s3" or not address.netloc:
         remedy = "Use a folder, or s3://BUCKET/PREFIX of any S3-compatible service."
@@ -33,12 +53,15 @@ class ModelConfig(Section, frozen=True):
     """The network."""
 
     name: str
-    """One of ours, ``torchvision:NAME``, or ``package.module:factory``."""
+    """``digits_cnn``, ``resnet18``, ``resnet20`` (both for small images), ``resnet50``,
+    ``mobilenet_v1``, ``fastgrnn``, ``torchvision:NAME``, or ``package.module:factory`` of your own,
+    which is given what the data tell, such as ``num_classes``."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments of the model's factory."""
-    checkpoint: Folder | None = None
-    """A trained network to start from: a state dict in a torch or safetensors file, or a file of
-    the STR authors' code, thresholds included."""
+    """Keyword arguments of the factory, such as ``{width: 32}``."""
+    checkpoint: Annotated[Path, AfterValidator(_start)] | None = None
+    """A trained network to start from: a state dict in a torch or safetensors file, a file of the
+    STR authors' code, thresholds included, or ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION`` of
+    the MLflow server that results are shown on."""
     skip_head: bool = False
     """Initialize the last layer anew where the checkpoint has it in another shape."""
 
@@ -62,15 +85,16 @@ class NormalizeConfig(Section, frozen=True):
 
 
 class DataConfig(Section, frozen=True):
-    """The data of a classification."""
+    """The data of a classification; any other task brings its own."""
 
     name: str | None = None
     """``digits`` (ships with scikit-learn), ``cifar10``, ``cifar100``, ``imagenet``,
-    ``imagefolder`` (train/ and val/), ``synthetic`` (noise, to measure throughput), or
+    ``imagefolder`` (train/ and val/), the sequences ``digits_rows``, ``spoken_digits``,
+    ``speech_commands`` and ``har2``, ``synthetic`` (noise, to measure throughput), or
     ``package.module:function``, which returns a training and a validation data set of
     ``(input, label)``."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments of that function."""
+    """Keyword arguments of a function of your own."""
     path: Folder | None = None
     """Folder of the data, the same on every node; not needed for ``digits`` and ``synthetic``."""
     image_size: Annotated[int, Field(ge=8)] = 224
@@ -97,24 +121,34 @@ class DataConfig(Section, frozen=True):
 
 
 _OPTIMIZERS, _SCHEDULES = ("sgd", "adamw"), ("cosine", "linear", "constant", "step")
+_OF_STEPS = {
+    "optimizer",
+    "optimizer_options",
+    "learning_rate",
+    "clip_gradients",
+    "batch_norm_decay",
+    "sync_batchnorm",
+    "compile",
+}
+"""Settings that a loop of the user's would not obey."""
 _THRESHOLD_RATE = 0.1
 """Where weights have another optimizer: as of the digits network that the law was fitted to."""
 
 
 class TrainingConfig(Section, frozen=True):
-    """One training run. The defaults are the paper's (section 4.1.1)."""
+    """The recipe of every run. The defaults are the paper's (section 4.1.1)."""
 
     epochs: Count = 100
-    """Passes over the training images."""
+    """Passes over the training data."""
     batch_size: Count = 256
-    """Images per step over all workers together."""
+    """Samples per step over all workers together."""
     optimizer: str = "sgd"
-    """Of the weights: ``sgd``, ``adamw``, or ``package.module:factory``, which is called with
-    parameter groups as those are. Thresholds always have an SGD of their own."""
+    """Optimizer of the weights: ``sgd``, ``adamw``, or ``package.module:factory``, which is called
+    with parameter groups as those are. Thresholds always have an SGD of their own."""
     optimizer_options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the optimizer, such as ``betas``."""
     learning_rate: Positive = 0.256
-    """Peak learning rate."""
+    """Peak learning rate of the weights."""
     threshold_learning_rate: Positive | Literal["auto"] = "auto"
     """Peak learning rate of the thresholds; ``auto``: that of the weights with sgd, else 0.1."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.875
@@ -122,12 +156,12 @@ class TrainingConfig(Section, frozen=True):
     clip_gradients: Positive | None = None
     """Largest norm of the gradient of all weights together; thresholds are left alone."""
     schedule: str = "cosine"
-    """Of the learning rate after warm-up: ``cosine``, ``linear``, ``constant``, ``step``, or
+    """Course of the learning rate after warm-up: ``cosine``, ``linear``, ``constant``, ``step``, or
     ``package.module:function``, which maps the share of epochs that is over to one of the peak."""
     schedule_options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the schedule: ``milestones`` (shares) and ``gamma`` of ``step``."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 5
-    """Epochs of linear warm-up before the cosine."""
+    """Epochs of linear warm-up before the schedule."""
     schedule_every: Literal["epoch", "step"] = "epoch"
     """How often the learning rate changes; the paper changes it per epoch."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -137,9 +171,21 @@ class TrainingConfig(Section, frozen=True):
     channels_last: bool = False
     """Memory layout of images and weights; faster convolutions on recent GPUs."""
     sync_batchnorm: bool = True
-    """Batch statistics over the global batch: results do not depend on ``workers.count``."""
+    """Batch statistics over the global batch: results do not depend on ``workers.count``. False:
+    every worker has its own, and those of the first are kept, as the published runs did."""
+    tf32: bool = True
+    """Let GPUs since Ampere round what they multiply in convolutions to 10 bits, as torch does.
+    False: float32 throughout, as the published runs did."""
     batch_norm_decay: bool = True
-    """Decay scales and shifts of batch norm too, as the paper does."""
+    """Decay scales and shifts of batch norm too, as the paper does. False leaves out all of them;
+    the authors' ``--no-bn-decay`` only those whose name has ``bn``: in ResNets not those of the
+    downsampling layers, in MobileNetV1 none."""
+    loop: str | None = None
+    """``package.module:function`` of your own that takes the steps of a run; see
+    ``strsweep.attach``. It brings its own optimizer; the schedule here is that of the thresholds.
+    By default the steps are ours."""
+    loop_options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the loop."""
     compile: bool = False
     """Train through ``torch.compile``: faster steps on GPUs after a slow first one."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -153,19 +199,32 @@ class TrainingConfig(Section, frozen=True):
             name: str = getattr(self, key)
             if name not in known and not is_import_path(name):
                 remedy = f"Use one of {', '.join(known)}, or package.module:name of your own."
+                remedy = nearest(name, known) + remedy
                 raise SettingError(f"training.{key}", name, remedy)
+        self._check_loop()
         return self
+
+    def _check_loop(self) -> None:
+        if self.loop is None:
+            return
+        if not is_import_path(self.loop):
+            remedy = "Name a function of your own: package.module:function."
+            raise SettingError("training.loop", self.loop, remedy)
+        for key, value in self.model_dump(exclude_defaults=True, include=_OF_STEPS).items():
+            remedy = f"The loop {self.loop} takes the steps, and has its own: leave it out."
+            raise SettingError(f"training.{key}", value, remedy)
 
     @property
     def threshold_rate(self) -> float:
         """Peak learning rate of the thresholds, as a number."""
         if self.threshold_learning_rate != "auto":
             return self.threshold_learning_rate
-        return self.learning_rate if self.optimizer == "sgd" else _THRESHOLD_RATE
+        is_ours = self.optimizer == "sgd" and self.loop is None
+        return self.learning_rate if is_ours else _THRESHOLD_RATE
 
 
 class WorkersConfig(Section, frozen=True):
-    """The Ray Train workers of one run."""
+    """The Ray Train workers of each run."""
 
     count: Count = 1
     """Workers per run; each trains on its share of the global batch."""
@@ -199,7 +258,8 @@ class StorageConfig(Section, frozen=True):
     """Where journals, checkpoints and models are written."""
 
     path: Annotated[str, AfterValidator(_location)] = Field(
-        default_factory=lambda: str(results_folder())
+        default_factory=lambda: str(results_folder()),
+        json_schema_extra={"default": "$STRSWEEP_RESULTS, or results"},
     )
     """A folder that every node sees under the same path, or ``s3://BUCKET/PREFIX``."""
     endpoint: str | None = None
@@ -217,9 +277,10 @@ class StorageConfig(Section, frozen=True):
     def _check(self) -> StorageConfig:
         if self.endpoint is not None:
             address = urlparse(self.endpoint)
-            if address.scheme not in {"http", "https"} or not address.hostname or address.username:
+            is_more = "@" in self.endpoint or address.query
+            if address.scheme not in {"http", "https"} or not address.hostname or is_more:
                 remedy = "Use http://HOST:PORT, without credentials: the AWS chain has them."
-                shown = address.hostname if address.username else self.endpoint
+                shown = address.hostname if is_more else self.endpoint
                 raise SettingError("storage.endpoint", shown, remedy)
         return self
 

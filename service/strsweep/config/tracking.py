@@ -2,37 +2,66 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from urllib.parse import urlparse
+from typing import Annotated
+from urllib.parse import unquote, urlparse
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from strsweep.config.sections import results_folder
+from strsweep.config.sections import placed, results_folder
 from strsweep.errors import SettingError
 from strsweep.settings import Section
 
+_SECRET = re.compile(r"pass(word|wd)|pwd|token|secret|credential|api_?key", re.IGNORECASE)
+_FILE = "sqlite:///"
+_ModelName = Annotated[str, Field(pattern=r"^\w[\w .-]*$", max_length=200)]
+_ExperimentName = Annotated[str, Field(pattern=r"^\w[\w .-]*(/\w[\w .-]*)*$", max_length=200)]
+
+
+def _address(uri: str) -> str:
+    """Return ``uri`` with the place of a file as it is on disk."""
+    if not uri.startswith(_FILE) or not set("~$%") & set(uri):
+        return uri
+    return f"{_FILE}{placed(Path(unquote(uri.removeprefix(_FILE))))}"
+
 
 class TrackingConfig(Section, frozen=True):
-    """Where results are shown."""
+    """The MLflow that shows results and registers models."""
 
-    uri: str = Field(default_factory=lambda: f"sqlite:///{results_folder() / 'mlflow.db'}")
-    """MLflow tracking server, or a sqlite file."""
-    experiment: str | None = None
-    """MLflow experiment; by default the experiment's name."""
-    model_name: str | None = None
-    """Registered model; by default the experiment's name."""
+    uri: Annotated[str, AfterValidator(_address)] = Field(
+        default_factory=lambda: f"sqlite:///{results_folder() / 'mlflow.db'}",
+        json_schema_extra={"default": "mlflow.db in the results folder"},
+    )
+    """MLflow tracking server, ``http://HOST:PORT``, or a file, ``sqlite:///FILE``."""
+    experiment: _ExperimentName | None = None
+    """MLflow experiment: letters, digits, and ``. _ - /``; by default the experiment's name."""
+    model_name: _ModelName | None = None
+    """Registered model: letters, digits, and ``. _ -``; by default the experiment's name."""
+    also: tuple[str, ...] = ()
+    """Trackers of your own beside MLflow, ``package.module:Tracker``; see
+    ``strsweep.registry.tracker``."""
 
     @model_validator(mode="after")
     def _check(self) -> TrackingConfig:
         address = urlparse(self.uri)
-        if address.password:  # errors, journal and pages would show it
+        # A driver may be named: postgresql+psycopg2.
+        is_database = address.scheme.partition("+")[0] in {"sqlite", "postgresql", "mysql"}
+        # Errors, journal and pages would show it. A token can be a user; passwords have slashes.
+        is_named = address.password is not None if is_database else "@" in self.uri
+        if is_named or _SECRET.search(address.query):
             remedy = (
-                "Leave the password out: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD "
-                "in the environment of the job, or PGPASSFILE for a database."
+                "Leave passwords and tokens out: set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, in the environment of the "
+                "job, or PGPASSFILE for a database."
             )
-            without = self.uri.replace(f":{address.password}@", "@", 1)
-            raise SettingError("tracking.uri", without, remedy)
-        if address.scheme not in {"http", "https", "sqlite", "postgresql", "mysql"}:
+            shown = self.uri.replace(f":{address.password}@", "@", 1)
+            is_clean = address.password and shown.count("@") == 1 and not address.query
+            is_clean = is_clean and shown != self.uri  # a password with slashes is not all found
+            raise SettingError(
+                "tracking.uri", shown if is_clean else f"{address.scheme}://...", remedy
+            )
+        if not is_database and not self.is_server:
             remedy = "Use http://HOST:PORT of an MLflow server, or sqlite:///FILE."
             raise SettingError("tracking.uri", self.uri, remedy)
         if self.is_server and not address.hostname:

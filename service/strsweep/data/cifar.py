@@ -15,11 +15,7 @@ _NUM_CLASSES = {"cifar10": 10, "cifar100": 100}
 
 
 def check_cifar(config: DataConfig) -> None:
-    """Check that every file is there and is the original, by torchvision's checksums.
-
-    Raises:
-        SettingError: Files are missing or differ; the message names them.
-    """
+    """Raise ``SettingError`` unless every file is the original, by torchvision's checksums."""
     from torchvision.datasets.utils import check_integrity
 
     assert config.path is not None
@@ -32,12 +28,11 @@ def check_cifar(config: DataConfig) -> None:
         raise SettingError("data.path", str(config.path), _missing(config, folder, missing))
     damaged = [name for name, md5 in files.items() if not check_integrity(str(folder / name), md5)]
     if damaged:
-        raise SettingError(
-            "data.path",
-            str(config.path),
+        remedy = (
             f"In {folder.name}/ these files are damaged or cut short, their checksum is not the "
-            f"original's: {', '.join(damaged)}. Copy them again.",
+            f"original's: {', '.join(damaged)}. Copy them again."
         )
+        raise SettingError("data.path", str(config.path), remedy)
 
 
 def open_cifar(config: DataConfig) -> LabelledData:

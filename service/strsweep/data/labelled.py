@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-Split = Literal["train", "val"]
+_FEWER_BITS = 2**12
+"""Of the 16 levels that the upper 8 of 16 bits leave below it, a picture would be nearly black."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +35,24 @@ class LabelledData:
     num_classes: int
     input_shape: tuple[int, ...] | None = None
     """Of one input; None if it must be looked at."""
+    is_sequence: bool = False
+    """Samples are ``(input, steps, label)``: sequences, padded at their end."""
     preparation: str = "used as they are"
     """What happens to an input before the network sees it, in words."""
     fingerprint: Callable[[], str] | None = None
     """Returns one of the names of all files, and of what some hold; None without files."""
 
-    def name(self, split: Split, index: int) -> str:
+    def name(self, split: str, index: int) -> str:
         """Return what a person can find input ``index`` by: its file, or its number."""
         dataset = self.train if split == "train" else self.val
-        return dataset.path(index) if isinstance(dataset, ImageFiles) else f"{split} image {index}"
+        if not isinstance(dataset, ImageFiles):
+            return f"{split} image {index}"
+        return printable(dataset.path(index))
+
+    def reason(self, split: str, index: int) -> str:
+        """Return why input ``index`` cannot be read, in the words of the reader; "" if it can."""
+        dataset = self.train if split == "train" else self.val
+        return dataset.reason(index) if isinstance(dataset, ImageFiles) else ""
 
     def describe(self) -> str:
         """Return counts and classes, the fingerprint of files, and what happens to an image."""
@@ -82,12 +92,26 @@ class ImageFiles(Dataset[Any]):
         """Return the file of image ``index``."""
         return os.fsdecode(self._paths[index])
 
+    def reason(self, index: int) -> str:
+        """Return why image ``index`` cannot be read; "" if it can, or the file is missing."""
+        try:
+            decode(self.path(index), self._shape[0])
+        except Exception as error:  # as below
+            is_away = isinstance(error, OSError) and error.errno is not None
+            return "" if is_away else printable(str(error))
+        return ""
+
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         try:
             image = decode(self.path(index), self._shape[0])
         except Exception:  # Pillow raises what the file happens to break
             return torch.zeros(self._shape), unreadable_label(index)
         return self._transform(image), int(self._labels[index])
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with bytes of file names that are no UTF-8 written as hexadecimal escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def unreadable_label(index: int) -> int:
@@ -107,7 +131,7 @@ def decode(path: Path | str, channels: int = 3) -> Image.Image:
     Pillow's own conversion would clip them to white.
 
     Raises:
-        ValueError: The pixels are floats, whose range nobody knows.
+        ValueError: The pixels are floats, or 12 bits in 16: nobody knows their range.
         Exception: Whatever Pillow finds wrong with the file, mostly ``OSError``.
     """
     with warnings.catch_warnings():
@@ -121,8 +145,13 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("the pixels are floats: convert the file to 8 bits")
     if image.mode.startswith("I"):
-        upper = (np.asarray(image).clip(0, 65535) // 256).astype(np.uint8)
-        return Image.fromarray(upper).convert("RGB")
+        pixels = np.asarray(image).clip(0, 65535)
+        if pixels.min() < pixels.max() < _FEWER_BITS:
+            raise ValueError(
+                f"the brightest of its 16-bit pixels is {pixels.max()}, as of cameras with 12 bits "
+                "or fewer: convert the file to 8 bits"
+            )
+        return Image.fromarray((pixels // 256).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         page = Image.new("RGBA", image.size, "white")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from strsweep.config import DataConfig
-from strsweep.errors import SettingError
+from strsweep.errors import SettingError, nearest
 from strsweep.imports import imported, is_import_path
 
 AUGMENTATIONS = {
@@ -44,10 +44,7 @@ class Transforms:
 def transforms_of(config: DataConfig, *, augment: str, normalize: str) -> Transforms:
     """Return the transforms of image files.
 
-    Args:
-        config: Size and channels; its ``augment`` and ``normalize`` go before the defaults.
-        augment: What the data set is augmented by unless said.
-        normalize: What it is normalized by unless said.
+    ``augment`` and ``normalize`` are those of the data set; what ``config`` says goes before.
 
     Raises:
         SettingError: A name is unknown, or the numbers are not one per channel.
@@ -87,6 +84,7 @@ def augmentation(name: str, size: int) -> list[Any]:
         return [imported(name, "data.augment")]
     if name not in AUGMENTATIONS:
         remedy = f"Use one of {', '.join(AUGMENTATIONS)}, or package.module:transform."
+        remedy = nearest(name, AUGMENTATIONS) + remedy
         raise SettingError("data.augment", name, remedy)
     shift, flip = v2.RandomCrop(size, padding=max(size // 8, 1)), v2.RandomHorizontalFlip()
     crop = v2.RandomResizedCrop(size)
@@ -99,6 +97,7 @@ def _normalization(config: DataConfig, name: str) -> tuple[list[float], list[flo
     if isinstance(given, str):
         if given not in _NORMALIZATIONS:
             remedy = f"Use one of {', '.join(_NORMALIZATIONS)}, or {{mean: [...], std: [...]}}."
+            remedy = nearest(given, _NORMALIZATIONS) + remedy
             raise SettingError("data.normalize", given, remedy)
         mean, std = _NORMALIZATIONS[given]
     else:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from strsweep.errors import ExportError
@@ -34,10 +34,8 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 def save_compressed(state: State, path: Path) -> None:
     """Write ``state``; the same state gives the same bytes.
 
-    Args:
-        state: Tensors on the CPU, each with memory of its own, of any shape and any dtype that
-            safetensors knows.
-        path: Where; a file there is replaced.
+    Tensors are on the CPU, each with memory of its own, of any shape and any dtype that safetensors
+    knows. A file at ``path`` is replaced.
 
     Raises:
         ExportError: Two tensors would get the same name.
@@ -56,7 +54,7 @@ def save_compressed(state: State, path: Path) -> None:
         entries |= parts
     header = {"version": _VERSION, "shapes": shapes, "sha256": _digest(entries, shapes)}
     # One key: safetensors writes several in random order.
-    save_file(entries, path, metadata={_HEADER_KEY: json.dumps(header)})
+    path.write_bytes(save(entries, metadata={_HEADER_KEY: json.dumps(header)}))
 
 
 def load_compressed(path: Path) -> State:
@@ -77,7 +75,7 @@ def load_compressed(path: Path) -> State:
     shapes = _checked_shapes(path, text, entries)
     try:
         unpacked = {name: _unpacked(name, shape, entries) for name, shape in shapes.items()}
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ExportError(f"{path} holds masks that do not fit: {error}") from error
     return {**unpacked, **entries}
 
@@ -109,7 +107,7 @@ def _checked_shapes(path: Path, text: str, entries: State) -> dict[str, list[int
     try:
         header: dict[str, Any] = json.loads(text)
         version, shapes, digest = header["version"], header["shapes"], header["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ExportError(f"{path} is damaged: its header cannot be read") from error
     if version != _VERSION:
         raise ExportError(f"{path} has version {version}, this release reads {_VERSION}")

@@ -23,7 +23,7 @@ class _RunEvent(_Event):
 
 
 class SweepStarted(_Event):
-    """Somebody asked for targets; the same sweep can be started many times."""
+    """Somebody requested targets; the same sweep can be started many times."""
 
     event: Literal["sweep_started"] = "sweep_started"
     experiment: dict[str, Any]
@@ -56,7 +56,7 @@ class EpochFinished(_RunEvent):
 
 
 class ImagesUnreadable(_RunEvent):
-    """Image files could not be decoded and were left out; told once per file."""
+    """Image files could not be decoded and were left out; reported once per file."""
 
     event: Literal["images_unreadable"] = "images_unreadable"
     names: tuple[str, ...]
@@ -75,6 +75,11 @@ class LayerRow(BaseModel, frozen=True):
     dense_macs: int
     macs: int
     threshold: float | None
+    rank: int | None = None
+    """Of a layer whose rank is learned; its zeros are the weights that its factors save."""
+    full_rank: int | None = None
+    singular_values: tuple[float, ...] = ()
+    """Of such a layer as it was delivered, the largest first."""
 
 
 class _RunResult(_RunEvent):
@@ -110,7 +115,7 @@ class PrefixTrained(_RunEvent):
 
 
 class ModelLanded(_RunResult):
-    """A finished run was shifted to exactly what was asked for."""
+    """A finished run was shifted to exactly what was requested."""
 
     event: Literal["model_landed"] = "model_landed"
     target: Target

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from strsweep.errors import JournalError
 from strsweep.journal.events import EVENT, Event
 from strsweep.journal.record import SweepRecord, add
 from strsweep.storage import Store
 
+_OURS = re.compile(r"journal/[\w-]+(\.[\w-]+)?\.jsonl")
+"""Systems leave files of their own in any folder."""
 _log = logging.getLogger(__name__)
 
 
@@ -32,10 +37,6 @@ class Journal:
 
     The job that drives the sweep writes ``sweep``; the first worker of a run the run's id, and what
     watches over its workers that with ``-interruptions``.
-
-    Args:
-        storage: Of the sweep.
-        writer: Name of the file to append to.
     """
 
     def __init__(self, storage: Store, writer: str = "sweep") -> None:
@@ -46,28 +47,38 @@ class Journal:
 
     def append(self, event: Event) -> None:
         """Write ``event``; it is on disk when this returns."""
-        self._storage.append_line(self._name, event.model_dump_json())
+        self._storage.append_line(self._name, _line(event))
 
     def read(self) -> list[Event]:
-        """Return the events of all writers in the order of their clocks.
+        """Return the events file by file, each in the order they were written.
+
+        Clocks of nodes differ and are set back, so nothing may depend on the times of events; those
+        of different files mean the same in any order.
 
         Raises:
-            JournalError: A line in the middle of a file is damaged.
+            JournalError: A file is damaged, or that of the job is gone.
         """
-        events = [event for lines in self.files().values() for event in lines]
-        return sorted(events, key=lambda event: event.time)
+        return [event for lines in self.files().values() for event in lines]
 
     def files(self) -> dict[str, list[Event]]:
         """Return the events of every file as they were written; files only grow.
 
         Raises:
-            JournalError: A line in the middle of a file is damaged.
+            JournalError: A file is damaged, or that of the job is gone.
         """
-        sizes = self._storage.sizes("journal")
+        found = self._storage.sizes("journal").items()
+        sizes = {name: size for name, size in found if _OURS.fullmatch(name)}
+        if sizes and not any(name.startswith("journal/sweep.") for name in sizes):
+            told = (
+                f"{self._storage.uri('journal/sweep.jsonl')} is gone, and the files of runs are not"
+            )
+            raise JournalError(f"{told}: restore it, or remove the whole sweep")
         return {name: self._lines(name, size) for name, size in sizes.items()}
 
     def _lines(self, name: str, size: int) -> list[Event]:
         file = self._known.setdefault(name, _File())
+        if size < file.end:
+            raise JournalError(f"{self._storage.uri(name)} lost what was in it: restore it")
         if file.size != size:
             content = self._storage.read(name)
             end = content.rfind(b"\n") + 1
@@ -92,14 +103,22 @@ class Follower:
         """Return all that is known now: one object, which later calls change.
 
         Raises:
-            JournalError: A line in the middle of a file is damaged.
+            JournalError: A file is damaged, or that of the job is gone.
         """
         new = self._early
         for name, events in self._journal.files().items():
             new += events[self._num_added.get(name, 0) :]
             self._num_added[name] = len(events)
-        self._early = add(sorted(new, key=lambda event: event.time), self._record)
+        self._early = add(new, self._record)
         return self._record
+
+
+def _line(event: Event) -> str:
+    try:
+        return event.model_dump_json()
+    except PydanticSerializationError:  # file names need not be UTF-8; JSON must be
+        text = json.dumps(event.model_dump(mode="json"), ensure_ascii=False)
+        return re.sub(r"[\ud800-\udfff]", lambda found: rf"\\u{ord(found[0]):x}", text)
 
 
 def _parsed(name: str, content: bytes, start: int, end: int | None = None) -> list[Event]:
@@ -111,8 +130,17 @@ def _parsed(name: str, content: bytes, start: int, end: int | None = None) -> li
         try:
             events.append(EVENT.validate_json(line))
         except ValidationError as error:
-            # A line that a killed writer left unfinished is no JSON; somebody changed any other.
-            if any(details["type"] != "json_invalid" for details in error.errors()):
-                raise JournalError(f"{name}, line {number} is damaged: {error}") from error
+            if not _is_cut_off(line, error):
+                told = (
+                    f"{name}, line {number} is damaged: {line[:80]!r}. Restore the file, or remove "
+                )
+                told += f"the line: what it told is forgotten then. {error}"
+                raise JournalError(told) from error
             _log.warning("%s, line %d was cut off by a crash and is left out", name, number)
     return events
+
+
+def _is_cut_off(line: bytes, error: ValidationError) -> bool:
+    """Return whether a killed writer left the line unfinished; anything else is damage."""
+    begins = line.startswith(b'{"time":'[: len(line)])  # as every line does
+    return begins and all("EOF while parsing" in details["msg"] for details in error.errors())

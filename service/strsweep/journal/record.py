@@ -61,6 +61,13 @@ class RunRecord:
         return self.proposed.target
 
     @property
+    def times(self) -> list[float]:
+        """When it was proposed, and wrote its epochs and its end; seconds since 1970."""
+        ends = (self.finished, self.failed, self.stopped)
+        events = [self.proposed, *self.epochs.values(), *(end for end in ends if end is not None)]
+        return [event.time for event in events]
+
+    @property
     def is_open(self) -> bool:
         """True while the run trains, or was interrupted."""
         return self.finished is None and self.failed is None and self.stopped is None
@@ -78,6 +85,8 @@ class SweepRecord:
     """The largest in the id of a run, also of one that a crash left without its proposal."""
     published: _Published = field(default_factory=_Published)
     """The newest publication of each target."""
+    num_events: int = field(default=0, compare=False)
+    """That were replayed: how often something was written, not what is known."""
 
     @property
     def problem(self) -> Problem | None:
@@ -93,6 +102,11 @@ class SweepRecord:
     def finished_runs(self) -> list[RunRecord]:
         """Runs with a final checkpoint, in the order of proposal."""
         return [run for run in self.runs.values() if run.finished is not None]
+
+    def result(self, run_id: str, target: Target | None) -> ModelLanded | RunFinished | None:
+        """Return a run as it landed on ``target``, else as training ended; None before its end."""
+        landed = None if target is None else self.landed.get((target, run_id))
+        return landed or self.runs[run_id].finished
 
     @property
     def next_run_id(self) -> str:
@@ -111,8 +125,9 @@ def replay(events: Iterable[Event]) -> SweepRecord:
     Events about a run that was never proposed are left out: its proposal line was torn by a crash
     before the run started.
     """
-    record = SweepRecord()
+    record, events = SweepRecord(), list(events)
     add(events, record)
+    record.num_events = len(events)
     return record
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import zip_longest
 
 from torch import Tensor
@@ -13,6 +13,9 @@ Layers = dict[str, dict[str, Tensor]]
 """The tensors of each layer: ``{"layer1.0.conv1": {"weight": ...}}``, in the order of the model."""
 
 THRESHOLD = "sparseThreshold"
+_NORM = ("running_mean", "running_var", "num_batches_tracked")
+_OF_LAYERS = {"weight", "bias", *_NORM, THRESHOLD}
+"""Tensors that a layer computes with: without one of them it would be another layer."""
 _MOST_NAMED = 6
 """Problems that one message lists; a file of another network has hundreds."""
 
@@ -29,6 +32,16 @@ def layers_of(state: dict[str, Tensor]) -> Layers:
 def key_of(layer: str, tensor: str) -> str:
     """Return the key of a tensor in a state dict; a model of one layer has no layer name."""
     return f"{layer}.{tensor}" if layer else tensor
+
+
+def extra_tensors(theirs: Layers) -> list[str]:
+    """Return the keys of tensors, beside the weight of a layer, that no layer of torch has."""
+    return [
+        key_of(name, tensor)
+        for name, tensors in theirs.items()
+        for tensor in tensors
+        if "weight" in tensors and tensor not in _OF_LAYERS
+    ]
 
 
 def match_layers(
@@ -60,7 +73,7 @@ def match_layers(
         for misfit in _misfits(one, theirs[one], ours[other], other in can_be_sparse)
     ]
     if misfits:
-        raise CheckpointError(f"{source} does not fit the model: {_some(misfits)}")
+        raise CheckpointError(f"{source} does not fit the model: {some(misfits)}")
     return pairs
 
 
@@ -92,8 +105,8 @@ def _lists(theirs: Layers, ours: Layers) -> str:
     unknown = [_first(theirs, name) for name in theirs if name not in ours]
     return (
         f"it has {len(theirs)} layers, the model {len(ours)}. In order, "
-        f"{_first_difference(theirs, ours)}. Only in the model: {_some(missing)}. "
-        f"Only in the file: {_some(unknown)}."
+        f"{_first_difference(theirs, ours)}. Only in the model: {some(missing)}. "
+        f"Only in the file: {some(unknown)}."
     )
 
 
@@ -114,6 +127,7 @@ def _first(layers: Layers, name: str) -> str:
     return f"{key_of(name, tensor_name)} {list(tensor.shape)}"
 
 
-def _some(texts: list[str]) -> str:
+def some(texts: Sequence[str], between: str = "; ") -> str:
+    """Return the first of ``texts``, and how many more there are."""
     more = len(texts) - _MOST_NAMED
-    return "; ".join(texts[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "") or "none"
+    return between.join([*texts[:_MOST_NAMED], *[f"and {more} more"] * (more > 0)]) or "none"

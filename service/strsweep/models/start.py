@@ -9,7 +9,10 @@ parameter s of a sigmoid, and the last layer is a 1x1 convolution.
 from __future__ import annotations
 
 import _codecs
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -22,7 +25,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from strsweep.errors import CheckpointError
-from strsweep.models.layer_match import THRESHOLD, key_of, layers_of, match_layers
+from strsweep.models.layer_match import (
+    THRESHOLD,
+    extra_tensors,
+    key_of,
+    layers_of,
+    match_layers,
+    some,
+)
 from strsweep.sparsity.convert import sparsify, threshold_parameters, weights_with
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.threshold import SoftThreshold
@@ -33,13 +43,14 @@ _KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "module", 
 """Where training scripts put the state dict."""
 _COUNTER = "num_batches_tracked"
 """Files from before torch 0.4.1 have none."""
+_SCALAR: Any = np.float64(0).__reduce__()[0]
 _NUMPY: list[Any] = [
-    np.float64(0).__reduce__()[0],  # a learning rate beside the weights is often one
+    _SCALAR,  # a learning rate beside the weights is often one
+    (_SCALAR, "numpy.core.multiarray.scalar"),  # as NumPy called it before version 2
     np.dtype,
-    type(np.dtype(np.float64)),
+    *{type(np.dtype(code)) for code in "?bhilqBHILQefd"},
     _codecs.encode,
 ]
-_SHOWN = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,25 +62,32 @@ class Start:
     """Of the model; these keep their initialization."""
     unused: tuple[str, ...]
     """Of the file; the model has no place for them."""
+    is_maskless: bool = False
+    """A file of the authors' code, or of one like it, without thresholds: DNW and GMP prune in the
+    forward pass and write no mask."""
 
     def __str__(self) -> str:
         said = f"{self.loaded} tensors loaded"
-        said += f"; initialized anew: {_listed(self.anew)}" if self.anew else ""
-        return said + (f"; of the file not used: {_listed(self.unused)}" if self.unused else "")
+        if self.is_maskless:
+            said += (
+                ", all dense: no thresholds are in the file, and those of DNW or GMP have no mask"
+            )
+        said += f"; initialized anew: {some(self.anew, ', ')}" if self.anew else ""
+        return said + (f"; of the file not used: {some(self.unused, ', ')}" if self.unused else "")
 
 
 def load_start(path: Path, model: nn.Module, *, skip_head: bool = False) -> Start:
     """Load a checkpoint into ``model``, thresholds included, in place.
 
     Tensors meet by name, once a common prefix is taken away on either side. Where names differ, as
-    of the authors' MobileNetV1, layers of a torch file meet by their order: every tensor must fit
-    in name and shape, and a name that both sides know must meet itself.
+    of the authors' MobileNetV1, layers of a torch file meet by their order: every tensor of the
+    model must find its own in name and shape, and a name that both sides know must meet itself.
+    Tensors that layers of torch do not have are left out, as the authors' own loader does.
 
     Args:
         path: The file. It is never unpickled beyond tensors and plain values.
         model: A dense network. Layers without a threshold in the file stay dense.
-        skip_head: Leave the last layer as it is if the file has it in another shape: it was for
-            other classes.
+        skip_head: Leave the last layer as it is if the file has it for other classes.
 
     Raises:
         CheckpointError: The file cannot be read, needs more than tensors, or belongs to another
@@ -80,20 +98,48 @@ def load_start(path: Path, model: nn.Module, *, skip_head: bool = False) -> Star
         raise ValueError("the model has soft thresholds already; bake() removes them")
     path, own = Path(path), model.state_dict()
     is_ordered = path.suffix != ".safetensors"  # that format sorts names
-    found = _renamed(_read(path) if is_ordered else _read_safetensors(path), list(own))
+    read, names_its_network = _read(path) if is_ordered else (_read_safetensors(path), False)
+    found = _renamed(read, list(own))
     head = _other_head(model, found) if skip_head else []
-    anew = [n for n in own if n in head or (n.endswith(_COUNTER) and n not in found)]
-    unused: list[str] = []
-    if is_ordered and any(name not in found for name in own if name not in anew):
-        anew = head  # by order: whatever the file has must have its place
-    else:
-        unused = [name for name in found if name not in own and not _is_threshold(name, own)]
-    wanted = {name: tensor for name, tensor in own.items() if name not in anew}
-    found = {name: tensor for name, tensor in found.items() if name not in unused}
-    theirs, ours = layers_of(found), layers_of(wanted)
-    pairs = match_layers(str(path), theirs, ours, [weight.name for weight in weight_tensors(model)])
+    anew, unused = _left_out(found, own, head, is_ordered)
+    wanted = {name: own[name] for name in own if name not in anew}
+    theirs, ours = layers_of({n: found[n] for n in found if n not in unused}), layers_of(wanted)
+    try:
+        pairs = match_layers(str(path), theirs, ours, [one.name for one in weight_tensors(model)])
+    except CheckpointError as error:
+        with suppress(CheckpointError):
+            if not skip_head and load_start(path, deepcopy(model), skip_head=True):
+                error = CheckpointError(f"{error}. All else fits: try model.skip_head=true.")
+        raise error from None
     _load(model, pairs, theirs, ours)
-    return Start(loaded=len(wanted), anew=tuple(anew), unused=tuple(unused))
+    is_maskless = names_its_network and not threshold_parameters(model)
+    return Start(
+        loaded=len(wanted), anew=tuple(anew), unused=tuple(unused), is_maskless=is_maskless
+    )
+
+
+def _left_out(
+    found: State, own: State, head: list[str], is_ordered: bool
+) -> tuple[list[str], list[str]]:
+    """Return what of the model stays as it is, and what of the file is not used."""
+    anew = [n for n in own if n in head or (n.endswith(_COUNTER) and n not in found)]
+    if is_ordered and any(name not in found for name in own if name not in anew):
+        # By order: every layer of the file must have its place.
+        return head, [name for name in extra_tensors(layers_of(found)) if name not in own]
+    return anew, [name for name in found if name not in own and not _is_threshold(name, own)]
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Any], *, strict: bool = True) -> None:
+    """Load a state that was in a file into ``model``, with the versions that files leave out.
+
+    Without them some modules (torchvision's MnasNet) refuse it, or take it for an old one.
+
+    Raises:
+        RuntimeError: It belongs to another model.
+    """
+    versioned: Any = OrderedDict(state)
+    versioned._metadata = getattr(model.state_dict(), "_metadata", None)
+    model.load_state_dict(versioned, strict=strict)
 
 
 def _load(
@@ -113,7 +159,7 @@ def _load(
         for their_name, name in pairs
         for tensor_name, tensor in theirs[their_name].items()
     }
-    model.load_state_dict(loaded, strict=False)
+    load_weights(model, loaded, strict=False)
     if not thresholds:
         return
     dense = [weight.name for weight in weight_tensors(model) if weight.name not in thresholds]
@@ -123,7 +169,8 @@ def _load(
             threshold.s.copy_(thresholds[weight.name].reshape(threshold.s.shape))
 
 
-def _read(path: Path) -> State:
+def _read(path: Path) -> tuple[State, bool]:
+    """Return the tensors of a file, and whether it says which network it is of (``arch``)."""
     try:
         with torch.serialization.safe_globals(_NUMPY):
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -141,7 +188,7 @@ def _read(path: Path) -> State:
     )
     for state in (*inner, content):
         if _is_state(state):
-            return state
+            return state, _is_dict(content) and "arch" in content
     raise CheckpointError(f"{path} holds no state_dict of named tensors")
 
 
@@ -211,8 +258,3 @@ def _other_head(model: nn.Module, found: State) -> list[str]:
     for name in names:
         found.pop(name, None)
     return names
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

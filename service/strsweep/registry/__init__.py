@@ -1,20 +1,19 @@
-"""Results that last: MLflow as a view of the journal, published models, picture and table."""
+"""MLflow as a view of the journal: pages, charts, registered models."""
 
 from strsweep.registry.delivery import Delivery, print_delivery
-from strsweep.registry.export import export_model, print_exports
-from strsweep.registry.finished_model import evaluate_model, read_budget
+from strsweep.registry.live import LiveDelivery
 from strsweep.registry.publish import publish_journal, publish_single, publish_sweep
+from strsweep.registry.tracker import OwnTrackers, Tracker
 from strsweep.registry.tracking import Tracking
 
 __all__ = [
     "Delivery",
+    "LiveDelivery",
+    "OwnTrackers",
+    "Tracker",
     "Tracking",
-    "evaluate_model",
-    "export_model",
     "print_delivery",
-    "print_exports",
     "publish_journal",
     "publish_single",
     "publish_sweep",
-    "read_budget",
 ]

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from strsweep.config import Experiment
-from strsweep.registry.receipt import Receipt
+from strsweep.packages.receipt import Receipt
 from strsweep.registry.registered_model import Alias
+from strsweep.report.models import MISSED, TargetModel, model_rows
 from strsweep.search.outcome import TargetOutcome
-from strsweep.settings import Metric, percent
+from strsweep.settings import Metric
 from strsweep.storage import storage_of
+from strsweep.table import Row, as_terminal, only
 
-_WIDTH = 1000
-"""The log of a submitted job is no terminal: rich would assume 80 columns, and wrap."""
+SHOWN = ("target", "state", "vs dense", "sparsity", "MACs", "MACs left", "run", "registered as")
+"""Columns of the report that fit into a line, beside the score."""
 _FAR_BELOW = 0.03
 """Share of the dense network's score, missing which something else is worth a try."""
-_TEXT_COLUMNS = {"run", "registered as"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +31,8 @@ class Delivered:
     """Of the registered model; None if MLflow could not be reached."""
     alias: Alias | None = None
     """Where the alias of the target points; None without a version or a target."""
+    failure: str | None = None
+    """Why its run, which ended well, cannot be packaged."""
 
     @property
     def asked(self) -> str:
@@ -43,6 +42,8 @@ class Delivered:
     @property
     def missed(self) -> str:
         """Why there is no model, and what to change."""
+        if self.failure is not None:
+            return f"{self.asked} is not packaged: {self.failure}; submit the sweep again"
         if self.outcome is None:
             return "the run failed: the journal has the reason"
         miss = self.outcome.miss
@@ -71,58 +72,35 @@ class Delivery:
 
 def print_delivery(experiment: Experiment, delivery: Delivery) -> None:
     """Print the table, the targets that were missed, and where to look."""
-    console = Console(width=_WIDTH, highlight=False)
-    console.print(_table(experiment, delivery))
-    console.print()
-    for line in _notes(experiment, delivery):
-        console.print(line, soft_wrap=True)
+    rows = delivered_rows(experiment, delivery.models, delivery.metric, delivery.dense_score)
+    print(as_terminal(only(rows, delivery.metric.name, *SHOWN), f"delivered ({experiment.method})"))
+    print(*_notes(experiment, delivery), sep="\n", flush=True)
 
 
-def _table(experiment: Experiment, delivery: Delivery) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=f"delivered ({experiment.method})",
-        title_justify="left",
-        show_edge=False,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    vs_dense = [] if delivery.dense_score is None else ["vs dense"]
-    columns = ["target", "trained", "sparsity", delivery.metric.name, *vs_dense, "MACs", "of dense"]
-    for column in (*columns, "run", "registered as"):
-        table.add_column(column, justify="left" if column in _TEXT_COLUMNS else "right")
-    for model in delivery.models:
-        table.add_row(*_cells(experiment, model, delivery.dense_score))
-    return table
-
-
-def _cells(experiment: Experiment, model: Delivered, dense: float | None) -> list[str]:
-    receipt = model.receipt
-    if receipt is None:
-        return [model.asked, "missed"]
-    return [
-        model.asked,
-        receipt.trained_at,
-        percent(receipt.sparsity, 2),
-        receipt.score_text,
-        *([] if dense is None else [receipt.metric.difference(receipt.score, dense)]),
-        _short(receipt.macs),
-        percent(receipt.macs / receipt.dense_macs, 1),
-        receipt.run_id,
-        _registered_as(experiment, model),
+def delivered_rows(
+    experiment: Experiment,
+    models: Sequence[Delivered],
+    metric: Metric,
+    dense: float | None,
+    link: Callable[[str], str] = lambda _: "",
+) -> list[Row]:
+    """Return one row per target, as in the report; ``link`` maps a version to its address."""
+    shown = [
+        TargetModel(
+            target=model.outcome and model.outcome.target,
+            receipt=model.receipt,
+            registered_as=_registered_as(experiment, model),
+            link=link(model.version) if model.version else "",
+            missing=MISSED if model.failure is None else "not packaged",
+        )
+        for model in models
     ]
-
-
-def _short(macs: int) -> str:
-    """Return four digits of large numbers: receipts and cards have all of them."""
-    if macs < 10**6:
-        return f"{macs:,}"
-    return f"{macs / 1e6:.4g} M" if macs < 10**9 else f"{macs / 1e9:.4g} G"
+    return model_rows(shown, metric, dense)
 
 
 def _registered_as(experiment: Experiment, model: Delivered) -> str:
     if model.version is None:
-        return "not yet"
+        return ""
     name = f"{experiment.model_name} v{model.version}"
     stays = model.alias is not None and model.alias.reason
     return name if model.outcome is None or stays else f"{name} @{model.outcome.target.label}"
@@ -130,7 +108,10 @@ def _registered_as(experiment: Experiment, model: Delivered) -> str:
 
 def _notes(experiment: Experiment, delivery: Delivery) -> Iterator[str]:
     models, tracking = delivery.models, experiment.tracking
-    if any(model.receipt is not None and model.receipt.landed is not None for model in models):
+    landed = [m.receipt.landed for m in models if m.receipt is not None and m.receipt.landed]
+    if any(before.rank_before for before in landed):
+        yield "Targets between two ranks have the most that is not above: thresholds are shifted."
+    elif landed:
         yield (
             "Every model has exactly what its target asks for: thresholds are shifted after "
             "training."
@@ -145,7 +126,7 @@ def _notes(experiment: Experiment, delivery: Delivery) -> Iterator[str]:
     if delivery.is_behind:
         yield (
             f"MLflow at {tracking.uri} lacks results that are safe in the "
-            "sweep's storage: run jobs/publish.py with the same settings when it answers."
+            "sweep's storage: run `strsweep publish` with the same settings when it answers."
         )
     yield f"models, budgets and receipts: {storage_of(experiment).uri('models')}"
     show = f"mlflow ui --backend-store-uri {tracking.uri}  (in a clone: make ui)"

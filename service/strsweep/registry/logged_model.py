@@ -1,13 +1,13 @@
-"""A package as a model in MLflow, in a form that loads without this library; once per weights."""
+"""A package as a model in MLflow, once per weights: a program, or else weights for its own code."""
 
 from __future__ import annotations
 
-import logging
-import warnings
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import mlflow
 import torch
 from mlflow import MlflowClient
 from mlflow import pytorch as mlflow_pytorch
@@ -15,17 +15,23 @@ from mlflow.entities import LoggedModel, LoggedModelOutput
 from mlflow.models import Model, infer_signature
 
 from strsweep.config import Experiment
-from strsweep.export.exported_file import Inputs
-from strsweep.registry.package import Package
-from strsweep.registry.receipt import PACKAGE_FILES, label
-from strsweep.registry.server import artifact_errors
+from strsweep.errors import ExportError
+from strsweep.export import FORMATS
+from strsweep.export.formats import Inputs, largest_difference, quiet
+from strsweep.packages.package import Package
+from strsweep.packages.receipt import PACKAGE_FILES, label
+from strsweep.progress import say
+from strsweep.registry.server import artifact_errors, first_line
 from strsweep.storage import storage_of
+
+FORM_TAG = "form"
+"""Of a logged model: ``weights`` if it is no program."""
 
 
 def logged_model(
     client: MlflowClient, experiment: Experiment, place: str, made: Package, mlflow_id: str
-) -> str:
-    """Return MLflow's id of the model that holds these weights; it is logged if need be.
+) -> LoggedModel:
+    """Return the model of MLflow that holds these weights; it is logged if need be.
 
     A model that a killed publisher left half written is found by its weights and finished.
 
@@ -51,12 +57,12 @@ def logged_model(
         found = _found(client, place, identity)  # another publisher may have made it just before
         assert found is not None
     if str(found.status) != "READY":
-        _upload(experiment, made, found.model_id)
+        _upload(client, experiment, made, found.model_id)
     outputs = client.get_run(mlflow_id).outputs
     linked = [] if outputs is None else [output.model_id for output in outputs.model_outputs]
     if found.model_id not in linked:
         client.log_outputs(mlflow_id, [LoggedModelOutput(found.model_id, step=0)])
-    return found.model_id
+    return client.get_logged_model(found.model_id)
 
 
 def _found(client: MlflowClient, place: str, tags: dict[str, str]) -> LoggedModel | None:
@@ -69,27 +75,50 @@ def _found(client: MlflowClient, place: str, tags: dict[str, str]) -> LoggedMode
     return ordered[0] if ordered else None
 
 
-def _upload(experiment: Experiment, made: Package, model_id: str) -> None:
-    """Write an exported program (pt2): no pickle, no code of ours."""
-    mlflow.set_tracking_uri(experiment.tracking.uri)
-    mlflow.set_registry_uri(experiment.tracking.uri)
-    local = storage_of(experiment).local(made.folder)
+def _upload(client: MlflowClient, experiment: Experiment, made: Package, model_id: str) -> None:
+    """Write an exported program (pt2): no pickle, no code of ours; if it cannot be, weights."""
     # Not within a run: MLflow would set the run that trained it going again.
-    with warnings.catch_warnings(), local as files, artifact_errors():
-        warnings.simplefilter("ignore")  # torch.export and MLflow note things nobody can act on
-        logging.getLogger("torch.export").setLevel(logging.ERROR)
-        Model.log(
-            artifact_path=None,
-            name=label(made.receipt.target),
-            flavor=mlflow_pytorch,
-            model_id=model_id,
-            pytorch_model=made.model,
+    with storage_of(experiment).local(made.folder) as files, artifact_errors(), quiet():
+        extra_files = [str(files / name) for name in PACKAGE_FILES]
+        given: Any = {"name": label(made.receipt.target), "extra_files": extra_files}
+        given |= {"artifact_path": None, "model_id": model_id, "made": made}
+        try:
+            Model.log(flavor=SimpleNamespace(save_model=_save_program), **given)
+        except ExportError as error:
+            say(f"{made.folder} is registered as weights, which need its code to run: {error}")
+            client.set_logged_model_tags(model_id, {FORM_TAG: "weights"})
+            Model.log(flavor=SimpleNamespace(save_model=_save_weights), **given)
+
+
+def _save_program(path: str, mlflow_model: Model, made: Package, extra_files: list[str]) -> None:
+    """Write what MLflow loads as a program; raises ``ExportError`` if that is not the model."""
+    try:
+        if not made.inputs:
+            raise ExportError("a program takes tensors, and the model of this task takes others")
+        mlflow_pytorch.save_model(
+            made.model,
+            path,
+            mlflow_model=mlflow_model,
             serialization_format="pt2",
             input_example=[value.numpy() for value in made.inputs],
             signature=infer_signature(_arrays(made.inputs), _arrays(made.outputs)),
-            extra_files=[str(files / name) for name in PACKAGE_FILES],
+            extra_files=extra_files,
             pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
         )
+        program = FORMATS["program"].load(made.model, Path(path) / "data/model.pt2")
+        with torch.no_grad():  # a network that loops over its batch is written for the example's
+            largest_difference(made.model, program.run, made.inputs)
+    except Exception as error:  # exporters raise anything on a model they cannot follow
+        raise ExportError(first_line(error)) from error
+
+
+def _save_weights(path: str, mlflow_model: Model, extra_files: list[str], **_: Any) -> None:
+    """Write the package alone, which ``finished_model`` builds the network from."""
+    folder = Path(path) / "extra_files"
+    folder.mkdir(parents=True)
+    for file in extra_files:
+        shutil.copy(file, folder)
+    mlflow_model.save(str(Path(path) / "MLmodel"))
 
 
 def _arrays(values: Inputs) -> Any:

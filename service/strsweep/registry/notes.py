@@ -11,11 +11,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from strsweep.config import Experiment
 from strsweep.journal import RunRecord, SweepRecord
-from strsweep.registry.delivery import Delivered
-from strsweep.registry.receipt import Receipt, label
-from strsweep.registry.report.runs import run_hours
+from strsweep.packages.receipt import Receipt, label
+from strsweep.registry.delivery import SHOWN, Delivered, delivered_rows
 from strsweep.registry.server import page
+from strsweep.report.runs import run_hours
+from strsweep.search.outcome import dense_score
+from strsweep.search.runs import read_state
 from strsweep.settings import percent
+from strsweep.table import as_markdown, only
 
 _LONGEST = 4900
 """Characters that MLflow's databases keep of a description, less some."""
@@ -41,11 +44,12 @@ _TEMPLATES.filters |= {"percent": percent, "listed": _listed, "duration": _durat
 
 
 def model_card(
-    receipt: Receipt, run: RunRecord, record: SweepRecord, experiment: Experiment
+    receipt: Receipt, run: RunRecord, record: SweepRecord, experiment: Experiment, form: str
 ) -> str:
     """Return the description of a model, in Markdown, from journal and receipt alone.
 
-    It was trained by ``run``; record and experiment are those of the sweep.
+    It was trained by ``run``; record and experiment are those of the sweep. ``form`` is how the
+    model is registered: as a ``program``, or as ``weights``.
     """
     settings, training = receipt.settings, experiment.training
     shown = training.model_dump(mode="json", include={"epochs", "batch_size", "learning_rate"})
@@ -53,6 +57,7 @@ def model_card(
     version = f"@{label(receipt.target)}" if receipt.target else "/VERSION"
     text = _TEMPLATES.get_template("card.md.jinja").render(
         receipt=receipt,
+        form=form,
         run=run,
         run_hours=run_hours(run),
         record=record,
@@ -84,23 +89,35 @@ def delivered_note(
     record: SweepRecord,
     models: Sequence[Delivered],
     report: tuple[str, ...],
+    *,
+    is_over: bool = True,
 ) -> str:
-    """Return what was asked for and delivered, as Markdown with links.
+    """Return what was requested and delivered, as Markdown with links.
 
-    The path of the page with the report is one for ``page``, and empty if there is none.
+    Args:
+        experiment: Without ``auto``.
+        record: Of the sweep.
+        models: Of its targets; while it goes on only those that are delivered.
+        report: Path of the page with the report, as for ``page``; empty if there is none.
+        is_over: False while the sweep goes on.
     """
     assert record.problem is not None
     tracking = experiment.tracking
     base = tracking.uri if tracking.is_server else ""  # links stay on the server that shows them
+    metric, link = (
+        record.problem.metric,
+        partial(page, base, "models", experiment.model_name, "versions"),
+    )
+    rows = delivered_rows(
+        experiment, models, metric, dense_score(read_state(record, experiment)), link
+    )
     text = _TEMPLATES.get_template("delivered.md.jinja").render(
         asked=asked_note(experiment),
-        metric=record.problem.metric,
-        models=models,
-        name=experiment.model_name,
-        page=partial(page, base),
+        table=as_markdown(only(rows, metric.name, *SHOWN)),
         record=record,
         hours=_hours(record),
-        report=report,
+        report=page(base, *report) if report else "",
+        is_over=is_over,
     )
     return text.rstrip("\n")
 

@@ -14,9 +14,9 @@ from mlflow.exceptions import MlflowException
 
 from strsweep.config import Experiment
 from strsweep.errors import SettingError
-from strsweep.registry.receipt import Receipt, label
+from strsweep.packages.receipt import Receipt, label
 from strsweep.registry.server import EXISTS, MISSING, refusals
-from strsweep.settings import Metric, Target
+from strsweep.settings import Metric
 
 _DATA_TAG, _HASH_TAG = "strsweep.data", "weights_sha256"
 
@@ -127,14 +127,17 @@ def make_version(
 
 
 def move_alias(
-    client: MlflowClient, experiment: Experiment, target: Target, published: ModelVersion
-) -> Alias:
-    """Let the alias of ``target`` point to the better of what it has and what was published.
+    client: MlflowClient, experiment: Experiment, receipt: Receipt, published: ModelVersion
+) -> Alias | None:
+    """Let the alias of a target point to the better of what it has and what was published.
 
-    Better by its score; of equals, the one that was first. Versions that another publisher
-    made in the meantime take part: whoever looks last leaves the alias at the best.
+    A model that no target was requested for has no alias. Better by its score; of equals, the one
+    that was first. Versions that another publisher made in the meantime take part: whoever looks
+    last leaves the alias at the best.
     """
-    name, alias = experiment.model_name, target.label
+    if receipt.target is None:
+        return None
+    name, alias, metric = experiment.model_name, receipt.target.label, receipt.metric
     while True:
         # A server gives numbers as text, a database as numbers.
         aliases: dict[str, int | str] = client.get_registered_model(name).aliases
@@ -145,45 +148,33 @@ def move_alias(
                 for version in _versions(client, name, alias)
                 if str(version.version) == holder or int(version.version) >= int(published.version)
             ),
-            key=lambda version: (_judged(version)[0], -int(version.version)),
+            key=lambda version: (_judged(version, metric)[0], -int(version.version)),
         )
         if str(best.version) == holder:
-            has, got = (_judged(version)[1] for version in (best, published))
+            has, got = (_judged(version, metric)[1] for version in (best, published))
             stays = f"v{best.version} has {has}, v{published.version} {got}"
             return Alias(holder, "" if best.version == published.version else stays)
         client.set_registered_model_alias(name, alias, str(best.version))
 
 
-def _judged(version: ModelVersion) -> tuple[float, str]:
+def _judged(version: ModelVersion, metric: Metric) -> tuple[float, str]:
     """Return rank and score, in words, of a version; somebody may have added one by hand."""
-    text = version.tags.get("metric")
+    text = version.tags.get(metric.name)
     if text is None:
-        return -math.inf, "no score"
-    metric = Metric.model_validate_json(text)
-    score = float(version.tags[metric.name])
-    return metric.rank(score), f"{metric.text(score)} {metric.name}"
+        return -math.inf, f"no {metric.name}"
+    return metric.rank(float(text)), f"{metric.text(float(text))} {metric.name}"
 
 
 def _tags(receipt: Receipt) -> dict[str, str]:
-    """Return what a version is found and compared by."""
-    tags = {
+    """Return what a version is found, compared and told from others by; its card has the rest."""
+    return {
         "label": label(receipt.target),
-        "mode": receipt.mode,
         "method": receipt.method,
         "sparsity": f"{receipt.sparsity:.6f}",
-        "metric": receipt.metric.model_dump_json(),
         receipt.metric.name: f"{receipt.score:.6f}",
         "macs": str(receipt.macs),
-        **{key: f"{value:g}" for key, value in receipt.settings.numbers.items()},
-        "sweep_id": receipt.sweep_id,
-        "run_id": receipt.run_id,
         _HASH_TAG: receipt.weights_sha256,
     }
-    if (landed := receipt.landed) is not None:
-        tags["landed_shift"] = f"{landed.shift:g}"
-        tags["sparsity_before_landing"] = f"{landed.sparsity_before:.6f}"
-        tags[f"{receipt.metric.name}_before_landing"] = f"{landed.score_before:.6f}"
-    return tags
 
 
 def _versions(client: MlflowClient, name: str, alias: str) -> list[ModelVersion]:

@@ -1,4 +1,4 @@
-"""The page of a run in MLflow: settings, epochs, landings and its end, in few calls."""
+"""The page of a run in MLflow: name, settings, epochs, landings and its end, in few calls."""
 
 from __future__ import annotations
 
@@ -8,56 +8,57 @@ from itertools import chain
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from strsweep.journal import ModelLanded, RunRecord
-from strsweep.registry.receipt import layer_csv
-from strsweep.registry.report.runs import role_of
-from strsweep.registry.server import artifact_errors
-from strsweep.registry.sweep_runs import NOTE_TAG, ShownRun, metrics_at, show_as
+from strsweep.journal import ModelLanded, RunRecord, SweepRecord
+from strsweep.packages.receipt import layer_csv
+from strsweep.registry.server import NOTE_TAG, artifact_errors
+from strsweep.registry.sweep_runs import (
+    NAME_TAG,
+    STATE_TAG,
+    TARGET_TAG,
+    ShownRun,
+    metrics_at,
+    show_as,
+)
+from strsweep.report.runs import role_of, shown
 from strsweep.settings import percent
 
 _EPOCHS_PER_CALL = 100
 """MLflow takes a thousand values at once, and keeps them all or none: an epoch is never split."""
 _NOT_SHOWN = {"dense_macs", "seconds", "unreadable_images"}
 """Of the numbers of every epoch."""
-_LANDED_TAG = "strsweep.landed."
-_LONGEST = 5000
-"""Characters of a tag."""
+_LONGEST = 500
+"""Characters of a reason in a tag, which is a cell of a table."""
 
 
-def show_run(
-    client: MlflowClient, shown: ShownRun, run: RunRecord, landed: Sequence[ModelLanded]
-) -> None:
+def show_run(client: MlflowClient, page: ShownRun, run: RunRecord, record: SweepRecord) -> None:
     """Send what MLflow does not have: settings, epochs, landings, reasons, and how the run ended.
 
-    ``shown`` is what MLflow has, and is brought up to date; ``landed`` are in their order.
+    ``page`` is what MLflow has, and is brought up to date.
 
     Raises:
         MlflowException: The server does not answer; what it took is not known.
     """
-    _send_values(client, shown, run, landed)
+    _send_values(client, page, run, record)
     status = _status(run)
-    if shown.status == status:
+    if page.status == status:
         return
     with artifact_errors():
         if run.finished is not None:
-            client.log_text(shown.mlflow_id, layer_csv(run.finished.layers), "layers.csv")
+            client.log_text(page.mlflow_id, layer_csv(run.finished.layers), "layers.csv")
         if run.unreadable and not run.is_open:
             text = "\n".join(run.unreadable) + "\n"
-            client.log_text(shown.mlflow_id, text, "unreadable_images.txt")
-    show_as(client, shown, status, None if run.is_open else end_time(run))
+            client.log_text(page.mlflow_id, text, "unreadable_images.txt")
+    show_as(client, page, status, None if run.is_open else max(run.times))
 
 
-def _send_values(
-    client: MlflowClient, shown: ShownRun, run: RunRecord, landed: Sequence[ModelLanded]
-) -> None:
+def _send_values(client: MlflowClient, page: ShownRun, run: RunRecord, record: SweepRecord) -> None:
     # MLflow keeps every value it is sent, unless all of it is the same. Time, step and value come
     # from the journal, so a value that is sent twice is there once. An epoch that was trained again
     # has another time: what MLflow has is not sent again.
     numbers = run.settings.numbers
-    params = [Param(key, f"{value:g}") for key, value in numbers.items() if key not in shown.params]
-    texts = _tags(run, landed)
-    tags = {key: text for key, text in texts.items() if shown.tags.get(key) != text}
-    epochs = [epoch for epoch in sorted(run.epochs) if epoch > shown.epoch]
+    params = [Param(key, f"{value:g}") for key, value in numbers.items() if key not in page.params]
+    tags = {key: text for key, text in _run_tags(run, record).items() if page.tags.get(key) != text}
+    epochs = [epoch for epoch in sorted(run.epochs) if epoch > page.epoch]
     if not (epochs or params or tags):
         return
     values: list[list[Metric]] = []
@@ -67,17 +68,16 @@ def _send_values(
         values.append(metrics_at(run.epochs[epoch].time, epoch, given))
     while len(values) > _EPOCHS_PER_CALL:
         part, values = values[:_EPOCHS_PER_CALL], values[_EPOCHS_PER_CALL:]
-        client.log_batch(shown.mlflow_id, metrics=[*chain(*part)])
-    for step, event in enumerate(landed):  # a run that lands on several targets has a step for each
-        if _LANDED_TAG + event.target.label in tags:
-            given = {f"landed_{key}": value for key, value in event.metrics.items()}
-            values.append(metrics_at(event.time, step, given))
-    # Tags last, in the call that has the landings: a tag says that they were delivered.
+        client.log_batch(page.mlflow_id, metrics=[*chain(*part)])
+    if NOTE_TAG in tags:  # it tells of every landing
+        for step, event in enumerate(_landings(run, record), max(run.epochs, default=0) + 1):
+            values.append(metrics_at(event.time, step, event.metrics))
+    # Tags last, in the call that has the landings: the note says that they were delivered.
     sent = [RunTag(key, text) for key, text in tags.items()]
-    client.log_batch(shown.mlflow_id, metrics=[*chain(*values)], params=params, tags=sent)
-    shown.epoch = max([shown.epoch, *epochs])
-    shown.params |= {param.key for param in params}
-    shown.tags |= tags
+    client.log_batch(page.mlflow_id, metrics=[*chain(*values)], params=params, tags=sent)
+    page.epoch = max([page.epoch, *epochs])
+    page.params |= {param.key for param in params}
+    page.tags |= tags
 
 
 def _status(run: RunRecord) -> str:
@@ -89,33 +89,58 @@ def _status(run: RunRecord) -> str:
     return "RUNNING" if run.stopped is None else "KILLED"
 
 
-def end_time(run: RunRecord) -> float:
-    """Return when a run ended, or did something last; seconds since 1970."""
-    ends = [event.time for event in (run.finished, run.failed, run.stopped) if event is not None]
-    return max([run.proposed.time, *ends, *(event.time for event in run.epochs.values())])
+def _run_tags(run: RunRecord, record: SweepRecord) -> dict[str, str]:
+    """Return name, target, state and note of a run; none of them is empty."""
+    aim = role_of(run) or shown(run.target or run.proposed.refines)
+    tags = {NAME_TAG: run_name(run, record), STATE_TAG: _state(run, record)}
+    return tags | {NOTE_TAG: note(run, record)} | ({TARGET_TAG: aim} if aim else {})
 
 
-def run_name(run: RunRecord) -> str:
-    """Return what the page of the experiment lists: what the run is for, and its id."""
-    aim = "" if run.target is None else f"target {run.target}"
-    return " · ".join(filter(None, (role_of(run) or aim, run.run_id)))
+def run_name(run: RunRecord, record: SweepRecord) -> str:
+    """Return the id of a run and what it became: ``run-004 · 95 % · 98.9 %``."""
+    role = role_of(run)
+    if run.finished is None:
+        end = "failed" if run.failed else "stopped" if run.stopped else role
+        return " · ".join(filter(None, (run.run_id, end)))
+    landings = _landings(run, record)
+    metrics = (landings[-1] if landings else run.finished).metrics
+    delivered = [event.target for event in landings] or _delivered(run, record)
+    became = role or ", ".join(map(str, delivered)) or percent(metrics.get("sparsity", 0.0), 2)
+    parts = [run.run_id, became]
+    if record.problem is not None and (metric := record.problem.metric).name in metrics:
+        parts.append(metric.text(metric.of(metrics), 1))
+    return " · ".join(parts)
 
 
-def _tags(run: RunRecord, landed: Sequence[ModelLanded]) -> dict[str, str]:
-    """Return what a run is for, why it is not, or no longer, under way, and how it landed."""
-    tags = {NOTE_TAG: note(run)}
+def _state(run: RunRecord, record: SweepRecord) -> str:
+    """Return where a run stands, in a few words."""
     if run.failed is not None:
-        tags["strsweep.failure"] = run.failed.reason[:_LONGEST]
+        return f"failed: {run.failed.reason}"[:_LONGEST]
     if run.stopped is not None:
-        tags["strsweep.stopped"] = run.stopped.reason[:_LONGEST]
-    for event in landed:
-        told = f"sparsity {percent(event.metrics['sparsity'])}, shift {event.shift:+.4g}"
-        tags[_LANDED_TAG + event.target.label] = f"{event.target}: {told}"
-    return tags
+        return f"stopped: {run.stopped.reason}"[:_LONGEST]
+    if run.finished is None:
+        return "training"
+    if delivered := _delivered(run, record):
+        return f"delivered: {', '.join(map(str, delivered))}"
+    if any(event.run_id == run.run_id for event in record.published.values()):
+        return "delivered"  # the only run, which has no target
+    landed = [str(event.target) for event in _landings(run, record)]
+    return f"landed: {', '.join(landed)}" if landed else "finished"
 
 
-def note(run: RunRecord) -> str:
-    """Return why a run was tried and how it ended, in two sentences."""
+def _delivered(run: RunRecord, record: SweepRecord) -> list[str]:
+    """Return the targets that the run is delivered for now, as a person reads them."""
+    events = record.published.items()
+    return [str(t) for t, event in events if t is not None and event.run_id == run.run_id]
+
+
+def _landings(run: RunRecord, record: SweepRecord) -> Sequence[ModelLanded]:
+    """Return the landings of a run, in their order."""
+    return [event for event in record.landed.values() if event.run_id == run.run_id]
+
+
+def note(run: RunRecord, record: SweepRecord) -> str:
+    """Return why a run was tried, how it ended and where it landed, in a few sentences."""
     reason = run.proposed.reason
     if run.target is not None:
         sentences = [f"Aims at {run.target}, {reason}."]
@@ -126,7 +151,15 @@ def note(run: RunRecord) -> str:
     if run.settings.fork is not None:
         sentences.append(f"Its first {run.settings.fork.epoch} epochs are those of another run.")
     if run.failed is not None:
-        sentences.append(f"It failed: {run.failed.reason[: _LONGEST // 2]}")
+        sentences.append(f"It failed: {run.failed.reason[:4000]}")
     elif run.stopped is not None:
         sentences.append(f"It was stopped after epoch {run.stopped.epoch}: {run.stopped.reason}.")
+    for event in _landings(run, record):
+        zeros, shift = (
+            percent(event.metrics["sparsity"], 2),
+            f"thresholds shifted by {event.shift:+.3g}",
+        )
+        sentences.append(
+            f"Landed on {event.target}: {zeros} zeros, {shift}; the charts end with it."
+        )
     return " ".join(sentences)

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 from mlflow.tracking.context.registry import resolve_tags
 
 from strsweep import __version__
 from strsweep.config import Experiment
 from strsweep.journal import SweepRecord
 from strsweep.registry.notes import asked_note
-from strsweep.registry.server import artifact_errors
-from strsweep.registry.sweep_runs import NOTE_TAG, ShownRun, SweepRuns, metrics_at
+from strsweep.registry.server import NOTE_TAG, artifact_errors, show_columns
+from strsweep.registry.sweep_runs import (
+    NAME_TAG,
+    STATE_TAG,
+    SWEEP,
+    TARGET_TAG,
+    ShownRun,
+    SweepRuns,
+    metrics_at,
+)
 
 _ALWAYS = {
     "model": {"name"},
@@ -34,22 +43,25 @@ def sweep_run(
     Raises:
         MlflowException: The server does not answer.
     """
-    shown = runs.get("")
+    shown = runs.get(SWEEP)
     if shown is None:
         # User, job and, where it is known, the commit, as MLflow finds them.
-        tags: dict[str, str] = {**resolve_tags(), "mlflow.runName": experiment.sweep_id}
-        shown = runs.make("", tags, start=record.started[0].time)
+        tags: dict[str, str] = {**resolve_tags(), NAME_TAG: experiment.sweep_id}
+        shown = runs.make(SWEEP, tags, start=record.started[0].time)
     new = {key: text for key, text in recipe(experiment).items() if key not in shown.params}
+    tags = {
+        TARGET_TAG: ", ".join(map(str, experiment.search.targets)) or "none: one run",
+        "strsweep.version": __version__,
+        NOTE_TAG: shown.tags.get(NOTE_TAG) or asked_note(experiment),
+    }
     client.log_batch(
         shown.mlflow_id,
         params=[Param(key, text) for key, text in new.items()],
-        tags=[
-            RunTag("strsweep.targets", ", ".join(map(str, experiment.search.targets))),
-            RunTag("strsweep.version", __version__),
-            RunTag(NOTE_TAG, shown.tags.get(NOTE_TAG) or asked_note(experiment)),
-        ],
+        tags=[RunTag(key, text) for key, text in tags.items()],
     )
     shown.params |= set(new)
+    if record.problem is not None:
+        show_columns(client, runs.place, record.problem.metric.name)
     client.log_inputs(shown.mlflow_id, [_data_set(experiment)])
     with artifact_errors():
         client.log_dict(shown.mlflow_id, experiment.model_dump(mode="json"), "experiment.yaml")
@@ -102,14 +114,63 @@ def _data_set(experiment: Experiment) -> DatasetInput:
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
 
-def totals(record: SweepRecord, shown: ShownRun, num_events: int) -> list[Metric]:
-    """Return the totals that MLflow does not have yet; their step is the length of the journal."""
-    values = {
+def show_progress(
+    client: MlflowClient, shown: ShownRun, experiment: Experiment, record: SweepRecord
+) -> None:
+    """Send state and totals of a sweep if MLflow has others.
+
+    The step of a value is the second of the sweep: the charts are over wall time.
+
+    Raises:
+        MlflowException: The server does not answer.
+    """
+    assert record.problem is not None
+    begun, scores = record.started[0].time, _scores(record)
+    values, name = _totals(record, scores), f"delivered_{record.problem.metric.name}"
+    new = {key: value for key, value in values.items() if shown.metrics.get(key) != value}
+    state = _state(experiment, record, values)
+    if not new and shown.tags.get(STATE_TAG) == state:
+        return
+    events = [*record.started, *(run.proposed for run in record.runs.values())]
+    last = max(event.time for event in [*events, *record.published.values()])
+    metrics = metrics_at(last, int(last - begun), {k: v for k, v in new.items() if k != name})
+    for time, score in scores:  # what is there already is not doubled
+        metrics += metrics_at(time, int(time - begun), {name: score})
+    client.log_batch(shown.mlflow_id, metrics=metrics, tags=[RunTag(STATE_TAG, state)])
+    shown.metrics |= new
+    shown.tags[STATE_TAG] = state
+
+
+def _totals(record: SweepRecord, scores: Sequence[tuple[float, float]]) -> dict[str, float]:
+    """Return what a sweep used so far, and what it delivered, with ``scores`` at their times."""
+    assert record.problem is not None
+    metric = record.problem.metric
+    values: dict[str, float] = {
         "runs": len(record.runs),
         "epochs_trained": record.epochs_trained,
-        "models_published": len(record.published),
+        "targets_delivered": len(record.published),
     }
-    new = {key: value for key, value in values.items() if shown.metrics.get(key) != value}
-    shown.metrics |= new
-    last = max([run.proposed.time for run in record.runs.values()] + [record.started[-1].time])
-    return metrics_at(last, num_events, new)
+    if scores:
+        values[f"delivered_{metric.name}"] = scores[-1][1]
+        values[f"best_{metric.name}"] = max((score for _, score in scores), key=metric.rank)
+    return values
+
+
+def _state(experiment: Experiment, record: SweepRecord, totals: Mapping[str, float]) -> str:
+    assert record.problem is not None
+    metric, targets = record.problem.metric, experiment.search.targets or (None,)
+    delivered = sum(target in record.published for target in targets)
+    best = totals.get(f"best_{metric.name}")
+    score = "" if best is None else f", best {metric.text(best, 1)}"
+    return f"{delivered} of {len(targets)} delivered{score}"
+
+
+def _scores(record: SweepRecord) -> list[tuple[float, float]]:
+    """Return when the model of every target was published and its score, in order of time."""
+    assert record.problem is not None
+    metric, scores = record.problem.metric, list[tuple[float, float]]()
+    for target, event in record.published.items():
+        source = record.result(event.run_id, target)
+        if source is not None and metric.name in source.metrics:
+            scores.append((event.time, metric.of(source.metrics)))
+    return sorted(scores)

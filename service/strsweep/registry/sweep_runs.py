@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run, ViewType
 
-NOTE_TAG = "mlflow.note.content"
-"""What MLflow shows as the description of a run."""
+NAME_TAG = "mlflow.runName"
+PARENT_TAG = "mlflow.parentRunId"
+TARGET_TAG, STATE_TAG = "target", "state"
+"""What the table of runs tells of sweeps and runs beside their metrics."""
+SWEEP = "sweep"
+"""Stands for the sweep itself where others have a run id."""
 _SWEEP_TAG, _RUN_TAG = "strsweep.sweep_id", "strsweep.run_id"
 _PAGE = 500
-_PARENT = "mlflow.parentRunId"
 
 
 @dataclass(kw_only=True)
@@ -49,7 +52,7 @@ def show_as(client: MlflowClient, shown: ShownRun, status: str, end: float | Non
 
 
 class SweepRuns:
-    """Our run id -> what MLflow has of it; the empty id stands for the sweep itself.
+    """Our run id -> what MLflow has of it; ``SWEEP`` stands for the sweep itself.
 
     Two writers can make the same run at once, and so can one whose request was answered too late.
     Whoever sees two keeps the one that is first by start and id, which is the same for everybody,
@@ -78,7 +81,7 @@ class SweepRuns:
         """Make a run that started ``start`` seconds after 1970; its name is one of the tags."""
         tags = {**tags, _SWEEP_TAG: self._sweep_id, _RUN_TAG: run_id}
         made = self._client.create_run(
-            self.place, start_time=int(start * 1000), tags=tags, run_name=tags["mlflow.runName"]
+            self.place, start_time=int(start * 1000), tags=tags, run_name=tags[NAME_TAG]
         )
         shown = ShownRun(mlflow_id=made.info.run_id, tags=tags)
         self._known[run_id] = shown
@@ -113,12 +116,12 @@ class SweepRuns:
 
     def _nest(self, runs: dict[str, Run]) -> None:
         """Bring children home that were made under a sweep's run that was not kept."""
-        if (sweep := runs.get("")) is None:
+        if (sweep := runs.get(SWEEP)) is None:
             return
         for run in runs.values():
-            if run.data.tags.get(_PARENT, sweep.info.run_id) != sweep.info.run_id:
-                self._client.set_tag(run.info.run_id, _PARENT, sweep.info.run_id)
-                run.data.tags[_PARENT] = sweep.info.run_id
+            if run.data.tags.get(PARENT_TAG, sweep.info.run_id) != sweep.info.run_id:
+                self._client.set_tag(run.info.run_id, PARENT_TAG, sweep.info.run_id)
+                run.data.tags[PARENT_TAG] = sweep.info.run_id
 
     def _kept(self, runs: Sequence[Run]) -> Run:
         ordered = sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from strsweep.search.given import Space
 from strsweep.search.runs import Run, SearchState, Status
+from strsweep.search.space import Space
 from strsweep.settings import Fork, RunSettings, Target
 from strsweep.training.law import expit, logit
 

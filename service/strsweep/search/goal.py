@@ -1,4 +1,4 @@
-"""What a sweep is asked for: targets, where runs may end, and what may be spent."""
+"""What a sweep is requested to find: targets, where runs may end, and what may be spent."""
 
 from __future__ import annotations
 
@@ -63,28 +63,32 @@ class ExceededLimit:
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """What is asked of a search."""
+    """What a search is to find."""
 
     search: SearchConfig
     """Targets, tolerance and limits."""
     dense_macs: int
     """Multiply-adds of the dense network: what absolute targets are a share of."""
+    full_rank: int = 0
+    """Sum of the ranks that are learned, at their largest: what numbers of ranks are a share of."""
     epochs: int
     """Of one run."""
     metric: Metric
 
     @classmethod
     def of(cls, experiment: Experiment, problem: Problem) -> Goal:
-        """Return what ``experiment`` asks for.
+        """Return what ``experiment`` requests.
 
         Raises:
             SettingError: A target is not below what the dense network has.
         """
-        search, macs = experiment.search, problem.dense_macs
+        search, epochs = experiment.search, experiment.training.epochs
+        macs, ranks = problem.dense_macs, problem.full_rank
         for target in search.targets:
-            target.pruned(macs)
-        epochs = experiment.training.epochs
-        return cls(search=search, dense_macs=macs, epochs=epochs, metric=problem.metric)
+            target.pruned(macs, ranks)
+        return cls(
+            search=search, dense_macs=macs, full_rank=ranks, epochs=epochs, metric=problem.metric
+        )
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -92,8 +96,8 @@ class Goal:
         return self.search.targets
 
     def pruned(self, target: Target) -> float:
-        """Return the share that ``target`` wants pruned, of weights or multiply-adds."""
-        return target.pruned(self.dense_macs)
+        """Return the share that ``target`` wants pruned, of what it is measured in."""
+        return target.pruned(self.dense_macs, self.full_rank)
 
     def window(self, target: Target) -> Window:
         """Return where a run must end to be delivered for ``target``."""
@@ -110,10 +114,8 @@ class Goal:
     def exceeded(self, usage: Usage, promised: int, needed: int) -> ExceededLimit | None:
         """Return the limit that forbids another run; None if none does.
 
-        Args:
-            usage: So far.
-            promised: Epochs that the runs under way still need.
-            needed: Epochs of the other run. It is begun only if it can end.
+        ``promised`` epochs are still needed by the runs under way, ``needed`` ones by the other
+        run, which is begun only if it can end.
         """
         runs, epochs = self.search.max_runs, self.search.max_epochs
         if usage.runs >= runs:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from strsweep.config import Experiment
 from strsweep.journal import SweepRecord
-from strsweep.search.given import Space
 from strsweep.search.goal import ExceededLimit, Window
 from strsweep.search.runs import Run, SearchState, Status, read_state
-from strsweep.search.space import space_of
+from strsweep.search.space import Space, space_of
 from strsweep.settings import Target
 
 
@@ -51,7 +50,7 @@ def dense_score(state: SearchState) -> float | None:
 def _outcome(
     target: Target, state: SearchState, space: Space, limit: ExceededLimit | None
 ) -> TargetOutcome:
-    # Among equally good runs, the one nearest to what was asked.
+    # Among equally good runs, the one nearest to the target.
     hits, rank = state.hits(target), state.goal.metric.rank
     best = max(hits, key=lambda r: (rank(r.score), -abs(_miss(state, r, target))), default=None)
     closest = min(state.finished, key=lambda run: abs(_miss(state, run, target)), default=None)

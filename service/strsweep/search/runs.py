@@ -44,6 +44,8 @@ class Run:
     sparsity: float = 0.0
     macs_pruned: float = 0.0
     """Share of the dense network's multiply-adds that is gone."""
+    rank_pruned: float = 0.0
+    """Share of the ranks that is gone, where they are learned."""
     score: float = 0.0
     decayed: float = 0.0
     """Decay of its thresholds times accumulated learning rate, summed over its epochs."""
@@ -61,8 +63,9 @@ class Run:
         return self.status in {Status.RUNNING, Status.PAUSED}
 
     def pruned(self, quantity: Quantity) -> float:
-        """Return the share that is pruned, of weights or multiply-adds."""
-        return self.sparsity if quantity == "sparsity" else self.macs_pruned
+        """Return the share that is pruned, of weights, multiply-adds or ranks."""
+        shares = {"sparsity": self.sparsity, "macs": self.macs_pruned, "rank": self.rank_pruned}
+        return shares[quantity]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +119,7 @@ class SearchState:
     @cached_property
     def _ends(self) -> dict[Quantity, list[float]]:
         """What the finished runs have pruned, in order."""
-        quantities: tuple[Quantity, ...] = ("sparsity", "macs")
+        quantities: tuple[Quantity, ...] = ("sparsity", "macs", "rank")
         return {kind: sorted(run.pruned(kind) for run in self.finished) for kind in quantities}
 
     def hits(self, target: Target) -> list[Run]:
@@ -141,12 +144,7 @@ class SearchState:
 
 
 class StateReader:
-    """Reads the state of one sweep from its record, and no run again that has not changed since.
-
-    Args:
-        experiment: Without ``auto``.
-        problem: Its network and data.
-    """
+    """Reads the state of one sweep from its record, and no run again that has not changed since."""
 
     def __init__(self, experiment: Experiment, problem: Problem) -> None:
         self._experiment, self._problem = experiment, problem
@@ -171,7 +169,7 @@ class StateReader:
 
     def _read(self, run: RunRecord, status: Status) -> Run:
         last = run.epochs[max(run.epochs)].metrics if run.epochs else {}
-        dense = self._problem.dense_macs
+        dense, full_rank = self._problem.dense_macs, max(self._problem.full_rank, 1)
         return Run(
             run_id=run.run_id,
             settings=run.settings,
@@ -181,6 +179,7 @@ class StateReader:
             epoch=int(last.get("epoch", 0)),
             sparsity=last.get("sparsity", 0.0),
             macs_pruned=1 - last.get("macs", dense) / dense,
+            rank_pruned=1 - last.get("rank", full_rank) / full_rank,
             score=last.get(self._problem.metric.name, 0.0),
             decayed=self._decayed(run),
             trained_epochs=len(run.epochs),

@@ -1,14 +1,14 @@
-"""Which settings lead to a target, by the law of training."""
+"""Which settings lead to a target: it is given to the method, or the law of training says."""
 
 from __future__ import annotations
 
 import math
 import statistics
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from strsweep.config import Experiment, Problem, Range
-from strsweep.search.given import GivenSpace, Space
 from strsweep.search.runs import Run, SearchState, Status
 from strsweep.settings import Fork, Lead, Quantity, RunSettings, Target
 from strsweep.training import law
@@ -24,11 +24,65 @@ from strsweep.training.law import (
 
 _FACTORS = (2.0, 0.7, 4.0, 1.4, 8.0, 16.0)
 """Of the threshold init, where further runs look for a better score; the paper moves it by 4."""
-
 _FARTHEST = 1.0
 """Logit by which a run may aim beyond its target."""
 _LONGEST_DELAY = 50.0
 """Exposure: with a later start the first thresholds could not be written in float32."""
+
+
+class Space(ABC):
+    """Maps targets to the settings of runs."""
+
+    onset: int = 0
+    """Epochs that all runs share."""
+    retries: bool = False
+    """Another run for the same target can do better than the first."""
+    limited_by: str = ""
+    """The setting whose range decides what can be reached; empty if none does."""
+
+    @abstractmethod
+    def settings(self, target: Target, state: SearchState) -> RunSettings:
+        """Return the settings of the next run for ``target``."""
+
+    @abstractmethod
+    def dense(self, *, is_whole: bool) -> RunSettings:
+        """Return the settings of the dense network, whole or for the epochs that are shared."""
+
+    def distance(self, target: Target, state: SearchState) -> float:
+        """Return how little is known of ``target``: the next run is for the least."""
+        return 0.0
+
+    def variants(self, target: Target, state: SearchState) -> Sequence[RunSettings]:
+        """Return settings that lead to ``target`` with thresholds that prune later or earlier."""
+        return ()
+
+    def reach(self, run: Run, quantity: Quantity) -> tuple[float, float]:
+        """Return between which shares a run under way may end."""
+        return 0.0, 1.0
+
+
+class GivenSpace(Space):
+    """Methods that are given their sparsity: every target takes one run."""
+
+    def __init__(self, experiment: Experiment, problem: Problem) -> None:
+        decay = experiment.search.weight_decay
+        assert isinstance(decay, float | int)
+        self._weight_decay, self._problem = decay, problem
+
+    def settings(self, target: Target, state: SearchState) -> RunSettings:
+        """See ``Space``."""
+        return self.given(target)
+
+    def given(self, target: Target) -> RunSettings:
+        """Return the settings of the run for ``target``."""
+        pruned = self._problem.pruned(target)
+        if target.quantity == "sparsity":
+            return RunSettings(weight_decay=self._weight_decay, sparsity=pruned)
+        return RunSettings(weight_decay=self._weight_decay, macs=1 - pruned)
+
+    def dense(self, *, is_whole: bool) -> RunSettings:
+        """See ``Space``."""
+        return RunSettings(weight_decay=self._weight_decay, is_dense=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +105,7 @@ class _Aim:
 class LawSpace(Space):
     """STR: the law says which decay leads to a target, and what runs ended with corrects it.
 
-    Args:
-        experiment: An STR sweep; ``threshold_init`` and the decay may be ``auto``.
-        problem: Its network and data.
+    ``threshold_init`` and the decay may be ``auto``.
     """
 
     retries = True
@@ -65,13 +117,14 @@ class LawSpace(Space):
         self.onset = onset_of(experiment, problem)
         self.clock = ThresholdClock.of(experiment, problem.steps_per_epoch, self.onset)
         whole = ThresholdClock.of(experiment, problem.steps_per_epoch, 0).total
-        self.expected = self.law.expected(whole, problem.weights)
+        held = self.law.held
+        self.expected = self.law.expected(self.clock.total if held else whole, problem.weights)
         """``exposure_at_90`` before any run."""
         self.pruning_level = pruning_level(experiment, problem.weight_scale)
         """``-s`` from which on thresholds prune."""
         first, knob = search.threshold_init, search.knob_value
         if first == "auto":
-            delay = min(law.FITTED.delay * self.expected, _LONGEST_DELAY)
+            delay = min(held.delay if held else law.FITTED.delay * self.expected, _LONGEST_DELAY)
             first = -float(f"{self.pruning_level * math.exp(delay):.3g}")
         self.threshold_init = as_range(first)
         self.knob = None if knob == "auto" else as_range(knob)
@@ -104,12 +157,10 @@ class LawSpace(Space):
         """See ``Space``."""
         aim = self._aim(target, state)
         first, _ = self._at(self._position(aim.exposure))
-        variants: list[RunSettings] = []
-        for factor in _FACTORS:
-            init = -float(f"{max(-first * factor, 1.01 * self.pruning_level):.6g}")
-            decay = self.clock.decay_for(aim.exposure, self.delay(init))
-            variants.append(self._run(aim, init, decay, state))
-        return variants
+        starts = [max(-first * factor, 1.01 * self.pruning_level) for factor in _FACTORS]
+        inits = [-float(f"{start:.6g}") for start in starts]
+        decays = [self.clock.decay_for(aim.exposure, self.delay(init)) for init in inits]
+        return [self._run(aim, *each, state) for each in zip(inits, decays, strict=True)]
 
     def reach(self, run: Run, quantity: Quantity) -> tuple[float, float]:
         """See ``Space``; a run that keeps one decay is not judged."""
@@ -135,7 +186,7 @@ class LawSpace(Space):
         )
 
     def _level(self, target: Target) -> float:
-        return logit(target.pruned(self._problem.dense_macs))
+        return logit(self._problem.pruned(target))
 
     def _aim(self, target: Target, state: SearchState) -> _Aim:
         level = self._level(target)
@@ -196,6 +247,8 @@ class LawSpace(Space):
         search = self._search
         if self.knob != (decay, decay):  # a number of the file is taken as it stands
             decay = float(f"{max(decay, 1e-12):.6g}")
+        if self.knob is None and search.led and self.law.held is not None:
+            decay = self.law.held.start
         weights = decay if search.decay == "shared" else search.weight_decay
         assert isinstance(weights, float | int)
         lead = Lead(

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
-from strsweep.sparsity.allocation import allocate, check_fits, equal_share, sides_over_size
-from strsweep.sparsity.layer_budget import LayerBudget, layers_of_rows
-from strsweep.sparsity.layers import weight_tensors
-from strsweep.sparsity.measure import Example, measure
-
-_AUTHORS_HEADER = ("Metric", "Params", "FLOPs")
-_AUTHORS_LAYER = re.compile(r"Layer \d+ - (.+)")
+from strsweep.sparsity.budget_table import (
+    LayerBudget,
+    authors_column,
+    layers_of_rows,
+    numbered_column,
+    rows_of,
+)
+from strsweep.sparsity.layers import WeightTensor, weight_tensors, without
+from strsweep.sparsity.measure import measure
+from strsweep.sparsity.products import Example
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Budget:
         Raises:
             ValueError: The sparsity cannot be reached with these layers left dense.
         """
-        return _with_densities(model, allocate(model, sparsity, dense, equal_share))
+        return cls(_allocated(model, sparsity, dense, lambda _: 1.0))
 
     @classmethod
     def erk(cls, model: nn.Module, sparsity: float, *, dense: Sequence[str] = ()) -> Budget:
@@ -71,15 +70,12 @@ class Budget:
         This is the Erdos-Renyi-kernel rule of RigL (arXiv 1911.11134, section 3): small layers keep
         more. Layers that would keep more than all are dense, and the others make up for it.
 
-        Args:
-            model: Names and shapes of the layers.
-            sparsity: Wanted share of zeros over the whole model, in [0, 1).
-            dense: Layers to leave dense, by name or shell pattern.
-
-        Raises:
-            ValueError: The sparsity cannot be reached with these layers left dense.
+        Arguments and errors are those of ``uniform``.
         """
-        return _with_densities(model, allocate(model, sparsity, dense, sides_over_size))
+        rule = _allocated(
+            model, sparsity, dense, lambda x: sum(x.original.shape) / x.original.numel()
+        )
+        return cls(rule)
 
     @property
     def weights(self) -> int:
@@ -87,44 +83,14 @@ class Budget:
         return sum(layer.weights for layer in self.layers)
 
     @property
-    def nonzeros(self) -> float:
-        """Weights that stay; not whole where densities come from rounded percentages."""
-        return math.fsum(layer.weights * layer.density for layer in self.layers)
-
-    @property
     def sparsity(self) -> float:
         """Share of weights that are pruned, over all layers."""
-        return 1 - self.nonzeros / self.weights
-
-    @property
-    def dense_macs(self) -> int | None:
-        """Multiply-adds of the dense model for one input; None if a layer's are not known."""
-        counted = [layer.dense_macs for layer in self.layers if layer.dense_macs is not None]
-        return sum(counted) if len(counted) == len(self.layers) else None
-
-    @property
-    def total_macs(self) -> float | None:
-        """Multiply-adds that stay, as the paper counts them (appendix A.7)."""
-        if self.dense_macs is None:
-            return None
-        return math.fsum((layer.dense_macs or 0) * layer.density for layer in self.layers)
+        return 1 - math.fsum(row.weights * row.density for row in self.layers) / self.weights
 
     @property
     def densities(self) -> dict[str, float]:
         """Layer name -> density."""
         return {layer.name: layer.density for layer in self.layers}
-
-    def with_macs(self, model: nn.Module, example: Example) -> Budget:
-        """Return the same densities with the multiply-adds of ``model``.
-
-        Raises:
-            ValueError: The layers of ``model`` are not those of the budget.
-        """
-        check_fits(self.densities, model)
-        measured = Budget.of(model, example)
-        return Budget(
-            tuple(replace(layer, density=self.densities[layer.name]) for layer in measured.layers)
-        )
 
     @classmethod
     def from_json(cls, text: str) -> Budget:
@@ -135,7 +101,7 @@ class Budget:
         """
         try:
             rows = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"this is not a layer budget: {error}") from error
         return cls(layers_of_rows(rows))
 
@@ -146,60 +112,81 @@ class Budget:
         Raises:
             ValueError: A column is missing or a cell is no number.
         """
-        return cls(layers_of_rows(csv.DictReader(io.StringIO(text))))
+        rows = rows_of(text)
+        return cls(layers_of_rows([dict(zip(rows[0], row, strict=False)) for row in rows[1:]]))
 
     @classmethod
-    def from_authors_csv(cls, path: Path | str, column: str) -> Budget:
-        """Read one model of a budget table in the format that the authors of STR publish.
+    def from_authors_csv(
+        cls, path: Path | str, column: str, network: Callable[[], nn.Module] | None = None
+    ) -> Budget:
+        """Read one model of a table in one of the two formats that the authors of STR publish.
 
-        A header, a row for all layers, one for all but the classifier, and a row per layer: name,
-        weights, dense multiply-adds, and the sparsity in percent that the layer has in each model.
+        One names the layers: a row for all, one for all but the classifier, and a row per layer
+        with name, weights, dense multiply-adds, and the sparsity in percent that it has in each
+        model. Percentages are rounded; where they add up to another number than the one for all,
+        they are shifted by the least that does it, which is less than they were rounded by. The
+        other table numbers the layers of one network, and has a column per method.
 
         Args:
             path: The table.
-            column: Overall sparsity in percent that names the model, e.g. ``"90.23"``.
+            column: What names the model: overall sparsity in percent, e.g. ``"90.23"``, or method,
+                e.g. ``"ERK"``.
+            network: Makes the network whose layers a table numbers.
 
         Raises:
             ValueError: The file is no such table, or has no such column.
         """
-        return cls(_authors_column(Path(path).read_text(encoding="utf-8-sig"), column))
+        rows = rows_of(Path(path).read_text(encoding="utf-8-sig"))
+        if rows and rows[0][0] == "Layer":
+            if network is None:
+                raise ValueError("this table numbers its layers: say of which network")
+            return cls(numbered_column(rows, column, network()))
+        return cls(authors_column(rows, column))
 
 
-def _with_densities(model: nn.Module, densities: Mapping[str, float]) -> Budget:
-    return Budget(
-        tuple(
-            LayerBudget(
-                name=weight.name, weights=weight.original.numel(), density=densities[weight.name]
-            )
-            for weight in weight_tensors(model)
-        )
-    )
-
-
-def _authors_column(text: str, column: str) -> tuple[LayerBudget, ...]:
-    rows = list(csv.reader(io.StringIO(text)))
-    if len(rows) < 3 or tuple(rows[0][:3]) != _AUTHORS_HEADER or rows[1][0] != "Overall":
+def check_fits(densities: Mapping[str, float], model: nn.Module) -> None:
+    """Raise ``ValueError`` unless ``densities`` in [0, 1] name exactly the layers of ``model``."""
+    names = [weight.name for weight in weight_tensors(model)]
+    missing = [name for name in names if name not in densities]
+    unknown = [name for name in densities if name not in names]
+    if missing or unknown:
         raise ValueError(
-            f"this is not a budget table: it must start with {_AUTHORS_HEADER} and 'Overall'"
+            "the budget and the model differ in their layers; only in the model: "
+            f"{missing[:3]}, only in the budget: {unknown[:3]}"
         )
-    names = rows[1][3:]
-    matching = [index for index, name in enumerate(names, 3) if name and _same(name, column)]
-    if not matching:
-        raise ValueError(f"the table has no model {column!r}; it has {[n for n in names if n]}")
-    layers = [(match[1], row) for row in rows if (match := _AUTHORS_LAYER.fullmatch(row[0]))]
+    for name, density in densities.items():
+        if not 0 <= density <= 1:
+            raise ValueError(f"the density of {name} is {density}, not between 0 and 1")
+
+
+def _allocated(
+    model: nn.Module,
+    sparsity: float,
+    dense: Sequence[str],
+    share: Callable[[WeightTensor], float],
+) -> tuple[LayerBudget, ...]:
+    """Return densities in proportion to ``share`` for all but the ``dense`` layers."""
+    if not 0 <= sparsity < 1:
+        raise ValueError(f"sparsity: got {sparsity}, use a fraction in [0, 1)")
+    sizes = {weight: weight.original.numel() for weight in weight_tensors(model)}
+    kept = (1 - sparsity) * sum(sizes.values())
+    pruned, factor = without([*sizes], dense), 0.0
+    while pruned:
+        left = kept - sum(size for weight, size in sizes.items() if weight not in pruned)
+        factor = left / math.fsum(share(weight) * sizes[weight] for weight in pruned)
+        # A layer cannot keep more than all of its weights: the others then get less.
+        fitting = [weight for weight in pruned if factor * share(weight) <= 1]
+        if len(fitting) == len(pruned):
+            break
+        pruned = fitting
+    if factor < 0 or (not pruned and abs(kept - sum(sizes.values())) > 0.5):
+        stay = [weight.name for weight in sizes if weight not in pruned]
+        raise ValueError(f"sparsity {sparsity:g} cannot be reached while {stay} stay dense")
     return tuple(
         LayerBudget(
-            name=name,
-            weights=int(row[1]),
-            dense_macs=int(row[2]),
-            density=1 - float(row[matching[0]]) / 100,
+            name=weight.name,
+            weights=size,
+            density=factor * share(weight) if weight in pruned else 1.0,
         )
-        for name, row in layers
+        for weight, size in sizes.items()
     )
-
-
-def _same(name: str, column: str) -> bool:
-    try:
-        return Decimal(name) == Decimal(column)  # "90.5" names the model "90.50"
-    except InvalidOperation:
-        return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import nn
@@ -18,6 +18,7 @@ _MOSTLY = 0.99
 _SMALL = 0.1
 """Share of the usual size of weights, one over the root of the fan-in, up to which a threshold
 prunes next to nothing."""
+_OF_EVERY_CLASS = {"__dict__", "__weakref__"}
 Granularity = Literal["layer", "global", "filter", "weight"]
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -31,7 +32,7 @@ def sparsify(
     scale: float = 1.0,
     skip: Sequence[str] = (),
 ) -> AnyModule:
-    """Give every convolution and linear weight of ``model`` a learnable threshold, in place.
+    """Give every convolution and linear weight of ``model`` a threshold, in place; return it.
 
     Args:
         model: Any module; its layers stay what they are (a parametrization is registered).
@@ -42,9 +43,6 @@ def sparsify(
             ``weight`` (appendix A.5.3: very sparse, high variance).
         scale: Factor k of the threshold function (appendix A.1).
         skip: Layer names to leave dense; shell patterns such as ``"layer1.*"``.
-
-    Returns:
-        ``model`` itself.
 
     Raises:
         ValueError: A pattern matches no layer, the model has no layer left to sparsify, is
@@ -59,22 +57,27 @@ def sparsify(
 
 
 def bake(model: AnyModule) -> AnyModule:
-    """Replace every thresholded or masked weight by its value, in place.
+    """Replace every thresholded or masked weight by its value, in place; return the model.
 
     Afterwards the model is plain: the parameter names, classes, ties and outputs are those of a
-    model that never met this library, and pruned weights are exact zeros.
-
-    Returns:
-        ``model`` itself.
+    model that never met this library, and pruned weights are exact zeros. A layer of low rank
+    becomes two, where those have fewer weights.
     """
     for weight in weight_tensors(model):
-        if not is_ours(weight):
+        if (step := parametrization_of(weight, Pruning)) is None:
+            continue
+        if (instead := step.instead(weight)) is not None:
+            replace_layer(model, weight.uses[0].module, instead)
             continue
         # A copy, before the original is back in place: a tied weight must not be shrunk twice.
         # Adding 0 makes 0.0 of -0.0, which other programs may take for a weight.
         baked = weight.value.detach() + 0.0
         for use in weight.uses:
-            parametrize.remove_parametrizations(use.module, use.attribute, leave_parametrized=False)
+            _give_own_class(use.module)
+            has_one = hasattr(getattr(use.module.parametrizations, use.attribute), "original")
+            parametrize.remove_parametrizations(
+                use.module, use.attribute, leave_parametrized=not has_one
+            )
             _put_first(use)
         with torch.no_grad():
             weight.original.copy_(baked)
@@ -121,12 +124,9 @@ def put_thresholds(
     granularity: Granularity,
     make: Callable[[Sequence[int]], SoftThreshold],
 ) -> None:
-    """Put thresholds on ``weights``, one for what ``granularity`` says.
+    """Put thresholds on dense ``weights``, one for what ``granularity`` says.
 
-    Args:
-        weights: Dense.
-        granularity: As of ``sparsify``.
-        make: Returns a new threshold whose parameter has the given shape.
+    ``make`` returns a new threshold whose parameter has the given shape.
 
     Raises:
         ValueError: ``granularity`` is unknown, or ``make`` refuses; nothing is changed then.
@@ -137,6 +137,8 @@ def put_thresholds(
     for weight in weights:
         own = make(_threshold_shape(weight, granularity))
         step = shared if granularity == "global" else own
+        if granularity == "filter" and weight.filter_groups > 1:
+            step.rows = len(weight.original) // weight.filter_groups
         # A zero-initialized head, residual branch or adapter; a random number is 0 now and then.
         if torch.count_nonzero(weight.original) < _MOSTLY * weight.original.numel():
             step.lets_through = _SMALL / math.sqrt(weight.original[0].numel())
@@ -166,11 +168,7 @@ def prunable(model: nn.Module, skip: Sequence[str]) -> list[WeightTensor]:
 
 
 def check_prunable(model: nn.Module, weight: WeightTensor) -> None:
-    """Check that thresholds or masks can be put on ``weight`` of ``model``.
-
-    Raises:
-        ValueError: It is no plain parameter of layers that we know.
-    """
+    """Raise ``ValueError`` unless thresholds or masks can be put on ``weight`` of ``model``."""
     name = weight.name
     if is_ours(weight):
         raise ValueError("the model is sparsified already; bake() makes it plain")
@@ -194,8 +192,25 @@ def check_prunable(model: nn.Module, weight: WeightTensor) -> None:
 
 
 def is_ours(weight: WeightTensor) -> bool:
-    """Tell whether a threshold or mask of this library is on ``weight``."""
+    """Return whether a threshold or mask of this library is on ``weight``."""
     return parametrization_of(weight, Pruning) is not None
+
+
+def replace_layer(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put ``new`` wherever ``model`` has ``old``."""
+    for owner in list(model.modules()):
+        for name, child in owner.named_children():
+            if child is old:
+                setattr(owner, name, new)
+        if isinstance(owner, nn.TransformerEncoderLayer) and new in owner.children():
+            owner.activation_relu_or_gelu = 0  # its fast path would read the weight of the layer
+
+
+def _give_own_class(module: nn.Module) -> None:
+    """Let torch change the class of ``module`` alone: it is that of its deep copies, too."""
+    shared: Any = type(module)
+    own = {key: value for key, value in vars(shared).items() if key not in _OF_EVERY_CLASS}
+    module.__class__ = type(shared.__name__, shared.__bases__, own)
 
 
 def _put_first(use: WeightUse) -> None:
@@ -208,5 +223,7 @@ def _put_first(use: WeightUse) -> None:
 def _threshold_shape(weight: WeightTensor, granularity: Granularity) -> tuple[int, ...]:
     shape = tuple(weight.original.shape)
     per_filter = tuple(size if axis == weight.filter_axis else 1 for axis, size in enumerate(shape))
+    if weight.filter_groups > 1:
+        per_filter = (weight.filter_groups, *per_filter[1:])
     shapes: dict[str, tuple[int, ...]] = {"filter": per_filter, "weight": shape}
     return shapes.get(granularity, ())

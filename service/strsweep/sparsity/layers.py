@@ -80,6 +80,12 @@ class WeightTensor:
         """Axis of the output filters: a transposed convolution has it second."""
         return 1 if isinstance(self.uses[0].module, _ConvTransposeNd) else 0
 
+    @property
+    def filter_groups(self) -> int:
+        """Blocks of rows with filters of their own; only a transposed convolution has several."""
+        module = self.uses[0].module
+        return module.groups if isinstance(module, _ConvTransposeNd) else 1
+
 
 def weight_tensors(model: nn.Module) -> list[WeightTensor]:
     """Return every convolution and linear weight in the order of the model, a tied one once.
@@ -91,15 +97,17 @@ def weight_tensors(model: nn.Module) -> list[WeightTensor]:
     for use in _uses(model):
         tied.setdefault(id(_original(use)), []).append(use)
     weights = [WeightTensor(tuple(uses)) for uses in tied.values()]
-    return [weight for weight in weights if _is_lazy(weight) or weight.original.numel()]
+    return [
+        weight
+        for weight in weights
+        if isinstance(weight.original, UninitializedParameter) or weight.original.numel()
+    ]
 
 
 def without(weights: Sequence[WeightTensor], skip: Sequence[str]) -> list[WeightTensor]:
     """Return the ``weights`` that no pattern of ``skip`` names.
 
-    Args:
-        weights: Of one model.
-        skip: Layer names; shell patterns such as ``"layer1.*"``.
+    Patterns are names of layers, or shell patterns such as ``"layer1.*"``.
 
     Raises:
         ValueError: A pattern names no layer, or only some of the layers that share a weight.
@@ -132,13 +140,9 @@ def _uses(model: nn.Module) -> Iterator[WeightUse]:
                     yield WeightUse(f"{name}.{layer}".lstrip("."), module, attribute)
 
 
-def _is_lazy(weight: WeightTensor) -> bool:
-    return isinstance(weight.original, UninitializedParameter)
-
-
 def _original(use: WeightUse) -> Any:
     if not parametrize.is_parametrized(use.module, use.attribute):
         return getattr(use.module, use.attribute)
     stack = getattr(use.module.parametrizations, use.attribute)
-    # Weight norm keeps two tensors instead of one; the first stands for the weight.
-    return stack.original if hasattr(stack, "original") else stack.original0
+    # Weight norm keeps two tensors instead of one; the larger has the shape of the weight.
+    return max(stack.parameters(recurse=False), key=lambda parameter: parameter.numel())

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from strsweep.sparsity.allocation import check_fits
+from strsweep.sparsity.budget import check_fits
 from strsweep.sparsity.convert import (
     AnyModule,
     check_prunable,
@@ -58,23 +58,13 @@ class LargestWeights(Pruning):
         """Take over the number of pruned entries."""
         self.pruned = state["pruned"]
 
-    def extra_repr(self) -> str:
-        """Show what ``print(model)`` would otherwise hide."""
-        return f"pruned={self.pruned} of {self.weights}, straight_through={self.straight_through}"
-
 
 def obey(
     model: AnyModule, densities: Mapping[str, float], method: MagnitudeMethod = "gmp"
 ) -> AnyModule:
-    """Let every layer of ``model`` keep its share of weights, the largest ones, in place.
+    """Let every layer of the dense ``model`` keep its largest weights, in place; return it.
 
-    Args:
-        model: Dense.
-        densities: Layer name -> share of weights to keep; see ``Budget``.
-        method: ``gmp`` or ``dnw``.
-
-    Returns:
-        ``model`` itself; ``bake`` makes it plain.
+    ``densities`` are shares of weights to keep, by name of layer; see ``Budget``.
 
     Raises:
         ValueError: The layers differ from those of ``densities``, or the model is sparse already.
@@ -100,9 +90,7 @@ def ramp(model: nn.Module, progress: float) -> None:
     The pruned share of every layer is its final one times ``1 - (1 - progress)^3``
     (arXiv 1710.01878, eq. 1, from 0).
 
-    Args:
-        model: With ``obey`` applied.
-        progress: Share of the ramp that is over; values outside [0, 1] are cut off.
+    ``progress`` is the share of the ramp that is over, cut off outside [0, 1].
     """
     share = cubic_share(progress)
     for _, step in weights_with(model, LargestWeights):

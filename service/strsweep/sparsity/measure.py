@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from strsweep.sparsity.convert import parametrization_of
 from strsweep.sparsity.layers import WeightTensor, weight_tensors
+from strsweep.sparsity.lowrank import Factored, LowRank
+from strsweep.sparsity.products import Example, products
 from strsweep.sparsity.threshold import Pruning
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSparsity:
-    """What one convolution or linear layer keeps; layers that share a weight are one."""
+    """What one convolution or linear layer keeps; layers that share a weight are one.
+
+    Of a layer of low rank the zeros are the weights that its factors save.
+    """
 
     name: str
     parameter: str
@@ -32,6 +36,17 @@ class LayerSparsity:
     """Multiply-adds that are left when zero weights are skipped."""
     threshold: float | None
     """Learned threshold, the mean if there are several; None for a layer without one."""
+    rank: int | None = None
+    """Of a layer whose rank is learned; None for others."""
+    full_rank: int | None = None
+
+    @property
+    def excess(self) -> float:
+        """What its factors have beyond one matrix in their place, as a share of that."""
+        if not self.rank or not self.full_rank:
+            return 0.0
+        sides = self.full_rank + self.weights // self.full_rank
+        return max(self.rank * sides / self.weights - 1, 0.0)
 
     @property
     def sparsity(self) -> float:
@@ -70,9 +85,23 @@ class SparsityReport:
         """Multiply-adds that are left when zero weights are skipped."""
         return _total(layer.macs for layer in self.layers)
 
+    @property
+    def ranks(self) -> dict[str, int]:
+        """Layer name -> rank, of the layers whose rank is learned."""
+        return {layer.name: layer.rank for layer in self.layers if layer.rank is not None}
 
-Example = Tensor | tuple[Any, ...]
-"""Arguments of a model for one input: a batch of one, or several arguments in a tuple."""
+    @property
+    def full_rank(self) -> int:
+        """Sum of the largest ranks of those layers."""
+        return sum(layer.full_rank or 0 for layer in self.layers)
+
+    def excess(self, quantity: Literal["sparsity", "macs"]) -> float:
+        """Return what factors have beyond one matrix in their place, as a share of the total."""
+        each = [
+            (layer, layer.weights if quantity == "sparsity" else layer.dense_macs or 0)
+            for layer in self.layers
+        ]
+        return sum(layer.excess * size for layer, size in each) / sum(size for _, size in each)
 
 
 def measure(model: nn.Module, example: Example | None = None) -> SparsityReport:
@@ -92,117 +121,48 @@ def measure(model: nn.Module, example: Example | None = None) -> SparsityReport:
     weights = weight_tensors(model)
     if not weights:
         raise ValueError("the model has no convolution or linear layer to measure")
-    # Cached: thresholded once, and the tensor that the model multiplies with is the one counted.
-    with torch.no_grad(), parametrize.cached():
-        zeros = _integers((weight.value == 0).sum() for weight in weights)
-        macs = None if example is None else _macs(model, weights, example)
+    with torch.no_grad(), parametrize.cached():  # thresholded once
+        counts = _integers(_count(weight) for weight in weights)
+        macs = None
+        if example is not None:
+            found = products(model, weights, example)
+            macs = list(zip(found.dense, _integers(found.remaining), strict=True))
     return SparsityReport(
         layers=tuple(
-            _layer(weight, zeros[index], None if macs is None else macs[index])
+            _layer(weight, counts[index], None if macs is None else macs[index])
             for index, weight in enumerate(weights)
         )
     )
 
 
-def _layer(weight: WeightTensor, zeros: int, macs: tuple[int, int] | None) -> LayerSparsity:
+def _count(weight: WeightTensor) -> Tensor:
+    """Return the rank of a weight whose rank is learned, else its zeros."""
+    step = parametrization_of(weight, LowRank)
+    if step is not None:
+        return Factored(weight=weight, step=step).kept.sum()
+    return (weight.value == 0).sum()
+
+
+def _layer(weight: WeightTensor, count: int, macs: tuple[int, int] | None) -> LayerSparsity:
     step = parametrization_of(weight, Pruning)
     threshold = getattr(step, "threshold", None)
+    size, zeros, ranks = weight.original.numel(), count, dict[str, int]()
+    if isinstance(step, LowRank):
+        layer = Factored(weight=weight, step=step)
+        size = math.prod(layer.size)
+        zeros = size - layer.weights_at(count)
+        macs = macs and (macs[0], macs[0] // size * (size - zeros))
+        ranks = {"rank": count, "full_rank": layer.full_rank}
     return LayerSparsity(
         name=weight.name,
         parameter=weight.parameter,
-        weights=weight.original.numel(),
+        weights=size,
         zeros=zeros,
         dense_macs=None if macs is None else macs[0],
         macs=None if macs is None else macs[1],
         threshold=None if threshold is None else threshold.mean().item(),
+        **ranks,
     )
-
-
-def _macs(
-    model: nn.Module, weights: Sequence[WeightTensor], example: Example
-) -> list[tuple[int, int]]:
-    """Run ``model`` once; return the dense and the remaining multiply-adds of every weight."""
-    like = weights[0].original
-    counter = _MacCounter([[use.value for use in weight.uses] for weight in weights])
-    # Inference mode and autocast, if the caller is inside them, would hide the weights.
-    plain = torch.inference_mode(False), torch.autocast(like.device.type, enabled=False)
-    with _evaluating(model), plain[0], plain[1], torch.no_grad(), counter:
-        arguments = example if isinstance(example, tuple) else (example,)
-        model(*(_like(value, like) for value in arguments))
-    return list(zip(counter.dense, _integers(counter.remaining), strict=True))
-
-
-class _MacCounter(TorchDispatchMode):
-    """Sees every convolution and matrix product, however the model calls them.
-
-    A weight is recognized by its memory, so one that is used twice, tied, or used in slices (an
-    attention's packed projection) is counted every time, for the part that is used.
-    """
-
-    def __init__(self, values: Sequence[Sequence[Tensor]]) -> None:
-        super().__init__()
-        self._index = {_memory(v): index for index, tied in enumerate(values) for v in tied}
-        self.dense = [0] * len(values)
-        zero = torch.zeros((), dtype=torch.int64, device=values[0][0].device)
-        self.remaining = [zero.clone() for _ in values]
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # torch would import its compiler, which takes seconds, to keep it away from this method.
-        return False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        for operand, uses in _operands(func, args, output):
-            index = self._index.get(_memory(operand))
-            if index is not None:
-                self.dense[index] += operand.numel() * uses
-                self.remaining[index] += (operand != 0).sum() * uses
-        return output
-
-
-def _operands(func: Any, args: Any, output: Tensor) -> list[tuple[Tensor, int]]:
-    """Return what ``func`` multiplies, and how often each of its entries is used."""
-    if func is torch.ops.aten.convolution.default:
-        inputs, weight, is_transposed = args[0], args[1], args[6]
-        # A transposed convolution scatters: every weight meets every input position once.
-        seen = inputs if is_transposed else output
-        return [(weight, seen.numel() // seen.shape[1])]
-    if func is torch.ops.aten.addmm.default:
-        args = args[1:]
-    elif func not in {torch.ops.aten.mm.default, torch.ops.aten.bmm.default}:
-        return []
-    left, right = args[:2]
-    return [(left, right.shape[-1]), (right, left.shape[-2])]
-
-
-def _like(value: Any, weight: Tensor) -> Any:
-    """Return ``value`` on the device of ``weight``, and real numbers in its type."""
-    if isinstance(value, Tensor):
-        return value.to(weight.device, weight.dtype if value.is_floating_point() else None)
-    if isinstance(value, list | tuple):
-        return type(value)(_like(inner, weight) for inner in value)  # pyright: ignore[reportUnknownVariableType]
-    return value
-
-
-def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Generator[None]:
-    # Batch norm must not learn from the zeros, and every module must get its own mode back. The
-    # fused attention of evaluation mode would hide its projections.
-    training = [module for module in model.modules() if module.training]
-    fused = torch.backends.mha.get_fastpath_enabled()
-    model.eval()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-        for module in training:
-            module.training = True
 
 
 def _integers(counts: Iterable[Tensor]) -> list[int]:

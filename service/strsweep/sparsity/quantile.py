@@ -13,10 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from strsweep.sparsity.layers import WeightTensor, weight_tensors
-from strsweep.sparsity.measure import Example, measure
+from strsweep.sparsity.measure import measure
+from strsweep.sparsity.products import Example
 
-_ROUNDING = 1e-3
-"""Multiply-adds: less than one of them, and more than a share times 1e12 is off by."""
+ROUNDING = 1e-3
+"""Of multiply-adds, weights or ranks: less than one, and more than a share times 1e12 is off by."""
+_FAR, _NEAR = 100.0, 1e-6
+"""Distances in the argument of a threshold function: thresholds are next to 0, or next to equal."""
 
 Uses = Mapping[str, float]
 """Layer name -> multiply-adds of one of its weights, for one input."""
@@ -33,15 +36,23 @@ class Cut(NamedTuple):
     last: Tensor
     following: Tensor
 
+    @property
+    def middle(self) -> Tensor:
+        """A value between the two, and finite unless both are the same infinity.
+
+        -inf are weights of exactly 0, inf those that no threshold prunes.
+        """
+        middle = (self.last + self.following) / 2
+        only_zeros, all_others = self.last.isneginf(), self.following.isposinf()
+        middle = torch.where(only_zeros, self.following - _FAR, middle)
+        middle = torch.where(all_others, self.last + _NEAR, middle)
+        return torch.where(only_zeros & all_others, 0.0, middle)
+
 
 def weight_uses(model: nn.Module, example: Example) -> dict[str, float]:
     """Return how many multiply-adds one weight of each layer takes for one input.
 
     A weight that is used in parts, some more often than others, counts with their mean.
-
-    Args:
-        model: Sparse or dense.
-        example: One input, as of ``measure``.
     """
     layers = measure(model, example).layers
     return {layer.name: (layer.dense_macs or 0) / layer.weights for layer in layers}
@@ -50,7 +61,7 @@ def weight_uses(model: nn.Module, example: Example) -> dict[str, float]:
 def find_cut(
     model: nn.Module, values: Values, share: float, uses: Uses | None = None
 ) -> Cut | None:
-    """Find the cut that prunes ``share``, exactly unless values are equal.
+    """Find the cut that prunes ``share``, exactly unless values are equal; None: nothing.
 
     Args:
         model: Whose weights, dense ones included, the share is one of.
@@ -58,9 +69,6 @@ def find_cut(
         share: To prune, in [0, 1).
         uses: Given, the share is one of multiply-adds, and what stays is the most that is not
             above the rest. Not given, it is one of weights, to the nearest.
-
-    Returns:
-        None if nothing is to be pruned.
 
     Raises:
         ValueError: The weights that can be pruned are too few.
@@ -93,12 +101,8 @@ def part_equals(
     its type above it, which is less than a training step does to it; to mask it instead, the mask
     would have to be stored.
 
-    Args:
-        model: As of ``find_cut``.
-        values: As of ``find_cut``.
-        thresholds: Of each weight; set to the cut.
-        share: As of ``find_cut``.
-        uses: As of ``find_cut``.
+    ``thresholds`` are those of each weight, set to the cut; the other arguments are those of
+    ``find_cut``.
     """
     wanted = _wanted(model, values, share, uses)
     order = torch.cat([value.flatten() for _, value in values]).argsort(stable=True)
@@ -119,7 +123,7 @@ def _wanted(model: nn.Module, values: Values, share: float, uses: Uses | None) -
     """Return the weights or multiply-adds to prune."""
     total = sum(_size(weight, uses) for weight in weight_tensors(model))
     available = sum(_size(weight, uses) for weight, _ in values)
-    wanted = round(share * total) if uses is None else math.ceil(share * total - _ROUNDING)
+    wanted = round(share * total) if uses is None else math.ceil(share * total - ROUNDING)
     if wanted >= available:
         noun = "weights" if uses is None else "multiply-adds"
         raise ValueError(

@@ -38,6 +38,10 @@ def soft_threshold(weight: Tensor, threshold: Tensor) -> Tensor:
 class Pruning(nn.Module):
     """A parametrization of this library: ``bake`` removes these, and no others."""
 
+    def instead(self, weight: Any) -> nn.Module | None:
+        """Return what ``bake`` puts in place of the layer of ``weight``; None: its own weight."""
+        return None
+
 
 class SoftThreshold(Pruning):
     """Parametrization of a weight: ``soft_threshold(weight, k * g(s))`` with a learnable ``s``.
@@ -62,6 +66,10 @@ class SoftThreshold(Pruning):
     """Up to this threshold pruned entries get a gradient, too, as weights that start at exactly 0
     would never learn otherwise. 0, where none does: the plain operator."""
 
+    rows: int
+    """Neighbouring rows of the weight that a row of ``s`` is for; 1: it broadcasts. Others are of
+    the groups of a transposed convolution, per filter."""
+
     is_active: bool
     """If not, weights pass as they are, and ``s`` has no gradient: a threshold of exactly 0."""
 
@@ -84,11 +92,12 @@ class SoftThreshold(Pruning):
         self.scale = scale
         self.is_active = True
         self.lets_through = 0.0
+        self.rows = 1
         self.s = nn.Parameter(torch.full(tuple(shape), float(threshold_init), dtype=torch.float32))
 
     @property
     def threshold(self) -> Tensor:
-        """``k * g(s)``, of the shape of ``s``: entries at or below it in magnitude are pruned."""
+        """``k * g(s)``: entries at or below it in magnitude are pruned. It broadcasts to them."""
         if not self.is_active:
             return torch.zeros_like(self.s)
         values = _FUNCTIONS[self.function](self.level)
@@ -97,7 +106,10 @@ class SoftThreshold(Pruning):
     @property
     def level(self) -> Tensor:
         """What the function is applied to: ``s``."""
-        return self.s
+        return self._spread(self.s)
+
+    def _spread(self, values: Tensor) -> Tensor:
+        return values if self.rows == 1 else values.repeat_interleave(self.rows, 0)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the thresholded weight, in the dtype of ``weight``."""
@@ -116,9 +128,10 @@ class SoftThreshold(Pruning):
         In float64. Infinite for entries above ``k``, which no sigmoid can prune.
         """
         magnitude = weight.detach().abs().double() / self.scale
+        s = self._spread(self.s.detach())
         if self.function == "exp":
-            return magnitude.log() - self.s.detach()
-        return torch.logit(magnitude.clamp(max=1.0)) - self.s.detach()
+            return magnitude.log() - s
+        return torch.logit(magnitude.clamp(max=1.0)) - s
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         # model.half() and the like must not touch s; moving it is fine.
@@ -127,13 +140,6 @@ class SoftThreshold(Pruning):
         if torch.finfo(self.s.dtype).bits < torch.finfo(precise.dtype).bits:
             self.s.data = precise.to(self.s.device)
         return self
-
-    def extra_repr(self) -> str:
-        """Show what ``print(model)`` would otherwise hide."""
-        return (
-            f"threshold={self.threshold.mean().item():.3e}, shape={list(self.s.shape)}, "
-            f"function={self.function}"
-        )
 
 
 class _SoftThreshold(torch.autograd.Function):

@@ -7,6 +7,7 @@ from strsweep.storage.store import (
     is_object_store,
     storage_of,
     store_at,
+    store_of_sweep,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "is_object_store",
     "storage_of",
     "store_at",
+    "store_of_sweep",
 ]

@@ -7,15 +7,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # ruff: ignore[lowercase-imported-as-non-lowercase] - the name every torch reader knows
-from torch import Tensor
+from torch import Tensor, nn
 
 from strsweep.data import LabelledData, unreadable_indices
 from strsweep.errors import ImagesUnreadableError, SettingError
 from strsweep.settings import Metric
 from strsweep.tasks.task import Task
 
+_FEW = 100
+"""Validation samples from which on an accuracy is shown without their number."""
 _NO_LABEL = -100
 """Cross-entropy skips it; the label of an image that could not be read."""
+_MULTIPLE = 16
+"""Steps of training batches: few lengths are few programs for ``torch.compile``."""
 
 
 class Classification(Task):
@@ -31,6 +35,8 @@ class Classification(Task):
     def __init__(self, data: LabelledData, label_smoothing: float = 0.0) -> None:
         self.data = data
         self.train, self.val = data.train, data.val
+        if len(data.val) < _FEW:
+            self.score = Metric(name="accuracy", few_samples=len(data.val))
         self._label_smoothing = label_smoothing
 
     @property
@@ -70,32 +76,63 @@ class Classification(Task):
         return super().example() if shape is None else (torch.zeros(1, *shape),)
 
     def check_outputs(self, outputs: Any) -> None:
-        """Check that there is one output per class.
-
-        Raises:
-            SettingError: The model returns something else.
-        """
+        """Raise ``SettingError`` unless there is one output per class."""
         shape = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         if not isinstance(shape, list) or shape[1:] != [self.data.num_classes]:
-            raise SettingError(
-                "model.name",
-                shape,
+            remedy = (
                 f"It is what the model returns, not one number for each of the "
-                f"{self.data.num_classes} classes: a tensor of shape [batch, classes].",
+                f"{self.data.num_classes} classes: a tensor of shape [batch, classes]."
             )
+            raise SettingError("model.name", shape, remedy)
 
     def unreadable(self, batch: Sequence[Tensor]) -> list[int]:
         """See ``Task``: those have negative labels."""
-        return unreadable_indices(batch[1])
+        return unreadable_indices(batch[-1])
 
     def sample_name(self, split: str, index: int) -> str:
         """Return the file of an image."""
-        return self.data.name("train" if split == "train" else "val", index)
+        return self.data.name(split, index)
+
+    def unreadable_reason(self, split: str, index: int) -> str:
+        """Return what the reader says of an image."""
+        return self.data.reason(split, index)
 
     def describe(self) -> str:
         """Return counts, classes, and a fingerprint of files."""
         return self.data.describe()
 
     def _labels(self, batch: Sequence[Tensor]) -> Tensor:
-        labels = batch[1]
+        labels = batch[-1]
         return labels.where(labels >= 0, _NO_LABEL)
+
+
+class Sequences(Classification):
+    """Tells classes of sequences apart; a batch is inputs, lengths and labels.
+
+    The network takes inputs, shape [N, steps, features], and lengths, shape [N]. Its example, and
+    with it the multiply-adds of one input, has all steps of the longest sequence.
+    """
+
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """The numbers of classes and features."""
+        assert self.data.input_shape is not None
+        return {**super().model_options, "num_features": self.data.input_shape[1]}
+
+    def inputs(self, batch: Any) -> tuple[Any, ...]:
+        """Return inputs and lengths."""
+        return batch[0], batch[1]
+
+    def forward(self, network: nn.Module, batch: Any) -> Tensor:
+        """Run ``network``, in training on no more steps than the longest of the batch."""
+        inputs, lengths = self.inputs(batch)
+        if torch.is_grad_enabled():  # a program that was exported takes all steps only
+            longest = int(lengths.max())
+            inputs = inputs[:, : -(-longest // _MULTIPLE) * _MULTIPLE]
+        return network(inputs, lengths)
+
+    def example(self) -> tuple[Any, ...]:
+        """Return zeros of the longest sequence."""
+        assert self.data.input_shape is not None
+        steps, features = self.data.input_shape
+        return torch.zeros(1, steps, features), torch.tensor([steps])

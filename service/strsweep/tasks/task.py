@@ -115,6 +115,10 @@ class Task:
         """Return what a person finds sample ``index`` of ``train`` or ``val`` by."""
         return f"{split} sample {index}"
 
+    def unreadable_reason(self, split: str, index: int) -> str:
+        """Return why sample ``index`` cannot be read, if anybody knows."""
+        return ""
+
     def describe(self) -> str:
         """Return in one line what the data are; a sweep goes on only where it is the same."""
         return f"{len(self.train):,} training and {len(self.val):,} validation samples"

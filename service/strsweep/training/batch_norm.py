@@ -1,4 +1,4 @@
-"""Batch norm over the global batch, on CPUs too.
+"""Batch norm over the global batch, on CPUs too; and which batch norms learn at all.
 
 ``torch.nn.SyncBatchNorm`` refuses CPU tensors. Without it a run on two workers trains on other
 batch statistics than the same run on one, and the learned sparsity depends on the cluster.
@@ -11,6 +11,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+
+from strsweep.errors import SettingError
 
 
 class _SumOverWorkers(torch.autograd.Function):
@@ -27,14 +30,17 @@ class _SumOverWorkers(torch.autograd.Function):
         return total
 
 
-class GlobalBatchNorm(nn.BatchNorm2d):
-    """``BatchNorm2d`` with the statistics of all workers' batches."""
+class GlobalBatchNorm(_BatchNorm):
+    """Batch norm of any dimension with the statistics of all workers' batches."""
+
+    def _check_input_dim(self, input: Tensor) -> None:  # ruff: ignore[builtin-argument-shadowing] - torch's name
+        """Take any: what it replaces has taken the same."""
 
     def forward(self, input: Tensor) -> Tensor:  # ruff: ignore[builtin-argument-shadowing] - torch's name
-        """Normalize ``input`` of shape [N, C, H, W]."""
+        """Normalize ``input`` of shape [N, C, ...]."""
         if not self.training:
             return super().forward(input)
-        dims = (0, 2, 3)
+        dims, per_channel = [0, *range(2, input.ndim)], (-1, *[1] * (input.ndim - 2))
         # Sums in half precision lose the small differences that the variance is made of.
         images = input.to(torch.promote_types(input.dtype, torch.float32))
         # The shares of the last batch can differ, so the count is summed along with the values.
@@ -42,27 +48,65 @@ class GlobalBatchNorm(nn.BatchNorm2d):
         sums = _SumOverWorkers.apply(sums)  # pyright: ignore
         count = sums[-1].detach()
         mean = sums[:-1] / count
-        centred = images - mean[:, None, None]
+        centred = images - mean.view(per_channel)
         variance = _SumOverWorkers.apply(centred.square().sum(dims)) / count  # pyright: ignore
         self._track(mean.detach(), variance.detach() * count / (count - 1))
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+        normalized = centred * torch.rsqrt(variance + self.eps).view(per_channel)
+        if self.affine:
+            normalized = normalized * self.weight.view(per_channel) + self.bias.view(per_channel)
+        return normalized.to(input.dtype)
 
     def _track(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None
-        assert self.running_var is not None
+        if self.running_mean is None or self.running_var is None:
+            return
         assert self.num_batches_tracked is not None
-        assert self.momentum is not None
         self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
+        factor = self.momentum
+        if factor is None:  # the mean over all batches
+            factor = 1 / self.num_batches_tracked.item()
+        self.running_mean.lerp_(mean, factor)
+        self.running_var.lerp_(variance, factor)
+
+
+class _Frozen(nn.Module):
+    def train(self, mode: bool = True) -> Any:
+        return super().train(False)
+
+
+def keep_frozen(model: nn.Module) -> None:
+    """Let every batch norm that was built in evaluation mode stay in it when ``model`` trains.
+
+    A model that is in evaluation mode as a whole was only left so by what made it.
+    """
+    for norm in _norms(model) if model.training else ():
+        if not norm.training:
+            norm.__class__ = type(type(norm).__name__, (_Frozen, type(norm)), {})
+
+
+def training_norms(model: nn.Module) -> list[_BatchNorm]:
+    """Put ``model`` in training mode; return the batch norms that go along: others are frozen."""
+    model.train()
+    return [norm for norm in _norms(model) if norm.training]
 
 
 def share_batch_statistics(model: nn.Module, device: torch.device) -> nn.Module:
-    """Replace every batch norm of ``model`` by one over all workers; returns the model."""
-    if device.type != "cpu":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    for module in model.modules():
-        if type(module) is nn.BatchNorm2d and module.affine and module.momentum is not None:
-            module.__class__ = GlobalBatchNorm  # same parameters, buffers and names
+    """Let every batch norm of ``model`` that trains do so over all workers; returns the model.
+
+    Raises:
+        SettingError: One computes by a formula of its own.
+    """
+    for norm in training_norms(model):
+        if not isinstance(norm, nn.SyncBatchNorm) and type(norm).forward is not _BatchNorm.forward:
+            remedy = (
+                f"{type(norm).__name__} has a forward of its own, whose statistics cannot be "
+                "shared over workers: write false, or train on one worker."
+            )
+            raise SettingError("training.sync_batchnorm", True, remedy)
+        shared: Any = norm  # in place: parameters, buffers, names and hooks stay
+        shared.__class__ = GlobalBatchNorm if device.type == "cpu" else nn.SyncBatchNorm
+        shared.process_group = None
     return model
+
+
+def _norms(model: nn.Module) -> list[_BatchNorm]:
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]

@@ -1,27 +1,78 @@
-"""The checkpoints of one run: newest first, and only as many as are needed."""
+"""The checkpoints of runs: whole or not at all, never unpickling but tensors, few of a run."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import re
 from typing import Any
 
-import torch.distributed as dist
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from strsweep.errors import CheckpointError
 from strsweep.settings import Fork
 from strsweep.storage import Store
-from strsweep.training.checkpoint import State, load_checkpoint, save_checkpoint
-from strsweep.training.run import TrainingRun
+
+STATE_FILE = "state.pt"
+_FORMAT = 1
+_DIGEST_BYTES = 32
+"""The file starts with the SHA-256 of the rest: torch alone does not notice a flipped bit."""
+
+_EPOCH = re.compile(rf"/epoch_(\d+)/{re.escape(STATE_FILE)}$")
+"""Systems leave files of their own in any folder."""
+
+State = dict[str, Any]
+
+
+def save_checkpoint(storage: Store, folder: str, state: State) -> None:
+    """Write ``state`` into ``folder`` of the sweep; a killed process leaves the old or the new one.
+
+    Raises:
+        StorageError: The storage refuses, is full, or was unavailable too long.
+    """
+    content = io.BytesIO()
+    torch.save({"format": _FORMAT, **state}, content)
+    digest = hashlib.sha256(content.getbuffer()).digest()
+    storage.write(f"{folder}/{STATE_FILE}", digest + content.getvalue())
+
+
+def load_checkpoint(storage: Store, folder: str) -> State:
+    """Read the state from ``folder`` of the sweep; tensors arrive on the CPU.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or of a format this version does not know.
+        StorageError: The storage refuses, or was unavailable too long.
+    """
+    name = f"{folder}/{STATE_FILE}"
+    place = storage.uri(name)
+    try:
+        content = storage.read(name)
+    except OSError as error:
+        raise CheckpointError(f"the checkpoint {place} cannot be read: {error}") from error
+    digest, body = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(body).digest() != digest:
+        raise CheckpointError(f"the checkpoint {place} cannot be read: it is damaged")
+    state: State = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    if state["format"] != _FORMAT:
+        raise CheckpointError(
+            f"the checkpoint {place} has format {state['format']}, this version reads {_FORMAT}"
+        )
+    return state
+
+
+def copied(value: Any) -> Any:
+    """Return ``value`` with all tensors in it copied to the CPU, so that training can go on."""
+    return tree_map_only(Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), value)
 
 
 class RunCheckpoints:
     """Folders ``runs/<run id>/epoch_<number>`` of a sweep.
 
-    Args:
-        storage: Of the sweep.
-        run_id: Of the run.
-        kept: How many of the newest are kept.
-        shared_epoch: Its state is kept for good: other runs begin there.
-        fork: The state of another run to begin with; None: the run begins anew.
+    Only the newest ``kept`` stay, and for good that of ``shared_epoch``, where other runs begin.
+    ``fork`` is the state of another run to begin with. Every method may raise ``StorageError``: the
+    storage refuses, is full, or was unavailable too long.
     """
 
     def __init__(
@@ -44,11 +95,7 @@ class RunCheckpoints:
         return f"{self._folder}/epoch_{epoch:05d}"
 
     def save(self, epoch: int, state: State) -> None:
-        """Store the state after ``epoch``, and then remove those that are too old to be kept.
-
-        Raises:
-            StorageError: The storage refuses, is full, or stayed away too long.
-        """
+        """Store the state after ``epoch``, and then remove those that are too old to be kept."""
         save_checkpoint(self._storage, self.folder(epoch), state)
         for old in self._epochs()[: -self._kept]:
             if old != self._shared_epoch:
@@ -61,7 +108,6 @@ class RunCheckpoints:
 
         Raises:
             CheckpointError: The state to fork from is missing or damaged.
-            StorageError: The storage refuses, or stayed away too long.
         """
         for epoch in reversed(self._epochs()):
             if (state := self._undamaged(epoch)) is not None:
@@ -75,7 +121,6 @@ class RunCheckpoints:
 
         Raises:
             CheckpointError: It is missing or damaged.
-            StorageError: The storage refuses, or stayed away too long.
         """
         fork = self._fork
         if fork is not None and epoch == fork.epoch and epoch not in self._epochs():
@@ -90,23 +135,5 @@ class RunCheckpoints:
             return None
 
     def _epochs(self) -> list[int]:
-        names = self._storage.sizes(self._folder)
-        return sorted({int(name.split("/")[-2].removeprefix("epoch_")) for name in names})
-
-
-def resume(run: TrainingRun, checkpoints: RunCheckpoints, rank: int) -> None:
-    """Let ``run`` go on where its newest checkpoint was taken, on all workers alike.
-
-    The first worker chooses it: another one may meanwhile see a newer one, which a worker that was
-    thought dead has just stored.
-
-    Raises:
-        CheckpointError: It belongs to another model.
-        StorageError: The storage refuses, or stayed away too long.
-    """
-    found = checkpoints.newest() if rank == 0 else None
-    chosen: list[Any] = [None if found is None else found[0]]
-    if dist.is_initialized():
-        dist.broadcast_object_list(chosen)
-    if chosen[0] is not None:
-        run.load_state(checkpoints.load(chosen[0]) if found is None else found[1])
+        found = map(_EPOCH.search, self._storage.sizes(self._folder))
+        return sorted({int(match[1]) for match in found if match is not None})

@@ -37,7 +37,7 @@ class Train:
 
 @dataclass(frozen=True)
 class Land:
-    """A finished run that is to be shifted to exactly what a target asks for."""
+    """A finished run that is to be shifted to exactly its target."""
 
     run: RunRecord
     target: Target
@@ -62,6 +62,8 @@ class Told:
     landed: ModelLanded | None = None
     failure: str | None = None
     """Why it was given up."""
+    refused: str | None = None
+    """Why the storage takes nothing: the work stays open, and no other can be done."""
     is_over: bool = False
 
 
@@ -89,13 +91,10 @@ class _Entry:
 
 
 class Desk:
-    """Where the work of a sweep lies; an actor that everyone in the sweep can ask.
+    """Where the work of a sweep lies; an actor of the Ray job ``owner`` that everyone can ask.
 
     Should it die and be started anew it knows nothing; then whoever follows a piece of work lays it
     down again, and lanes go on from the newest checkpoint.
-
-    Args:
-        owner: The Ray job whose sweep it is.
     """
 
     def __init__(self, owner: str) -> None:
@@ -112,11 +111,9 @@ class Desk:
         return self._owner
 
     async def lay(self, work: Work, slots: int) -> int:
-        """Lay down work; returns how many lanes are to be opened for it.
+        """Lay down work unless it lies here; returns how many lanes are to be opened for it.
 
-        Args:
-            work: Nothing happens if it lies here already.
-            slots: Lanes that the cluster holds.
+        The cluster holds ``slots`` lanes.
         """
         await self._entry(work)
         busy = sum(entry.is_open for entry in self._entries.values())
@@ -150,9 +147,7 @@ class Desk:
 
         A lane whose processes were started anew gets what they were at.
 
-        Args:
-            lane: Which asks.
-            idle_s: Seconds since it had work.
+        It had no work for ``idle_s`` seconds.
         """
         self._lanes.add(lane)
         await self._until(lambda: self._is_closed or self._next(lane) is not None, _PATIENCE_S)
@@ -179,12 +174,7 @@ class Desk:
         return not self._is_closed and self._held(ticket) is entry
 
     async def end(self, ticket: Ticket, **outcome: Any) -> None:
-        """Take the end of a piece of work.
-
-        Args:
-            ticket: Of the work.
-            outcome: ``landed`` or ``failure`` of what is told.
-        """
+        """Take the end of work: ``landed``, ``failure`` or ``refused`` of what is told."""
         if (entry := self._held(ticket)) is not None:
             await self._tell(entry, is_over=True, **outcome)
 
@@ -219,9 +209,12 @@ class Desk:
         return self._entries[work.name]
 
     def _next(self, lane: str) -> _Entry | None:
-        """Return the work that ``lane`` has, or else the first that no lane has."""
+        """Return the work that ``lane`` has, or else the first that no lane has.
+
+        Landings come before runs: they are short, and a model can be delivered after each.
+        """
         left = [e for e in self._entries.values() if e.is_open and e.lane in (lane, None)]
-        return min(left, key=lambda entry: entry.lane is None, default=None)
+        return min(left, key=lambda e: (e.lane is None, isinstance(e.work, Train)), default=None)
 
     def _held(self, ticket: Ticket) -> _Entry | None:
         entry = self._entries.get(ticket.work.name)

@@ -26,11 +26,6 @@ _NAMED = 20
 class InputPipeline:
     """Training and validation data of one worker; loader processes live as long as the lane.
 
-    Args:
-        experiment: Names task, data, batch size and seed.
-        rank: Number of this worker, from 0.
-        world_size: Workers of this run.
-
     Raises:
         SettingError: The data cannot be opened or are fewer than a batch.
     """
@@ -73,37 +68,36 @@ class InputPipeline:
     def unreadable(self, train: list[int], val: list[int]) -> tuple[int, list[str]]:
         """Return how many images of an epoch no worker could read, and the names of some.
 
-        Args:
-            train: Numbers of training images that this worker could not read.
-            val: Numbers of validation images.
+        ``train`` and ``val`` are the numbers of those that this worker could not read.
 
         Raises:
             ImagesUnreadableError: They are more than a bad file here and there.
         """
-        names = [self.task.sample_name("train", index) for index in train]
-        names += [self.task.sample_name("val", index) for index in val]
-        count, named = _over_workers(len(names), names[:_NAMED])
+        bad = [("train", index) for index in train] + [("val", index) for index in val]
+        count, named = _over_workers(
+            len(bad), [self.task.sample_name(*one) for one in bad[:_NAMED]]
+        )
         if count > _TOLERATED * (len(self.task.train) + len(self.task.val)):
+            _, reasons = _over_workers(0, [self.task.unreadable_reason(*one) for one in bad[:1]])
             raise ImagesUnreadableError(
                 f"{count} images of one epoch could not be read, among them {named[0]}: "
-                "is the storage of data.path there?"
+                + (
+                    f"{reasons[0]} (data.path)"
+                    if reasons[0]
+                    else "is the storage of data.path there?"
+                )
             )
         return count, named[:_NAMED]
 
 
 def check_batch_size(experiment: Experiment, task: Task) -> None:
-    """Check that an epoch has at least one full step.
-
-    Raises:
-        SettingError: The data are fewer than one batch.
-    """
+    """Raise ``SettingError`` unless an epoch has at least one full step."""
     if len(task.train) < experiment.training.batch_size:
-        raise SettingError(
-            "training.batch_size",
-            experiment.training.batch_size,
+        remedy = (
             f"There are {len(task.train)} training samples, fewer than one batch: use a smaller "
-            "batch.",
+            "batch."
         )
+        raise SettingError("training.batch_size", experiment.training.batch_size, remedy)
 
 
 def _over_workers(count: int, names: list[str]) -> tuple[int, list[str]]:

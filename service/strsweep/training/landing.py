@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -15,26 +15,27 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from strsweep.config import Experiment
-from strsweep.errors import CheckpointError
-from strsweep.journal import ModelLanded, RunRecord
+from strsweep.journal import LayerRow, ModelLanded, RunRecord, SweepRecord
 from strsweep.settings import RunSettings, Target
 from strsweep.sparsity.landing import Landing, land
 from strsweep.sparsity.measure import SparsityReport, measure
+from strsweep.sparsity.quantile import ROUNDING
 from strsweep.storage import Store
-from strsweep.training.checkpoint import State, copied, load_checkpoint, save_checkpoint
+from strsweep.training.batch_norm import share_batch_statistics, training_norms
+from strsweep.training.checkpoints import State, copied, load_checkpoint, save_checkpoint
 from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.loop import Stepper
-from strsweep.training.network import sparse_model
+from strsweep.training.network import restore, sparse_model
 from strsweep.training.writer import layer_rows
 
 _IMAGES = 8192
 """Training images that batch norm sees after the shift. On digits and its deeper network accuracy
-stops changing at about 500 (``make bench-landing``); with 1000 classes more are asked for."""
+stops changing at about 500 (``make bench-landing``); with 1000 classes more are taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LandedRun:
-    """A finished run, shifted to exactly what a target asks for."""
+    """A finished run, shifted to exactly its target."""
 
     state: State
     """``model`` alone: nothing trains on from here."""
@@ -46,6 +47,27 @@ class LandedRun:
     """Of the layers, after landing."""
 
 
+def needs_landing(
+    experiment: Experiment, record: SweepRecord, run: RunRecord, target: Target
+) -> bool:
+    """Return whether a finished run is still to be landed before it is delivered for ``target``."""
+    assert run.finished is not None
+    is_landed = (target, run.run_id) in record.landed
+    can_land = experiment.sparsity.can_land and not is_on_target(target, run.finished.layers)
+    return can_land and not is_landed
+
+
+def is_on_target(target: Target, layers: Sequence[LayerRow]) -> bool:
+    """Return whether a network of these layers has exactly what ``target`` requests."""
+    if any(row.rank is not None for row in layers):
+        return False  # a rank more may still fit
+    if target.sparsity is not None:
+        weights, zeros = (sum(getattr(row, key) for row in layers) for key in ("weights", "zeros"))
+        return zeros == round(target.sparsity * weights)
+    dense, macs = (sum(getattr(row, key) for row in layers) for key in ("dense_macs", "macs"))
+    return macs == math.floor((1 - target.pruned(dense)) * dense + ROUNDING)
+
+
 def land_one(
     experiment: Experiment,
     storage: Store,
@@ -53,15 +75,7 @@ def land_one(
     target: Target,
     images: InputPipeline | None = None,
 ) -> ModelLanded:
-    """Land a run on ``target`` and save the landed state; returns the event for the journal.
-
-    Args:
-        experiment: Of the sweep.
-        storage: Of the sweep.
-        run: It is finished.
-        target: What to land on.
-        images: As of ``land_run``.
-    """
+    """Land a finished run on ``target`` and save the landed state; return its event."""
     assert run.finished is not None
     state = load_checkpoint(storage, run.finished.checkpoint)
     landed = land_run(experiment, run.settings, state, target, images=images)
@@ -91,32 +105,30 @@ def land_run(
 
     Batch norm then gets the statistics of the landed network, over images of the next epoch.
 
-    Args:
-        experiment: How the run was trained.
-        settings: Of the run.
-        state: Of the model.
-        target: What to land on.
-        images: Of one of several workers that all call this; None: one calls it alone.
-        seen: Images that batch norm sees at least, if there are so many.
+    Several workers that share the images call this with ``images`` opened; one calls it alone.
+    Batch norm sees at least ``seen`` training images, if there are so many.
 
     Raises:
         CheckpointError: The state belongs to another model.
         ImagesUnreadableError: More images cannot be read than a bad file here and there.
         ValueError: The thresholds cannot be shifted there.
     """
-    images = images or InputPipeline(_one_worker(experiment), 0, 1)
+    images = images or InputPipeline(experiment, 0, 1)
     training = experiment.training
     device = torch.device("cuda" if experiment.workers.gpus else "cpu")
     stepper = Stepper(images.task, training, device)
-    model = _finished(experiment, settings, state, images).to(device)
+    model = _finished(experiment, settings, state, images, device)
     landing = _land(model, target, images.task.example())
     batches = islice(images.epoch(training.epochs), math.ceil(seen / images.batch_size))
-    after = _evaluated(stepper, model, images, batches)
+    after, report = _evaluated(stepper, model, images, batches), landing.after
+    counts: dict[str, float] = {"sparsity": report.sparsity, "macs": report.macs or 0}
+    if report.ranks:
+        counts["rank"] = sum(report.ranks.values())
     return LandedRun(
         state={"model": copied(model.state_dict())},
         shift=landing.shift,
-        metrics={"sparsity": landing.after.sparsity, "macs": landing.after.macs or 0, **after},
-        report=landing.after,
+        metrics=counts | after,
+        report=report,
     )
 
 
@@ -124,21 +136,23 @@ def land_run(
 def recalibrated(model: nn.Module) -> Generator[None]:
     """Let every batch norm that runs inside the ``with`` block learn its statistics anew.
 
-    They become the mean over the images it saw, on all workers, whose shares are equal; a batch of
-    fewer images counts less. Only batch norm trains: the rest of the model, such as dropout, stays
-    in evaluation mode. A batch norm that stays in evaluation mode when its model trains is frozen,
-    and keeps its statistics.
+    They become the mean over the images it saw, on all workers; a batch of fewer images counts
+    less. Only batch norm trains: the rest of the model, such as dropout, stays in evaluation mode.
+    A batch norm that stays in evaluation mode when its model trains, has a momentum of 0 or scales
+    without gradient is frozen, and keeps its statistics.
     """
-    model.train()
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+    norms = [norm for norm in training_norms(model) if _learns(norm)]
     model.eval()
     momenta = [norm.momentum for norm in norms]
-    seen = dict.fromkeys(norms, 0)
+    seen = dict.fromkeys(norms, 0.0)
 
     def learn(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(norm, _BatchNorm)
-        seen[norm] += len(inputs[0])
-        norm.momentum = len(inputs[0]) / seen[norm]
+        count = inputs[0].new_full((), len(inputs[0]), dtype=torch.float64)
+        if dist.is_initialized():
+            dist.all_reduce(count)  # of the last batch, shares can differ
+        seen[norm] += count.item()
+        norm.momentum = count.item() / seen[norm]
         norm.train()
 
     def rest(norm: nn.Module, *_: Any) -> None:
@@ -159,24 +173,25 @@ def recalibrated(model: nn.Module) -> Generator[None]:
                     statistics /= dist.get_world_size()
 
 
-def _one_worker(experiment: Experiment) -> Experiment:
-    """Return the experiment with the batches that one of its workers trained on: those fit."""
-    share = experiment.training.batch_size // experiment.workers.count
-    training = experiment.training.model_copy(update={"batch_size": max(share, 2)})
-    return experiment.model_copy(update={"training": training})
+def _learns(norm: _BatchNorm) -> bool:
+    has_gradient = not norm.affine or norm.weight.requires_grad or norm.bias.requires_grad
+    return norm.momentum != 0 and has_gradient
 
 
 def _finished(
-    experiment: Experiment, settings: RunSettings, state: State, pipeline: InputPipeline
+    experiment: Experiment,
+    settings: RunSettings,
+    state: State,
+    pipeline: InputPipeline,
+    device: torch.device,
 ) -> nn.Module:
     model = sparse_model(experiment, settings, pipeline.task)
-    try:
-        model.load_state_dict(state["model"])
-    except RuntimeError as error:
-        raise CheckpointError(f"the checkpoint belongs to another model: {error}") from error
+    restore(model, state)
     if experiment.training.channels_last:
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    return model
+    if dist.is_initialized() and experiment.training.sync_batchnorm:
+        share_batch_statistics(model, device)  # as one worker that has all of a batch
+    return model.to(device)
 
 
 def _evaluated(
@@ -191,8 +206,8 @@ def _evaluated(
 
 
 def _land(model: nn.Module, target: Target, example: tuple[Any, ...]) -> Landing:
-    if target.sparsity is not None:
-        return land(model, sparsity=target.sparsity, example=example)
-    dense_macs = measure(model, example).dense_macs
-    assert dense_macs is not None
-    return land(model, macs=1 - target.pruned(dense_macs), example=example)
+    report = measure(model, example)
+    assert report.dense_macs is not None
+    pruned = target.pruned(report.dense_macs, report.full_rank)
+    wanted = pruned if target.quantity == "sparsity" else 1 - pruned
+    return land(model, **{target.quantity: wanted}, example=example)

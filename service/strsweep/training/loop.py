@@ -45,16 +45,12 @@ class Evaluation:
 
 
 class Stepper:
-    """Moves batches to the device and takes optimizer steps, with autocast and loss scaling.
-
-    Args:
-        task: Says what loss and metrics are.
-        config: Precision and memory layout.
-        device: Where model and batches go.
-    """
+    """Moves batches to the device and takes optimizer steps, with autocast and loss scaling."""
 
     def __init__(self, task: Task, config: TrainingConfig, device: torch.device) -> None:
         self._task, self._config, self._device = task, config, device
+        if not config.tf32:  # for the whole process, which is there for one experiment
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         self.scaler = torch.amp.GradScaler(
             device.type, enabled=config.precision == "float16"
         )  # a pass-through unless float16
@@ -70,12 +66,8 @@ class Stepper:
     ) -> TrainedEpoch:
         """Train on ``batches``, this worker's shares.
 
-        Args:
-            network: Perhaps wrapped for several workers.
-            optimizer: Of its parameters.
-            batches: As the task collates them.
-            learning_rates: Of every step.
-            before_step: Is called with the number of the step, from 0.
+        ``network`` is perhaps wrapped for several workers; ``before_step`` is called with the
+        number of every step, from 0.
         """
         network.train()
         losses: list[Tensor] = []

@@ -9,14 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, AdamW, Optimizer
 
 from strsweep.config import TrainingConfig
 from strsweep.errors import SettingError
 from strsweep.imports import imported
 from strsweep.sparsity.convert import threshold_parameters
+from strsweep.sparsity.steering import bound_gradients
 
 _ROLE = "role"
 """Key of a parameter group: ``weights``, ``thresholds`` or ``norms``."""
@@ -27,9 +30,7 @@ class RunOptimizer:
 
     Learning rates are set before every step by the schedule, decays before every epoch.
 
-    Args:
-        model: Whose parameters are optimized; its thresholds are on it already.
-        config: Names the optimizer.
+    The thresholds of ``model`` are on it already.
 
     Raises:
         SettingError: The optimizer cannot be made.
@@ -39,10 +40,7 @@ class RunOptimizer:
         self._config = config
         thresholds = threshold_parameters(model)
         self.weights = _optimizer(config, _weight_groups(model, thresholds))
-        self.thresholds: SGD | None = None
-        if thresholds:
-            group = {"params": thresholds, _ROLE: "thresholds"}
-            self.thresholds = SGD([group], lr=0.0, momentum=config.momentum)
+        self.thresholds = _sgd_of_thresholds(model, thresholds, config.momentum)
         self._weights = [p for group in self.weights.param_groups for p in group["params"]]
 
     def set_learning_rate(self, rate: float) -> None:
@@ -67,9 +65,7 @@ class RunOptimizer:
     def step(self, loss: torch.Tensor, scaler: torch.amp.GradScaler) -> None:
         """Differentiate ``loss`` and take a step.
 
-        Args:
-            loss: Of the batch.
-            scaler: Of float16; a pass-through otherwise.
+        ``scaler`` is that of float16, and passes all through otherwise.
         """
         for optimizer in self._both:
             optimizer.zero_grad(set_to_none=True)
@@ -78,7 +74,9 @@ class RunOptimizer:
             scaler.unscale_(self.weights)  # of thresholds the size says how layers share
             nn.utils.clip_grad_norm_(self._weights, self._config.clip_gradients)
         for optimizer in self._both:
-            scaler.step(optimizer)
+            # Thresholds that do not act have none, and a scaler refuses such an optimizer.
+            if any(p.grad is not None for group in optimizer.param_groups for p in group["params"]):
+                scaler.step(optimizer)
         scaler.update()
 
     def state_dict(self) -> dict[str, Any]:
@@ -98,6 +96,85 @@ class RunOptimizer:
     @property
     def _both(self) -> tuple[Optimizer, ...]:
         return (self.weights,) if self.thresholds is None else (self.weights, self.thresholds)
+
+
+class ApartThresholds:
+    """Moves the thresholds of a model whose other parameters a loop of the user's moves.
+
+    It takes their gradients away as soon as they are there, so that nobody clips, zeroes, reduces
+    or follows them.
+    """
+
+    def __init__(self, model: nn.Module, momentum: float) -> None:
+        self._parameters = threshold_parameters(model)
+        self._gradients: dict[nn.Parameter, Tensor] = {}
+        self._optimizer = _sgd_of_thresholds(model, self._parameters, momentum)
+        self.decay = 0.0
+        """Weight decay of the next steps."""
+        own = {id(parameter) for parameter in self._parameters}
+        names = [name for name, p in model.named_parameters() if id(p) in own]
+        # A wrapper made later would wait for gradients that it never sees.
+        ignore = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model  # pyright: ignore[reportPrivateUsage]
+        ignore(model, names)
+        for parameter in self._parameters:
+            parameter.register_post_accumulate_grad_hook(self._take)
+
+    def step(self, rate: float, scaler: torch.amp.GradScaler | None) -> None:
+        """Step by ``rate`` with what ``backward()`` gave since the last step."""
+        if self._optimizer is None:
+            return
+        learning = [p for p in self._parameters if p.requires_grad]
+        self._give_gradients(learning)
+        group = self._optimizer.param_groups[0]
+        group["lr"], group["weight_decay"] = rate, self.decay
+        if scaler is None or not learning:  # it refuses an optimizer without gradients
+            self._optimizer.step()
+        else:
+            scaler.step(self._optimizer)
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return what the next step depends on."""
+        return None if self._optimizer is None else self._optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        """Continue where ``state`` was taken."""
+        if self._optimizer is not None and state is not None:
+            self._optimizer.load_state_dict(state)
+
+    def _take(self, parameter: Tensor) -> None:
+        assert isinstance(parameter, nn.Parameter)
+        assert parameter.grad is not None
+        before = self._gradients.get(parameter)
+        gradient, parameter.grad = parameter.grad, None
+        self._gradients[parameter] = gradient if before is None else before + gradient
+
+    def _give_gradients(self, learning: list[nn.Parameter]) -> None:
+        """Set the gradients, the mean over all workers as DistributedDataParallel has it."""
+        if learning and not self._gradients:
+            remedy = "run.step() was called without a backward() before: no gradient came."
+            raise SettingError("training.loop", None, remedy)
+        zeros = [torch.zeros_like(parameter) for parameter in learning]
+        found = [self._gradients.pop(p, zero) for p, zero in zip(learning, zeros, strict=True)]
+        if learning and dist.is_initialized():
+            together = torch.cat([gradient.flatten() for gradient in found])
+            dist.all_reduce(together)
+            together /= dist.get_world_size()
+            parts = together.split([gradient.numel() for gradient in found])
+            found = [part.view_as(p) for part, p in zip(parts, learning, strict=True)]
+        for parameter, gradient in zip(learning, found, strict=True):
+            parameter.grad = gradient
+
+
+def _sgd_of_thresholds(
+    model: nn.Module, thresholds: list[nn.Parameter], momentum: float
+) -> SGD | None:
+    """Return what moves the thresholds of ``model``; None if it has none."""
+    if not thresholds:
+        return None
+    sgd = SGD([{"params": thresholds, _ROLE: "thresholds"}], lr=0.0, momentum=momentum)
+    bound_gradients(model, sgd)
+    return sgd
 
 
 def _weight_groups(model: nn.Module, thresholds: list[nn.Parameter]) -> list[dict[str, Any]]:

@@ -1,25 +1,33 @@
-"""Measure what a search needs to know of network and data, before anything is trained."""
+"""What a search needs to know of network and data, and what a sweep is one of."""
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import sys
 import time
 from copy import deepcopy
 from itertools import islice
+from pathlib import Path
 
 import torch
+from torch import nn
 
-from strsweep.config import Experiment, Problem
+from strsweep.config import Experiment, Problem, TrainingConfig
 from strsweep.data import TrainingBatches
+from strsweep.errors import SettingError
+from strsweep.imports import imported, own_modules
+from strsweep.models.registered import start_file
+from strsweep.models.start import load_weights
 from strsweep.progress import say
 from strsweep.settings import RunSettings
-from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.measure import measure
 from strsweep.tasks import Task
-from strsweep.training.identity import identity_of
 from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.loop import Stepper
 from strsweep.training.network import check_task, dense_model, sparse_model
 from strsweep.training.optimizer import RunOptimizer
+from strsweep.training.schedule import learning_rate
 
 _WARM_UP, _TIMED = 2, 8
 """Steps; the first ones open loaders and compile."""
@@ -38,28 +46,52 @@ def measure_problem(experiment: Experiment, task: Task) -> Problem:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         model = dense_model(experiment, task, lambda start: say(f"model.checkpoint: {start}"))
-        check_task(experiment, task, deepcopy(model))  # batch norm learns from what it sees
+        before = {key: deepcopy(value) for key, value in model.state_dict().items()}
+        shapes = check_task(experiment, task, model)
+        load_weights(model, before)  # batch norm has learned from what it saw
+        _check_steps(experiment.training, task, model)
     report = measure(model, task.example())
     assert report.dense_macs is not None
-    weights = [weight.original.detach().abs().flatten() for weight in weight_tensors(model)]
     return Problem(
         steps_per_epoch=len(batches),
         weights=report.weights,
         dense_macs=report.dense_macs,
-        # A network whose weights start at zero must not make the scale zero.
-        weight_scale=max(torch.cat(weights).median().item(), 1e-6),
+        weight_scale=experiment.sparsity.entry_size(model),
+        full_rank=experiment.sparsity.full_rank(model),
         metric=task.score,
+        shapes=shapes,
         model_options=task.model_options,
         identity=identity_of(experiment, task, model),
     )
 
 
-def seconds_per_epoch(experiment: Experiment, settings: RunSettings) -> float:
-    """Return what an epoch takes on one worker of this machine, from a few timed steps.
+def _check_steps(training: TrainingConfig, task: Task, model: nn.Module) -> None:
+    """Raise ``SettingError`` unless the user's own parts of a step can be called."""
+    try:
+        for epoch in range(training.epochs):
+            learning_rate(training, epoch, 0, 1)
+    except SettingError:
+        raise
+    except Exception as error:  # a user's own schedule can raise anything
+        remedy = f"{training.schedule} refuses them: {type(error).__name__}: {error}"
+        raise SettingError(
+            "training.schedule_options", training.schedule_options, remedy
+        ) from error
+    if training.loop is None:
+        RunOptimizer(model, training)
+        return
+    loop = imported(training.loop, "training.loop")
+    try:
+        inspect.signature(loop).bind(model, task, **training.loop_options)
+    except (TypeError, ValueError) as error:
+        remedy = f"{training.loop} is called with model, task and these: {error}"
+        raise SettingError("training.loop_options", training.loop_options, remedy) from error
 
-    Args:
-        experiment: Without ``auto``.
-        settings: Of a run whose thresholds act.
+
+def seconds_per_epoch(experiment: Experiment, settings: RunSettings) -> float:
+    """Return the seconds of an epoch on one worker of this machine, from a few timed steps.
+
+    Thresholds act with ``settings``.
     """
     pipeline = InputPipeline(experiment, 0, 1)
     device = torch.device("cuda" if experiment.workers.gpus else "cpu")
@@ -81,3 +113,40 @@ def seconds_per_epoch(experiment: Experiment, settings: RunSettings) -> float:
     before = time.monotonic()
     stepper.evaluate(model, islice(pipeline.validation, _TIMED))
     return train + (time.monotonic() - before) / min(_TIMED, batches) * batches
+
+
+def identity_of(experiment: Experiment, task: Task, model: nn.Module) -> dict[str, str]:
+    """Return what data, model and the user's own modules are, in words and fingerprints."""
+    places = own_modules(experiment.import_paths.values()).values()
+    loaded = {Path(file) for m in [*sys.modules.values()] if (file := getattr(m, "__file__", None))}
+    files = [p for place in places for p in sorted(loaded) if p.is_relative_to(place)]
+    code = [f"{path.name} {_digest(path.read_bytes())}" for path in files]
+    start = start_file(experiment)
+    return {
+        "data": task.describe(),
+        "model": structure_of(model),
+        "code": ", ".join(code),
+        "checkpoint": "" if start is None else _digest(start.read_bytes()),
+    }
+
+
+def structure_of(model: nn.Module) -> str:
+    """Return names and shapes of all parameters and buffers of ``model``, as a fingerprint."""
+    shapes = [f"{name} {list(tensor.shape)}" for name, tensor in model.state_dict().items()]
+    return f"{len(shapes)} tensors, {_digest(chr(10).join(shapes).encode())}"
+
+
+def check_identity(experiment: Experiment, before: Problem, now: dict[str, str]) -> None:
+    """Raise ``SettingError`` unless a sweep is continued with its own data, model and code."""
+    for key, is_now in now.items():
+        if (was := before.identity.get(key, is_now)) != is_now:
+            remedy = (
+                f"The {key} changed since this sweep was begun, and its runs would be mixed with "
+                f"others: it was {was or 'nothing'}; it is {is_now or 'nothing'}. Give the new "
+                f"sweep another name, or undo the change."
+            )
+            raise SettingError("name", experiment.name, remedy)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -17,11 +18,7 @@ def learning_rate(config: TrainingConfig, epoch: int, step: int, steps_per_epoch
     warm-up epochs has ``peak * (e + 1) / w``, a later one ``peak * f(p)`` with p the share of the
     remaining epochs that is over. With ``step``, p and e advance every step.
 
-    Args:
-        config: Peak rate, epochs, warm-up, schedule and how often the rate changes.
-        epoch: 0 to ``config.epochs - 1``.
-        step: 0 to ``steps_per_epoch - 1``.
-        steps_per_epoch: Steps in an epoch.
+    Epochs and steps are counted from 0.
     """
     per_step = config.schedule_every == "step"
     now = epoch + step / steps_per_epoch if per_step else float(epoch)
@@ -33,23 +30,16 @@ def learning_rate(config: TrainingConfig, epoch: int, step: int, steps_per_epoch
     return config.learning_rate * float(make(over, **config.schedule_options))
 
 
-def _cosine(over: float) -> float:
-    return (1 + math.cos(math.pi * over)) / 2
-
-
-def _linear(over: float) -> float:
-    return 1 - over
-
-
-def _constant(_: float) -> float:
-    return 1.0
-
-
 def _step(over: float, milestones: tuple[float, ...] = (1 / 3, 2 / 3), gamma: float = 0.1) -> float:
     return gamma ** sum(over >= milestone for milestone in milestones)
 
 
-_SCHEDULES = {"cosine": _cosine, "linear": _linear, "constant": _constant, "step": _step}
+_SCHEDULES: dict[str, Callable[..., float]] = {
+    "cosine": lambda over: (1 + math.cos(math.pi * over)) / 2,
+    "linear": lambda over: 1 - over,
+    "constant": lambda _: 1.0,
+    "step": _step,
+}
 """Maps the share of the epochs after warm-up that is over to a share of the peak rate."""
 
 
@@ -61,10 +51,7 @@ def decay_clock(config: TrainingConfig, steps_per_epoch: int, onset: int = 0) ->
     the parameter began to move, as SGD's momentum m needs about ``1 / (1 - m)`` steps to build up.
     Thresholds move this way until they prune, whatever schedule the rates follow.
 
-    Args:
-        config: Says schedule, momentum, and the learning rate of thresholds.
-        steps_per_epoch: Steps in an epoch.
-        onset: Epochs before the parameter moves; 0 for these.
+    It does not move in the first ``onset`` epochs: these are 0.
     """
     return _decay_clock(config.model_dump_json(), steps_per_epoch, onset)
 

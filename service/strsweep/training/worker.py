@@ -6,23 +6,25 @@ import gc
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import ray
 import ray.train
 import torch
-import torch.distributed as dist
 from ray.train.torch import get_device
 
 from strsweep.config import Experiment
 from strsweep.errors import ImagesUnreadableError, StorageError, StrsweepError
 from strsweep.journal import Journal, ModelLanded, RunFailed
 from strsweep.storage import store_at
-from strsweep.training.checkpoints import RunCheckpoints, resume
+from strsweep.training.attached import Assignment, loop_run
+from strsweep.training.checkpoints import RunCheckpoints
+from strsweep.training.controlled import ControlledRun, EpochMetrics, of_first_worker
 from strsweep.training.desk import Land, Ticket, Train
 from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.landing import land_one
-from strsweep.training.run import EpochMetrics, TrainingRun
+from strsweep.training.run import TrainingRun
 from strsweep.training.writer import RunWriter
 
 
@@ -60,11 +62,15 @@ class _Worker:
 
     def do(self, ticket: Ticket) -> None:
         """Do a piece of work, and leave nothing of it behind but what it stored."""
-        match ticket.work:
-            case Train() as work:
-                self._train(work, ticket)
-            case Land() as work:
-                self._land(work, ticket)
+        try:
+            match ticket.work:
+                case Train() as work:
+                    self._train(work, ticket)
+                case Land() as work:
+                    self._land(work, ticket)
+        except StorageError as error:
+            self._refuse(ticket, error)
+            raise
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -80,7 +86,7 @@ class _Worker:
         try:
             self._train_epochs(work, ticket, journal)
         except (ImagesUnreadableError, StorageError):
-            raise  # the storage may come back: a new process tries again from the last checkpoint
+            raise  # the storage may come back: the run goes on from the last checkpoint
         except StrsweepError as error:
             if self._rank == 0:
                 reason = f"{type(error).__name__}: {error}"
@@ -89,28 +95,46 @@ class _Worker:
 
     def _train_epochs(self, work: Train, ticket: Ticket, journal: Journal) -> None:
         checkpoints = self._checkpoints(work)
+        writer = RunWriter(work.run_id, journal, checkpoints) if self._rank == 0 else None
+        if writer is not None:
+            writer.outbox.tell = partial(self._refuse, ticket)
+
+        def note(run: ControlledRun, metrics: EpochMetrics) -> bool:
+            if writer is not None:
+                writer.epoch(run, metrics)
+            told = metrics.row
+            return not run.is_stored(metrics.epoch) or self._first_asks(
+                lambda: self._desk.report.remote(ticket, told)
+            )
+
+        assignment = Assignment(
+            experiment=self._experiment,
+            settings=work.settings,
+            images=self._opened_images(),
+            begin=lambda run: run.resume(checkpoints, self._rank),
+            note=note,
+        )
+        with nullcontext() if writer is None else writer.outbox:
+            run = self._trained(assignment)
+            if run is not None and writer is not None:
+                writer.finish(run)
+
+    def _trained(self, given: Assignment) -> ControlledRun | None:
+        """Train a run; returns None if it is not wanted to its end."""
+        if self._experiment.training.loop is not None:
+            attached = loop_run(given)
+            return attached if attached.is_complete else None
         run = TrainingRun(
             self._experiment,
-            work.settings,
+            given.settings,
             device=get_device(),
             rank=self._rank,
             world_size=self._world_size,
-            images=self._opened_images(),
+            images=given.images,
         )
-        resume(run, checkpoints, self._rank)
-        writer = RunWriter(work.run_id, journal, checkpoints) if self._rank == 0 else None
-        with nullcontext() if writer is None else writer.outbox:
-            for metrics in run.epochs():
-                if writer is not None:
-                    writer.epoch(run, metrics)
-                if run.is_stored(metrics.epoch) and not self._goes_on(ticket, metrics):
-                    return
-            if writer is not None:
-                writer.finish(run)
-
-    def _goes_on(self, ticket: Ticket, metrics: EpochMetrics) -> bool:
-        told = metrics.row
-        return self._first_asks(lambda: self._desk.report.remote(ticket, told))
+        given.begin(run)
+        is_wanted = all(given.note(run, metrics) for metrics in run.epochs())
+        return run if is_wanted else None
 
     def _land(self, work: Land, ticket: Ticket) -> None:
         try:
@@ -128,6 +152,11 @@ class _Worker:
         if self._rank == 0:
             ray.get(self._desk.end.remote(ticket, **outcome))
 
+    def _refuse(self, ticket: Ticket, error: BaseException) -> None:
+        """Tell that the storage takes nothing: the job ends at once, further tries were in vain."""
+        if isinstance(error, StorageError):
+            ray.get(self._desk.end.remote(ticket, refused=f"{error} The same command continues."))
+
     def _opened_images(self) -> InputPipeline:
         if self._images is None:
             self._images = InputPipeline(self._experiment, self._rank, self._world_size)
@@ -144,7 +173,4 @@ class _Worker:
 
     def _first_asks(self, asked: Callable[[], Any]) -> Any:
         """Return on all workers what the desk answers to the first one."""
-        answer: list[Any] = [ray.get(asked()) if self._rank == 0 else None]
-        if dist.is_initialized():
-            dist.broadcast_object_list(answer)
-        return answer[0]
+        return of_first_worker(ray.get(asked()) if self._rank == 0 else None)

@@ -1,8 +1,12 @@
-"""What the first worker of a run writes down: rows, checkpoints, the end."""
+"""What the first worker of a run writes down, in the background: rows, checkpoints, the end."""
 
 from __future__ import annotations
 
+import threading
+from collections import deque
+from collections.abc import Callable
 from functools import partial
+from types import TracebackType
 
 from strsweep.journal import (
     EpochFinished,
@@ -13,10 +17,85 @@ from strsweep.journal import (
     RunFinished,
 )
 from strsweep.sparsity.measure import SparsityReport
-from strsweep.training.checkpoint import copied
-from strsweep.training.checkpoints import RunCheckpoints
-from strsweep.training.outbox import Outbox
-from strsweep.training.run import EpochMetrics, TrainingRun
+from strsweep.training.checkpoints import RunCheckpoints, copied
+from strsweep.training.controlled import ControlledRun, EpochMetrics
+
+Delivery = Callable[[], None]
+
+
+class Outbox:
+    """Makes deliveries one after the other, in the order they were put.
+
+    A delivery that can be replaced, such as a checkpoint, gives way to a newer one that is put
+    while it still waits: what waits stays small however long the storage is away. As a context
+    manager it makes all deliveries before it ends, but none that is left after an error inside.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Delivery, bool]] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._error: BaseException | None = None
+        self.tell: Callable[[BaseException], None] = lambda _: None
+        """Called with what a delivery raised, at once and in the other thread."""
+        self._thread = threading.Thread(target=self._deliver_all, name="outbox", daemon=True)
+
+    def __enter__(self) -> Outbox:
+        """Start to deliver."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Deliver what is left; raises what the last delivery raised."""
+        with self._changed:
+            self._is_closed = True
+            if error is not None:
+                self._waiting.clear()
+            self._changed.notify_all()
+        self._thread.join()
+        if error is None:
+            self._raise_failure()
+
+    def put(self, delivery: Delivery, *, replaceable: bool = False) -> None:
+        """Have ``delivery`` called later, in another thread.
+
+        Args:
+            delivery: What it closes over must not change any more.
+            replaceable: It need not be made once a newer replaceable one waits.
+
+        Raises:
+            StorageError: An earlier delivery failed for good; so does whatever else one raised.
+        """
+        with self._changed:
+            self._raise_failure()
+            if replaceable:
+                self._waiting = deque(entry for entry in self._waiting if not entry[1])
+            self._waiting.append((delivery, replaceable))
+            self._changed.notify_all()
+
+    def _raise_failure(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _deliver_all(self) -> None:
+        try:
+            while (delivery := self._next()) is not None:
+                delivery()
+        except BaseException as error:  # it is raised where training can end
+            with self._changed:
+                self._error = error
+                self._waiting.clear()
+            self.tell(error)
+
+    def _next(self) -> Delivery | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_closed)
+            return self._waiting.popleft()[0] if self._waiting else None
 
 
 class RunWriter:
@@ -26,10 +105,7 @@ class RunWriter:
     an outage of the storage is ridden out in the background. What a killed process had not stored
     yet is trained again.
 
-    Args:
-        run_id: Of the run.
-        journal: To write to.
-        checkpoints: Of the run.
+    Its methods raise ``StorageError`` once the storage refused, or was unavailable too long.
     """
 
     def __init__(self, run_id: str, journal: Journal, checkpoints: RunCheckpoints) -> None:
@@ -38,16 +114,13 @@ class RunWriter:
         self._checkpoints = checkpoints
         self.outbox = Outbox()
         self._named: set[str] = set()
-        """Images that were told to be unreadable."""
+        """Images that were reported as unreadable."""
 
-    def epoch(self, run: TrainingRun, metrics: EpochMetrics) -> None:
+    def epoch(self, run: ControlledRun, metrics: EpochMetrics) -> None:
         """Put one epoch into the journal, and store the state after it where that is due.
 
         Its row comes before its checkpoint: a crash in between repeats an epoch instead of losing
         its row.
-
-        Raises:
-            StorageError: The storage refused, or stayed away too long.
         """
         self._write(run, metrics)
         if run.is_shared(metrics.epoch):
@@ -57,11 +130,12 @@ class RunWriter:
             save = partial(self._checkpoints.save, metrics.epoch, state)
             self.outbox.put(save, replaceable=True)
 
-    def _write(self, run: TrainingRun, metrics: EpochMetrics) -> None:
+    def _write(self, run: ControlledRun, metrics: EpochMetrics) -> None:
         row = EpochFinished(
             run_id=self._run_id,
             metrics=metrics.row,
-            thresholds=tuple(map(_short, run.thresholds)),
+            # Five digits: a large network has many thresholds, and every epoch is written down.
+            thresholds=tuple(None if t is None else float(f"{t:.5g}") for t in run.thresholds),
         )
         self.outbox.put(partial(self._journal.append, row))
         if new := tuple(name for name in run.unreadable if name not in self._named):
@@ -69,19 +143,15 @@ class RunWriter:
             told = ImagesUnreadable(run_id=self._run_id, names=new)
             self.outbox.put(partial(self._journal.append, told))
 
-    def _share(self, run: TrainingRun, epoch: int) -> None:
+    def _share(self, run: ControlledRun, epoch: int) -> None:
         """Store the state that other runs begin with, and then say that it is there."""
         state, folder = copied(run.state()), self._checkpoints.folder(epoch)
         self.outbox.put(partial(self._checkpoints.save, epoch, state))
         event = PrefixTrained(run_id=self._run_id, epoch=epoch, checkpoint=folder)
         self.outbox.put(partial(self._journal.append, event))
 
-    def finish(self, run: TrainingRun) -> None:
-        """Note the end of the run; it is written after everything else.
-
-        Raises:
-            StorageError: The storage refused, or stayed away too long.
-        """
+    def finish(self, run: ControlledRun) -> None:
+        """Note the end of the run; it is written after everything else."""
         metrics = run.history[-1]
         end = RunFinished(
             run_id=self._run_id,
@@ -92,23 +162,6 @@ class RunWriter:
         self.outbox.put(partial(self._journal.append, end))
 
 
-def _short(threshold: float | None) -> float | None:
-    """Return five digits: a large network has many thresholds, and every epoch is written down."""
-    return None if threshold is None else float(f"{threshold:.5g}")
-
-
 def layer_rows(report: SparsityReport) -> tuple[LayerRow, ...]:
     """Return the layers of ``report``, which was measured with an input shape, for the journal."""
-    return tuple(
-        LayerRow(
-            name=layer.name,
-            parameter=layer.parameter,
-            weights=layer.weights,
-            zeros=layer.zeros,
-            sparsity=layer.sparsity,
-            dense_macs=layer.dense_macs or 0,
-            macs=layer.macs or 0,
-            threshold=layer.threshold,
-        )
-        for layer in report.layers
-    )
+    return tuple(LayerRow.model_validate(one, from_attributes=True) for one in report.layers)

@@ -9,13 +9,13 @@ from pydantic import Field, SerializeAsAny, ValidationError, ValidatorFunctionWr
 from pydantic.functional_validators import WrapValidator
 from pydantic_core import PydanticCustomError
 
-from strsweep.errors import SettingError
+from strsweep.errors import SettingError, nearest
 from strsweep.imports import imported, is_import_path
 from strsweep.sparsity.methods.budgeted import Dnw, Gmp
 from strsweep.sparsity.methods.learned import PRESETS, Str
-from strsweep.sparsity.methods.method import Course, Hooks, Method
-from strsweep.sparsity.methods.scheduled import Scheduled
-from strsweep.sparsity.methods.steered import Steered
+from strsweep.sparsity.methods.lowrank import LowRankMethod
+from strsweep.sparsity.methods.method import Course, HeldThresholds, Hooks, Method
+from strsweep.sparsity.methods.steered import Scheduled, St3, Steered
 
 __all__ = [
     "BUILT_IN",
@@ -24,6 +24,7 @@ __all__ = [
     "WRONG_SETTINGS",
     "AnyMethod",
     "Course",
+    "HeldThresholds",
     "Hooks",
     "Method",
 ]
@@ -40,7 +41,7 @@ class Dense(Method, frozen=True):
         """See ``Method``."""
 
 
-_BuiltIn = Str | Steered | Scheduled | Gmp | Dnw | Dense
+_BuiltIn = Str | LowRankMethod | Steered | Scheduled | St3 | Gmp | Dnw | Dense
 DEFAULT = Str()
 BUILT_IN: dict[str, type[Method]] = {
     kind.model_fields["mode"].default: kind for kind in get_args(_BuiltIn)
@@ -69,7 +70,9 @@ def _kind(mode: object) -> type[Method]:
         return BUILT_IN[mode]
     if not isinstance(mode, str) or not is_import_path(mode):
         names = ", ".join(map(repr, BUILT_IN))
-        remedy = f"Use one of {names}, or package.module:Method of your own."
+        remedy = (
+            f"{nearest(mode, BUILT_IN)}Use one of {names}, or package.module:Method of your own."
+        )
         raise SettingError("sparsity.mode", mode, remedy)
     kind = imported(mode, "sparsity.mode")
     if not (isinstance(kind, type) and issubclass(kind, Method)):

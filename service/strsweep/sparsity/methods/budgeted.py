@@ -24,7 +24,7 @@ class BudgetedMethod(Method, frozen=True):
 
     budget: Literal["uniform", "erk"] | dict[str, Annotated[float, Field(ge=0, le=1)]]
     """A rule that shares the target over the layers, or layer name -> density for one run, as
-    ``jobs/transfer.py`` sets it."""
+    ``strsweep train --budget`` sets it."""
 
     kind: ClassVar[MagnitudeMethod]
     """Which of the two ``strsweep.sparsity.magnitude.obey`` applies."""
@@ -93,7 +93,6 @@ class _Ramp(Hooks):
         self._start, self._end = (share * epochs for share in shares)
 
     def before_epoch(self, epoch: int) -> None:
-        """See ``Hooks``: the pruned share rises with the epochs."""
         from strsweep.sparsity.magnitude import ramp
 
         progress = (epoch - self._start) / (self._end - self._start)

@@ -11,16 +11,27 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Str(ThresholdMethod, frozen=True):
-    """Soft thresholds that are learned with the weights."""
+class LearnedMethod(ThresholdMethod, frozen=True):
+    """Thresholds that decay raises and the loss holds back: what they prune is searched for."""
 
-    mode: Literal["str"] = "str"
     preset: str | None = None
-    """A row of the paper's tables 10 and 11: sets threshold init and weight decay, and that
-    thresholds share it."""
+    """A row of the paper's tables 10 to 12, such as ``resnet50-90.23``: sets threshold init and
+    weight decay, and that thresholds share it."""
 
     needs_search: ClassVar[bool] = True
     can_land: ClassVar[bool] = True
+
+    def hooks(self, model: nn.Module, run: RunSettings, course: Course) -> Hooks:
+        """See ``Method``."""
+        return Onset(model, run) if run.onset or run.is_dense else Hooks()
+
+
+class Str(LearnedMethod, frozen=True):
+    """Soft thresholds that are learned with the weights."""
+
+    mode: Literal["str"] = "str"
+
+    can_continue: ClassVar[bool] = True
     about: ClassVar[str] = "STR: thresholds learned per layer (Kusupati et al., ICML 2020)"
 
     def attach(self, model: nn.Module, run: RunSettings, example: Any) -> None:
@@ -30,12 +41,8 @@ class Str(ThresholdMethod, frozen=True):
         assert run.threshold_init is not None
         sparsify(model, threshold_init=run.threshold_init, **self.options(model))
 
-    def hooks(self, model: nn.Module, run: RunSettings, course: Course) -> Hooks:
-        """See ``Method``."""
-        return _Onset(model, run) if run.onset or run.is_dense else Hooks()
 
-
-class _Onset(Hooks):
+class Onset(Hooks):
     """Lets thresholds act from ``RunSettings.onset`` on, or never in the dense network."""
 
     def __init__(self, model: nn.Module, run: RunSettings) -> None:
@@ -77,9 +84,21 @@ _MOBILENET_V1 = (
     ("89.62", 3.751757813e-5, -3200.0),
 )
 
+_FASTGRNN = (  # data and ranks of the two matrices; the paper says -10 or less
+    ("google12-12x40", 0.001, -10.0),
+    ("google12-11x35", 0.001, -10.0),
+    ("google12-10x31", 0.002, -10.0),
+    ("google12-9x24", 0.005, -10.0),
+    ("har2-9x8", 0.001, -10.0),
+    ("har2-9x7", 0.001, -10.0),
+    ("har2-8x7", 0.001, -10.0),
+)
+_TABLES = (("resnet50", _RESNET50), ("mobilenet_v1", _MOBILENET_V1), ("fastgrnn", _FASTGRNN))
+
 PRESETS: dict[str, RunSettings] = {
-    f"{model}-{sparsity}": RunSettings(threshold_init=threshold_init, weight_decay=weight_decay)
-    for model, rows in (("resnet50", _RESNET50), ("mobilenet_v1", _MOBILENET_V1))
-    for sparsity, weight_decay, threshold_init in rows
+    f"{model}-{name}": RunSettings(threshold_init=threshold_init, weight_decay=weight_decay)
+    for model, rows in _TABLES
+    for name, weight_decay, threshold_init in rows
 }
-"""``MODEL-SPARSITY`` -> settings, for the paper's recipe: ImageNet, 100 epochs, batch 256."""
+"""``MODEL-SPARSITY`` -> settings, for the paper's recipe: ImageNet, 100 epochs, batch 256; for the
+RNN ``MODEL-DATA-RANKS``, 300 epochs, batch 100."""

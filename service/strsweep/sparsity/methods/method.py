@@ -30,6 +30,42 @@ class Course:
         return self.epochs * self.steps_per_epoch
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeldThresholds:
+    """Thresholds that the loss holds where its gradient meets their decay.
+
+    What is pruned then follows the decay itself, however long it lasts.
+    """
+
+    decay_at_90: float
+    """Decay of a whole run at which 90 % are pruned, where runs do not lead themselves."""
+    steepness: float
+    """Rise of the logit of what is pruned per e-fold of the decay."""
+    delay: float
+    """Exposure until thresholds prune, where ``threshold_init`` is ``auto``."""
+    start: float
+    """First decay of a led run, where ``threshold_decay`` is ``auto``."""
+    most: float
+    """Its largest decay."""
+    gain: float
+    """Change of its decay, in e-folds an epoch, per e-fold that is left beyond what is planned."""
+    ramp: float
+    """Share of the epochs that thresholds act in, after which a led run is at its target."""
+    slowest: float
+    """Least share of what is left that an epoch keeps."""
+
+    def planned(self, wanted: float, passed: float, kept: float) -> float:
+        """Return the share that an epoch of a led run leaves, by the cubic of Zhu & Gupta (2017).
+
+        Args:
+            wanted: Share that is to be left in the end.
+            passed: Share of the epochs that thresholds act in, after this one.
+            kept: Share that is left before it.
+        """
+        cubic = wanted + (1 - wanted) * max(1 - passed / self.ramp, 0.0) ** 3
+        return max(cubic, min(self.slowest * kept, 1.0))
+
+
 class Hooks:
     """What a method does while a run trains; by default nothing."""
 
@@ -64,7 +100,7 @@ class Method(Section, frozen=True):
     """
 
     mode: str
-    """Name of the method."""
+    """Name of the method: a built-in one, or the import path of your own."""
     skip: tuple[str, ...] = ()
     """Layers to leave dense, by name or shell pattern."""
     dense_first: bool = False
@@ -75,9 +111,15 @@ class Method(Section, frozen=True):
     needs_search: ClassVar[bool] = False
     """What is pruned follows from decay: the search looks for the one that leads to a target."""
     can_land: ClassVar[bool] = False
-    """A finished run can be shifted to exactly what a target asks for."""
+    """A finished run can be shifted to exactly its target."""
+    can_continue: ClassVar[bool] = False
+    """Training goes on from thresholds that the model's checkpoint brings."""
+    held: ClassVar[HeldThresholds | None] = None
+    """Set if thresholds with a decay of their own are held; see ``training.law`` for others."""
     can_compile: ClassVar[bool] = True
     """The network can be trained through ``torch.compile``."""
+    needs_clipping: ClassVar[bool] = False
+    """It was published with ``training.clip_gradients``, and diverges without."""
     about: ClassVar[str] = ""
     """The method in one sentence, for model cards."""
 
@@ -109,12 +151,33 @@ class Method(Section, frozen=True):
         return Hooks()
 
     def parameter_of(self, threshold: float) -> float:
-        """Return the parameter ``s`` of a threshold; asked of methods that need a search."""
+        """Return the parameter ``s`` of a threshold; used for methods that need a search."""
         raise NotImplementedError
 
     def threshold_of(self, parameter: float) -> float:
-        """Return the threshold of a parameter ``s``; asked of methods that need a search."""
+        """Return the threshold of a parameter ``s``; used for methods that need a search."""
         raise NotImplementedError
+
+    def check_start(self) -> None:
+        """Check that the method uses what a model from a checkpoint holds.
+
+        Raises:
+            SettingError: It would be thrown away.
+        """
+
+    def entry_size(self, model: nn.Module) -> float:
+        """Return the median magnitude of what thresholds prune, in a dense model."""
+        from torch import cat
+
+        from strsweep.sparsity.layers import weight_tensors
+
+        weights = [weight.original.detach().abs().flatten() for weight in weight_tensors(model)]
+        # A network whose weights start at zero must not make it zero.
+        return max(cat(weights).median().item(), 1e-6)
+
+    def full_rank(self, model: nn.Module) -> int:
+        """Return the sum of the ranks that are learned, at their largest; 0: none is."""
+        return 0
 
     def dense_layers(self, model: nn.Module) -> tuple[str, ...]:
         """Return names and patterns of all layers that stay dense."""
@@ -136,7 +199,7 @@ class ThresholdMethod(Method, frozen=True):
     """What one learnable threshold is for; the paper's is ``layer``, its STR-GS ``global``."""
 
     def parameter_of(self, threshold: float) -> float:
-        """See ``Method``; a sigmoid is asked for 0.4 at most."""
+        """See ``Method``; a sigmoid gives 0.4 at most."""
         share = threshold / self.scale
         if self.function == "exp":
             return math.log(share)

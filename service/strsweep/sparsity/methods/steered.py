@@ -1,4 +1,4 @@
-"""Thresholds that are learned, and shifted together so that every step meets its target."""
+"""Methods that set thresholds to the target: steered, which learns them too, scheduled, ST-3."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ _STEERINGS, _RAREST = 1000, 10
 """Unless said, thresholds are shifted so often in a run, but after ten steps at the latest."""
 
 
-class Steered(ThresholdMethod, RampedMethod, frozen=True):
+class _Targeted(RampedMethod, frozen=True):
+    @property
+    def takes_target(self) -> bool:
+        return True
+
+
+class Steered(ThresholdMethod, _Targeted, frozen=True):
     """Learned thresholds that are also shifted to the target."""
 
     mode: Literal["steered"] = "steered"
@@ -35,32 +41,23 @@ class Steered(ThresholdMethod, RampedMethod, frozen=True):
         "steered: learned thresholds, shifted together to the target; not plain STR"
     )
 
-    @property
-    def takes_target(self) -> bool:
-        """See ``Method``."""
-        return True
-
     def attach(self, model: nn.Module, run: RunSettings, example: Any) -> None:
         """See ``Method``."""
         from strsweep.sparsity.steering import steerable
 
         steerable(model, **self.options(model))
-        try_to_reach(model, run, example)
+        _try_to_reach(model, run, example)
 
     def hooks(self, model: nn.Module, run: RunSettings, course: Course) -> Hooks:
         """See ``Method``."""
         every = self.steer_every
         if every == "auto":
             every = min(max(course.steps // _STEERINGS, 1), _RAREST)
-        return ToTarget(model, run, course, ramp=self.ramp, every=every)
+        return _ToTarget(model, run, course, ramp=self.ramp, every=every)
 
 
-def try_to_reach(model: nn.Module, run: RunSettings, example: Any) -> None:
-    """Prune what the run is given, and give it back: an impossible target is told at once.
-
-    Raises:
-        ValueError: The layers that stay dense leave too little to prune.
-    """
+def _try_to_reach(model: nn.Module, run: RunSettings, example: Any) -> None:
+    """Prune what the run is given, and give it back: an impossible target is refused at once."""
     from strsweep.sparsity.steering import steer
 
     uses = weight_uses_for(model, run, example)
@@ -68,19 +65,15 @@ def try_to_reach(model: nn.Module, run: RunSettings, example: Any) -> None:
     steer(model, 0.0, uses)
 
 
-class ToTarget(Hooks):
+class _ToTarget(Hooks):
     """Sets the thresholds of a steered or scheduled model while it trains.
 
     The share to prune follows ``1 - (1 - x)^3`` of the target over the ramp, as in gradual
     pruning; from its end on it stays at the target, while the weights, and steered thresholds,
     learn on. A share is one of weights, or of multiply-adds if the run is given those.
 
-    Args:
-        model: Of the run.
-        run: Says the target.
-        course: Of the run.
-        ramp: Shares of the epochs at which the pruned share begins and ends to rise.
-        every: Steps between two settings.
+    ``ramp`` has the shares of the epochs at which the pruned share begins and ends to rise;
+    thresholds are set ``every`` so many steps.
     """
 
     def __init__(
@@ -98,16 +91,10 @@ class ToTarget(Hooks):
         self._start, self._end = (share * self._last for share in ramp)
 
     def before_step(self, step: int) -> None:
-        """Set the thresholds if it is time to."""
         if step % self._every == 0:
             self._prune(step)
 
     def after_epoch(self, epochs: int) -> None:
-        """Set the thresholds to where they are evaluated; exactly on target after the last.
-
-        Raises:
-            TrainingDivergedError: Weights grew above all that a sigmoid threshold can prune.
-        """
         from strsweep.sparsity.steering import is_out_of_reach
 
         self._prune(epochs * self._steps_per_epoch, exactly=True)
@@ -129,3 +116,38 @@ class ToTarget(Hooks):
         if step >= min(self._end, self._last):
             return self._target
         return self._target * cubic_share((step - self._start) / (self._end - self._start))
+
+
+class Scheduled(_Targeted, frozen=True):
+    """One threshold that rises on a schedule; the gradient of pruned weights is damped."""
+
+    mode: Literal["scheduled"] = "scheduled"
+    ramp: tuple[Share, Share] = (0.05, 0.5)
+    """Shares of the epochs at which the pruned share begins and ends to rise; epochs 5 to 50 of
+    100 in the code of ST-3's authors."""
+
+    about: ClassVar[str] = (
+        "scheduled: one threshold on a schedule, damped gradients, nothing learned; not STR"
+    )
+    is_damped: ClassVar[bool] = True
+
+    def attach(self, model: nn.Module, run: RunSettings, example: Any) -> None:
+        """See ``Method``."""
+        from strsweep.sparsity.steering import schedulable
+
+        schedulable(model, is_damped=self.is_damped, skip=self.dense_layers(model))
+        _try_to_reach(model, run, example)
+
+    def hooks(self, model: nn.Module, run: RunSettings, course: Course) -> Hooks:
+        """See ``Method``."""
+        return _ToTarget(model, run, course, ramp=self.ramp, every=1)
+
+
+class St3(Scheduled, frozen=True):
+    """ST-3 as published: pruned weights get all of their gradient."""
+
+    mode: Literal["st3"] = "st3"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    about: ClassVar[str] = "ST-3: one threshold on a schedule, straight-through gradients; not STR"
+    is_damped: ClassVar[bool] = False
+    needs_clipping: ClassVar[bool] = True

@@ -1,0 +1,1 @@
+"""Callbacks that attach a run to the trainers of other libraries; each needs its library only."""
