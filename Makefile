@@ -5,8 +5,8 @@ CONFIG ?= jobs/configs/digits.yaml
 export STRSWEEP_RESULTS ?= $(CURDIR)/results
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help install quickstart service unit test test-all soak check bench bench-step bench-gpu bench-search bench-start bench-setups \
-    bench-methods bench-onset bench-landing bench-ablation bench-scale format ui clean
+.PHONY: help install quickstart docs picture service unit test test-all soak check bench bench-step bench-gpu bench-search bench-start bench-setups \
+    bench-methods bench-onset bench-landing bench-ablation bench-lowrank bench-scale format ui clean
 BENCH := PYTHONPATH=jobs python -m benchmarks
 DEVICE ?= cpu
 SEEDS ?= 9
@@ -29,13 +29,21 @@ quickstart: install ## sweep digits to 80, 90, 95 and 98 % sparsity on a Ray of 
 	    --runtime-env-json '{"env_vars": {"STRSWEEP_RESULTS": "$(STRSWEEP_RESULTS)"}}' \
 	    -- python jobs/sweep.py --config $(CONFIG)
 
+docs: install ## the pages of docs/ as a site in results/docs; every link is checked
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+picture: install ## docs/images/quickstart.svg, from a quickstart that is run for it
+	rm -rf results/picture
+	STRSWEEP_RESULTS=$(CURDIR)/results/picture $(MAKE) --no-print-directory quickstart | tee results/quickstart.log
+	python docs/picture.py results/quickstart.log docs/images/quickstart.svg
+
 service: install ## MLflow with passwords, on PostgreSQL and an S3 server; infra/local_service.sh stop ends it
 	infra/local_service.sh start
 
 unit: install ## a minute: the tests that need neither Ray nor long training
 	tests/run.sh --unit
 
-test: install ## run the tests and measure what they cover
+test: install ## run the tests but those that take long
 	tests/system_packages.sh
 	tests/run.sh
 
@@ -52,7 +60,7 @@ check: install ## formatting, lint, spelling and types, as CI does
 	codespell
 	pyright
 
-bench: bench-step bench-search bench-start bench-setups bench-methods bench-onset bench-landing bench-ablation bench-scale ## all that is measured
+bench: bench-step bench-search bench-start bench-setups bench-methods bench-onset bench-landing bench-ablation bench-lowrank bench-scale ## all that is measured
 
 bench-step: install ## cost of an STR step beside a dense one; DEVICE=cuda on a GPU
 	$(BENCH).step --device $(DEVICE)
@@ -80,6 +88,9 @@ bench-landing: install ## how far landing is harmless, and how many images it ne
 
 bench-ablation: install ## what every fitted number is worth, on recorded runs
 	$(BENCH).ablation
+
+bench-lowrank: install ## learned ranks beside preset ones and unstructured sparsity, on speech; an hour a core
+	$(BENCH).lowrank
 
 bench-scale: install ## a thousand runs that take no time, through Ray Tune, journal and MLflow
 	infra/local_ray.sh run env PYTHONPATH=jobs python -m benchmarks.scale

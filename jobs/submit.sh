@@ -3,7 +3,8 @@
 #
 #   jobs/submit.sh JOB --config FILE [--set SECTION.KEY=VALUE]...        JOB: sweep, train, plan, ...
 #
-# A sweep has one submission id, JOB-<sweep id>. If that job runs already, it is followed; if it has
+# The modules that the experiment names, what they import from this folder, and a checkpoint that is
+# named by a relative path go along. A sweep has one submission id, JOB-<sweep id>. If that job runs already, it is followed; if it has
 # ended, it is submitted anew under the same id and continues from its storage. Ctrl-C ends the
 # following, not the job. With the id, and the same environment:
 #
@@ -52,21 +53,61 @@ check_environment() {
 }
 
 submission_id() { # what is wrong with the experiment is told here, before anything is uploaded
-    local sweep_id
+    local sweep_id # beside it, the files that the experiment names in this folder are staged
+    mkdir -p "$stage/work"
     sweep_id=$(PYTHONPATH=$here/../service${PYTHONPATH:+:$PYTHONPATH} \
-        python - "$config" "${rest[@]}" <<'PYTHON'
-import pathlib
+        python - "$stage/work" "$config" "${rest[@]}" <<'PYTHON'
+import os
+import shutil
 import sys
+from pathlib import Path
 
 from strsweep.cli import exit_codes
 from strsweep.config import load_experiment
+from strsweep.errors import SettingError
+from strsweep.imports import imported, own_modules
 
-config, *rest = sys.argv[1:]
+stage, config, *rest = sys.argv[1:]
 pairs = [value for flag, value in zip(rest, rest[1:], strict=False) if flag == "--set"]
 pairs += [argument.removeprefix("--set=") for argument in rest if argument.startswith("--set=")]
+
+
+def stage_modules(experiment):
+    named = [*experiment.import_paths.items(), *(("tracking.also", x) for x in experiment.tracking.also)]
+    for setting, path in named:
+        imported(path, setting)
+    for name, place in own_modules(path for _, path in named).items():
+        if place.is_dir():
+            skipped = shutil.ignore_patterns("__pycache__", ".git", ".venv")
+            shutil.copytree(place, f"{stage}/{name}", ignore=skipped, dirs_exist_ok=True)
+        else:
+            shutil.copy(place, stage)
+
+
+def stage_checkpoint(experiment):
+    """Stage one that is written as a relative path; return the experiment as the job sees it."""
+    here, start, file = Path.cwd(), experiment.model.checkpoint, Path(config).absolute()
+    os.chdir(stage)
+    seen_there = load_experiment(file, pairs).model.checkpoint
+    os.chdir(here)
+    if start == seen_there:  # absolute: it lies on the cluster
+        return experiment
+    if ".." in start.relative_to(here).parts or not start.is_file():
+        raise SettingError("model.checkpoint", str(start), "Name a file below this folder.")
+    staged = Path(stage, start.relative_to(here))
+    staged.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(start, staged)
+    there = Path("/_ray_pkg_", start.relative_to(here))  # Ray's name for uploaded files
+    return experiment.model_copy(
+        update={"model": experiment.model.model_copy(update={"checkpoint": there})}
+    )
+
+
 try:
     with exit_codes():
-        print(load_experiment(pathlib.Path(config), pairs).sweep_id)
+        experiment = load_experiment(Path(config), pairs)
+        stage_modules(experiment)
+        print(stage_checkpoint(experiment).sweep_id)
 except Exception as error:
     sys.exit(getattr(error, "exit_code", str(error)))
 PYTHON
@@ -77,7 +118,7 @@ PYTHON
     esac
 }
 
-stage_files() { # the little that a job needs: its page, the experiment, and this code
+stage_files() { # the rest of the little that a job needs: its page, the experiment, and this code
     mkdir -p "$stage/work/jobs"
     cp "$here"/*.py "$stage/work/jobs/"
     cp "$config" "$stage/work/experiment.yaml"
@@ -87,6 +128,12 @@ stage_files() { # the little that a job needs: its page, the experiment, and thi
         find "$stage/strsweep" -name __pycache__ -prune -exec rm -rf {} +
         modules="\"$stage/strsweep\""
     fi
+    # Ray keeps packages by their content, and may just be removing those of the job that ended: with
+    # this in them they are new ones.
+    local part
+    for part in "$stage"/*/; do
+        python -c 'import uuid; print(uuid.uuid4())' >"$part/submission.txt"
+    done
     [ -z "${STRSWEEP_RESULTS:-}" ] || variables="\"STRSWEEP_RESULTS\": \"$STRSWEEP_RESULTS\""
 }
 

@@ -39,6 +39,7 @@ PROBLEMS = (
     "width 10",
     "1,000 steps",
     "few noisy images",
+    "adamw",
     "residual, wide",
 )
 _NARROW = ("search.tolerance=0.005",)
@@ -51,6 +52,7 @@ WITHOUT: Mapping[str, float] = {
     "reference": 1.0,
     "by_clock": 0.0,
     "by_weights": 0.0,
+    "by_optimizer": 1.0,
     "prior": 1e-9,
     "caution": 0.0,
     "highest": 1e3,

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from strsweep.config import DataConfig
-from strsweep.data.built_in import open_digits
+from strsweep.data.catalog import open_digits
 from strsweep.errors import SettingError
 
 _FRAMES, _COEFFICIENTS, _NUM_VAL = 24, 13, 600

@@ -31,6 +31,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "STR, shared decay": ("search.decay=shared", "search.weight_decay=auto"),
     "steered": ("sparsity.mode=steered",),
     "scheduled": ("sparsity.mode=scheduled",),
+    "ST-3": ("sparsity.mode=st3", "training.clip_gradients=3.0"),
     "GMP, ERK": ("sparsity.mode=gmp", "sparsity.budget=erk"),
 }
 """What each changes in a sweep; all train as many epochs, and all STR runs lead themselves."""
@@ -89,7 +90,7 @@ def print_outcomes(outcomes: Sequence[Outcome]) -> None:
         dense = [
             100 * o.dense for o in of_problem if o.dense is not None and o.target == TARGETS[0]
         ]
-        title = f"{problem}: accuracy, percent (MACs, percent of dense); dense {_mean(dense)}"
+        title = f"{problem}: accuracy, percent (MACs, percent of dense); dense {mean_sd(dense)}"
         table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
         for column in ("method", "seeds", *(f"{target:.1%}" for target in TARGETS), "epochs"):
             table.add_column(column)
@@ -103,13 +104,14 @@ def _cells(outcomes: Sequence[Outcome]) -> Iterator[str]:
     for target in TARGETS:
         hit = [o for o in outcomes if o.target == target and o.accuracy is not None]
         missed = sum(o.target == target and o.accuracy is None for o in outcomes)
-        accuracy = _mean([100 * (o.accuracy or 0.0) for o in hit])
+        accuracy = mean_sd([100 * (o.accuracy or 0.0) for o in hit])
         macs = statistics.fmean(100 * (o.macs_share or 0.0) for o in hit) if hit else 0.0
         yield f"{accuracy} ({macs:.1f})" + (f", {missed} missed" if missed else "")
     yield f"{statistics.fmean(outcome.epochs for outcome in outcomes):.0f}"
 
 
-def _mean(values: Sequence[float]) -> str:
+def mean_sd(values: Sequence[float]) -> str:
+    """Return the mean and the standard deviation of ``values``, for a table."""
     if not values:
         return "-"
     sd = statistics.stdev(values) if len(values) > 1 else 0.0

@@ -38,6 +38,7 @@ SETUPS: Mapping[str, tuple[str, ...]] = {
         "data={name: 'benchmarks.data:noisy_digits', num_classes: 10}",
         "training.epochs=60",
     ),
+    "adamw": ("training.optimizer=adamw", "training.learning_rate=3e-3"),
     "residual, wide": ("model.name=benchmarks.networks:residual",),
     "1,000 steps": ("training.epochs=91",),
     "100 steps": ("training.epochs=9",),

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from strsweep.config import Experiment, Problem
 from strsweep.search.goal import Window
 from strsweep.settings import Fork, RunSettings
 from strsweep.training import law
-from strsweep.training.checkpoint import State, copied
+from strsweep.training.checkpoints import State, copied
 from strsweep.training.landing import land_run
 from strsweep.training.law import Law, Leader, ThresholdClock, expit, logit
 from strsweep.training.run import TrainingRun
@@ -48,6 +48,8 @@ class Landed:
     sparsity: float
     accuracy: float
     macs: int
+    ranks: dict[str, int] = field(default_factory=dict[str, int])
+    """Of the layers whose rank was learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +135,7 @@ class TrainedRuns:
     def _landed(self, settings: RunSettings, run: TrainingRun) -> Iterator[Landed]:
         last, state = run.history[-1], run.state()
         for target in self._experiment.search.targets:
-            pruned = target.pruned(self._problem.dense_macs)
+            pruned = self._problem.pruned(target)
             ended = (
                 last.sparsity if target.quantity == "sparsity" else 1 - last.macs / last.dense_macs
             )
@@ -145,6 +147,7 @@ class TrainedRuns:
                 sparsity=after.report.sparsity,
                 accuracy=after.metrics["accuracy"],
                 macs=after.report.macs or 0,
+                ranks=after.report.ranks,
             )
 
     def _remember(self, key: str, trained: Trained) -> None:

@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.planted import PlantedRuns
+from benchmarks.recorded import Epoch
 from strsweep.auto import resolve
 from strsweep.cli import exit_codes
 from strsweep.cluster.connection import connected, wait_for_slots
@@ -50,7 +52,7 @@ from strsweep.search.space import LawSpace
 from strsweep.settings import RunSettings
 from strsweep.storage import storage_of
 from strsweep.tasks import task_of
-from strsweep.training import law
+from strsweep.training.law import Law
 from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
 from strsweep.training.writer import layer_rows
@@ -78,10 +80,10 @@ class SimulatedRuns:
         last = settings.last_epoch or self.experiment.training.epochs
         begun = 0 if settings.fork is None else settings.fork.epoch
         course = enumerate(self._course(run_id, settings), start=1)
-        for epoch, (decay, pruned) in islice(course, begun, last):
-            metrics = self._metrics(epoch, pruned)
-            metrics |= {"weight_decay": settings.weight_decay, "threshold_decay": decay}
-            layers = tuple(_pruned(layer, pruned) for layer in self.layers)
+        for epoch, row in islice(course, begun, last):
+            metrics = self._metrics(epoch, row)
+            metrics |= {"weight_decay": settings.weight_decay}
+            layers = tuple(_pruned(layer, row.sparsity) for layer in self.layers)
             thresholds = tuple(layer.threshold for layer in layers)
             yield EpochFinished(run_id=run_id, metrics=metrics, thresholds=thresholds)
             if epoch == settings.shared_epoch:
@@ -100,34 +102,28 @@ class SimulatedRuns:
                 if epoch in stored or epoch % training.checkpoint_every == 0:
                     yield event.metrics
 
-    def _course(self, run_id: str, settings: RunSettings) -> Iterator[tuple[float, float]]:
-        """Yield the decay of the thresholds in every epoch, and the share pruned after it."""
-        random = np.random.default_rng(zlib.crc32(run_id.encode()))
-        space, curve = LawSpace(self.experiment, self.problem), law.Law.of(self.experiment)
-        steps, lead = self.problem.steps_per_epoch, settings.lead
-        clock = law.ThresholdClock.of(self.experiment, steps, settings.onset)
-        unknown = _HARDER * space.expected * math.exp(random.normal(0, self.noise))
-        delay = space.delay(settings.threshold_init or -1.0) + _LATE * space.expected
-        first, decayed, pruned = settings.first_decay, 0.0, 0.0
-        leader = lead and law.Leader(lead=lead, law=curve, clock=clock, first_decay=first)
-        for epoch in range(1, self.experiment.training.epochs + 1):
-            acts = not settings.is_dense and epoch > settings.onset
-            decay = first if acts else 0.0
-            if acts and lead and leader:
-                decay = leader.next_decay(epoch - 1, decayed - lead.delay, pruned)
-            decayed += decay * clock.of_epoch(epoch)
-            level = curve.level(decayed - delay, unknown) + random.normal(0, self.noise)
-            pruned = law.expit(level) if acts else 0.0
-            yield decay, pruned
+    def _course(self, run_id: str, settings: RunSettings) -> tuple[Epoch, ...]:
+        """Return how a run goes; no two are quite alike."""
+        seed = zlib.crc32(run_id.encode())
+        runs = PlantedRuns(
+            experiment=self.experiment,
+            problem=self.problem,
+            hardness=_HARDER * math.exp(np.random.default_rng(seed).normal(0, self.noise)),
+            steepness=Law.of(self.experiment).steepness,
+            late=_LATE,
+            jitter=self.noise,
+            seed=seed,
+            macs_behind=0.0,
+        )
+        return runs.train(settings).epochs
 
-    def _metrics(self, epoch: int, pruned: float) -> dict[str, float]:
-        loss, dense = 0.5 + (1 - pruned) / epoch, self.problem.dense_macs
-        pruned_to = {"sparsity": pruned, "macs": round((1 - pruned) * dense), "dense_macs": dense}
-        return pruned_to | {
+    def _metrics(self, epoch: int, row: Epoch) -> dict[str, float]:
+        loss = 0.5 + (1 - row.sparsity) / epoch
+        return asdict(row) | {
             "epoch": epoch,
+            "dense_macs": self.problem.dense_macs,
             "train_loss": loss,
             "val_loss": loss + 0.1,
-            "accuracy": 0.99 - 0.1 * pruned**20,
             "learning_rate": self.experiment.training.learning_rate,
             "seconds": 0.0,
             "unreadable_images": 0,

@@ -14,11 +14,10 @@ from benchmarks.recorded import Trained
 from strsweep.config import Experiment, Problem
 from strsweep.journal import run_id_of
 from strsweep.search.decide import Finish, Train, next_action, should_stop
-from strsweep.search.given import Space
 from strsweep.search.goal import Goal, Usage
 from strsweep.search.outcome import TargetOutcome, outcomes
 from strsweep.search.runs import Run, SearchState, Status
-from strsweep.search.space import space_of
+from strsweep.search.space import Space, space_of
 from strsweep.settings import RunSettings, Target
 from strsweep.training.law import ThresholdClock
 
