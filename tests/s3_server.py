@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from boto3.session import Session
+from commands import ran
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "infra/local_s3.sh"
@@ -64,9 +64,7 @@ class S3Server:
         environment = {**os.environ, "S3_HOME": str(self.home), "S3_VENV": str(SHARED_VENV)}
         if self.port is not None:
             environment["S3_PORT"] = str(self.port)
-        done = subprocess.run(
-            [str(SCRIPT), command], env=environment, capture_output=True, text=True, check=False
-        )
+        done = ran([str(SCRIPT), command], env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from samples import DIGITS
 
 from strsweep.auto import resolve
 from strsweep.cluster.searcher import TargetSearcher
-from strsweep.config import Experiment, Problem
+from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.journal import (
     EpochFinished,
     Journal,
@@ -19,10 +21,12 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
+from strsweep.registry.delivery import Delivered
+from strsweep.registry.publish import publish_journal
 from strsweep.settings import RunSettings, Target
 from strsweep.storage import storage_of
 from strsweep.tasks import task_of
-from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
+from strsweep.training.checkpoints import load_checkpoint, save_checkpoint
 from strsweep.training.landing import land_one
 from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
@@ -105,6 +109,24 @@ class TrainedSweep:
         for run in self.record.finished_runs:
             if run.target is not None:
                 self.journal.append(land_one(self.experiment, self.storage, run, run.target))
+
+
+def delivered(
+    folder: Path, target: float, settings: RunSettings, *overrides: str
+) -> tuple[Delivered, str]:
+    """Train one run of digits, land it on ``target`` and publish; returns also MLflow's address."""
+    uri = f"sqlite:///{folder}/mlflow.db"
+    recipe = ("training.epochs=2", "search.decay=shared", "search.weight_decay=[1e-2, 4e-2]")
+    search = ("search.led=false", f"search.threshold_init={settings.threshold_init}")
+    places = (f"storage.path={folder}", f"tracking.uri={uri}", "search.tolerance=0.49")
+    asked = (*recipe, *search, *places, f"search.targets=[{target}]")
+    sweep = TrainedSweep(load_experiment(DIGITS, [*asked, *overrides]))
+    sweep.start()
+    run_id = sweep.propose(settings, sweep.experiment.search.targets[0], "a test")
+    sweep.train(run_id, settings, lambda _: False)
+    sweep.land()
+    (model,) = publish_journal(sweep.experiment).models
+    return model, uri
 
 
 def _folder(run_id: str, epoch: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Callable
@@ -52,11 +53,21 @@ class Chromium:
         self.driver = webdriver.Chrome(options=options, service=service)
         self._screenshots = screenshots
 
-    def open(self, url: str, scheme: str = "light", size: tuple[int, int] = (1400, 900)) -> None:
+    def open(
+        self,
+        url: str,
+        scheme: str = "light",
+        size: tuple[int, int] = (1400, 900),
+        *,
+        is_phone: bool = False,
+    ) -> None:
         """Load a page anew, in a colour scheme; what was logged before is forgotten."""
         self.driver.switch_to.default_content()
         self.driver.get("about:blank")
         self.driver.set_window_size(*size)
+        screen = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": is_phone}
+        emulated = "setDeviceMetricsOverride" if is_phone else "clearDeviceMetricsOverride"
+        self.driver.execute_cdp_cmd(f"Emulation.{emulated}", screen if is_phone else {})
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
         if url.startswith("http"):  # pages remember what was unfolded
@@ -117,11 +128,13 @@ class Chromium:
 
     def shot(self, name: str, *, whole: bool = False) -> None:
         """Write a screenshot, of the ``whole`` page or of the window."""
+        shot: dict[str, Any] = {}
         if whole:
             width, height = self.driver.execute_script(_SIZE)
-            self.driver.set_window_size(max(width, 1400), min(height + 120, 8000))
-            time.sleep(0.5)  # charts follow the size of the window
-        self.driver.save_screenshot(str(self._screenshots / f"{name}.png"))
+            area = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+            shot = {"captureBeyondViewport": True, "clip": area}
+        taken = self.driver.execute_cdp_cmd("Page.captureScreenshot", shot)["data"]
+        (self._screenshots / f"{name}.png").write_bytes(base64.b64decode(taken))
 
     def quit(self) -> None:
         """Close the window and end the browser."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent))  # the tests of this folder share its other files
+sys.path.append(str(Path(__file__).parents[1] / "unit/report"))  # and sweeps without training
 
 from chromium import Chromium
 from digits_sweep import DigitsSweep

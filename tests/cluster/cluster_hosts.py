@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from commands import ran
 from s3_server import SHARED_VENV
 
 ROOT = Path(__file__).parents[2]
@@ -85,14 +86,7 @@ class Hosts:
     def _script(
         self, *arguments: str, check: bool = True, timeout: float = 600
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [str(SCRIPT), *arguments],
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        done = ran([str(SCRIPT), *arguments], env=self._environment, timeout=timeout)
         assert done.returncode == 0 or not check, f"{arguments}\n{done.stdout}\n{done.stderr}"
         return done
 

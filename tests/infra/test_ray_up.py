@@ -30,35 +30,10 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_ray_accepts_the_file(name: str, load: Load) -> None:
+def test_ray_accepts_the_file_but_no_unknown_key(name: str, load: Load) -> None:
     validate_config(prepare_config(load(name)))
-
-
-@pytest.mark.parametrize(
-    ("name", "fault"),
-    [
-        ("infra/onprem.yaml", lambda c: c.update(head_start_ray_command=["ray start"])),
-        ("infra/onprem.yaml", lambda c: c["auth"].update(ssh_privat_key="~/.ssh/id")),
-        ("infra/onprem.yaml", lambda c: c.update(upscaling_speed="fast")),
-        ("infra/aws.yaml", lambda c: c["available_node_types"]["gpu_spot"].update(max_worker=3)),
-        ("infra/aws.yaml", lambda c: c["docker"].update(run_option=["--net=host"])),
-        ("infra/gcp.yaml", lambda c: c["provider"].update(cache_stopped_nodes="no")),
-        ("infra/gcp.yaml", lambda c: c.update(idle_timeout_minutes=-1)),
-    ],
-)
-def test_ray_refuses_a_planted_fault(
-    name: str, fault: Callable[[dict[str, Any]], None], load: Load
-) -> None:
-    config = load(name)
-    fault(config)
     with pytest.raises(jsonschema.ValidationError):
-        validate_config(prepare_config(config))
-
-
-def test_ray_refuses_a_head_type_that_does_not_exist(load: Load) -> None:
-    config = load("infra/aws.yaml") | {"head_node_type": "heat"}
-    with pytest.raises((ValueError, KeyError)):
-        validate_config(prepare_config(config))
+        validate_config(prepare_config(load(name) | {"head_start_ray_command": ["ray start"]}))
 
 
 def starts(config: dict[str, Any], role: str) -> list[str]:

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from commands import ran
 from ray.scripts.scripts import start
 from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
 
@@ -39,14 +40,7 @@ def run(
     root: Path, environment: dict[str, str], *arguments: str
 ) -> subprocess.CompletedProcess[str]:
     command = ["bash", root / "infra/slurm/strsweep.sbatch", *arguments]
-    return subprocess.run(
-        command,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=environment["HOME"],
-    )
+    return ran(command, env=environment, cwd=environment["HOME"])
 
 
 def test_ray_starts_on_all_nodes_and_the_first_runs_the_sweep(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from commands import ran
 
 CONFIG = "jobs/configs/digits.yaml"
 RAY = r"""#!/usr/bin/env bash
@@ -60,7 +64,7 @@ def fake(tmp_path: Path) -> dict[str, str]:
 
 def submit(root: Path, fake: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["jobs/submit.sh", *arguments]
-    return subprocess.run(command, cwd=root, env=fake, capture_output=True, text=True, check=False)
+    return ran(command, cwd=root, env=fake)
 
 
 def kept(fake: dict[str, str], name: str) -> str:
@@ -74,7 +78,7 @@ def test_a_job_carries_little_and_no_secret(fake: dict[str, str], root: Path) ->
     work = Path(fake["FAKE"], "work")
     files = {str(path.relative_to(work)) for path in work.rglob("*") if path.is_file()}
     assert {"experiment.yaml", "jobs/sweep.py"} <= files
-    assert {Path(name).suffix for name in files} == {".py", ".yaml"}
+    assert {Path(name).suffix for name in files - {"submission.txt"}} == {".py", ".yaml"}
     assert sum(path.stat().st_size for path in work.rglob("*")) < 200_000
     module = Path(fake["FAKE"], "module")
     assert (module / "__init__.py").exists()
@@ -119,6 +123,9 @@ def test_an_ended_job_is_submitted_again_under_its_id_and_a_running_one_followed
         Path(fake["FAKE"], copied).rename(Path(fake["FAKE"], f"{copied}-1"))
     assert submit(root, fake, *first).returncode == 0
     assert submission_id(fake) == name
+    for copied in ("work", "module"):  # Ray takes no package for the one that it just removes
+        before, after = (kept(fake, f"{each}/submission.txt") for each in (f"{copied}-1", copied))
+        assert before != after
 
 
 def test_other_settings_are_another_sweep(fake: dict[str, str], root: Path) -> None:
@@ -140,6 +147,54 @@ def test_the_image_can_bring_the_code(fake: dict[str, str], root: Path) -> None:
     assert "--no-wait" in kept(fake, "arguments").splitlines()
 
 
+def test_own_modules_and_a_relative_checkpoint_go_along(
+    fake: dict[str, str], root: Path, tmp_path: Path
+) -> None:
+    """Submitted from a folder of one's own; the same sweep at every submission."""
+    here, names = tmp_path / "own", set()
+    (here / "blocks").mkdir(parents=True)
+    (here / "wandb").mkdir()
+    (here / "wandb/log.bin").write_bytes(b"0" * 9)
+    (here / "own_nets.py").write_text(
+        "import math\nimport torch\ntry:\n    import wandb\nexcept ImportError:\n    pass\n"
+        "def net(num_classes):\n    from blocks.wide import block\n    return block\n"
+    )
+    (here / "blocks/__init__.py").write_text("from own_width import WIDTH\n")
+    (here / "blocks/wide.py").write_text("block = 1\n")
+    (here / "own_width.py").write_text("WIDTH = 3\n")
+    (here / "not_used.py").write_text("")
+    (here / "start.pth").write_bytes(b"weights")
+    own = ["--set", "model={name: 'own_nets:net', checkpoint: start.pth}"]
+    for number in range(2):
+        done = subprocess.run(
+            [root / "jobs/submit.sh", "sweep", "--config", root / CONFIG, *own],
+            cwd=here,
+            env=fake,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        names.add(submission_id(fake))
+        work = tmp_path / "work"
+        files = {str(path.relative_to(work)) for path in work.rglob("*") if path.is_file()}
+        assert {name for name in files if not name.startswith("jobs/")} == {
+            *{"experiment.yaml", "own_nets.py", "own_width.py", "start.pth", "submission.txt"},
+            *{"blocks/__init__.py", "blocks/wide.py"},
+        }
+        uploaded = work.rename(tmp_path / f"_ray_pkg_{number}")
+        for copied in ("module", "state"):
+            (tmp_path / copied).rename(tmp_path / f"{copied}-{number}")
+        arguments = [uploaded / "experiment.yaml", own[1], "storage.path=/r"]
+        code = "import sys, pathlib, strsweep; print(strsweep.load_experiment(pathlib.Path("
+        code += "sys.argv[1]), [*sys.argv[2:], 'tracking.uri=sqlite:////r/m.db']).sweep_id)"
+        known = {**fake, "PYTHONPATH": str(root / "service")}
+        command = [sys.executable, "-c", code, *arguments]
+        seen = subprocess.run(command, cwd=uploaded, env=known, capture_output=True, text=True)
+        names.add(f"sweep-{seen.stdout.strip()}")
+    assert len(names) == 1, "the job's own id is that of its submission"
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "named"),
     [
@@ -148,7 +203,18 @@ def test_the_image_can_bring_the_code(fake: dict[str, str], root: Path) -> None:
         (["sweep"], {}, "--config"),
         (["sweep", "--config", "missing.yaml"], {}, "missing.yaml"),
         (["sweep", "--config"], {}, "--config"),
-        (["sweep", "--config", CONFIG, "--set", "training.epoch=3"], {}, "Did you mean 'epochs'"),
+        (
+            ["sweep", "--config", CONFIG, "--set", "training.epoch=3"],
+            {},
+            "Did you mean training.epochs",
+        ),
+        (["sweep", "--config", CONFIG, "--set", "model.name=no_such:net"], {}, "no_such"),
+        (
+            ["sweep", "--config", CONFIG, "--set", "model.checkpoint=no.pth"],
+            {},
+            "below this folder",
+        ),
+        (["sweep", "--config", CONFIG, "--set", "model.checkpoint=../x"], {}, "below this folder"),
         (["sweep", "--config", CONFIG], {"RAY_AUTH_TOKEN_PATH": "/missing"}, "RAY_AUTH_TOKEN_PATH"),
         (["sweep", "--config", CONFIG], {"STRSWEEP_RESULTS": 'a"b'}, "STRSWEEP_RESULTS"),
     ],
@@ -167,19 +233,36 @@ def test_what_is_wrong_is_told_before_anything_is_sent(
 
 
 @pytest.mark.ray
+@pytest.mark.long
+def test_a_wrong_input_stops_the_job_and_any_other_failure_fails_it(
+    tmp_path: Path, root: Path
+) -> None:
+    shutil.copy(root / "jobs/once.sh", tmp_path)
+    (tmp_path / "exits.py").write_text("import sys; sys.exit(int(sys.argv[1]))")
+    known = {**os.environ, "STRSWEEP_RESULTS": str(tmp_path), "LOCAL_RAY_CPUS": "1"}
+    entry = f"ray job submit -- {tmp_path}/once.sh exits"
+    done = subprocess.run(
+        [root / "infra/local_ray.sh", "run", "bash", "-c", f"{entry} 0; {entry} 1; {entry} 2"],
+        cwd=root,
+        env=known,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ends = re.findall(
+        r"Job 'raysubmit_\w+' (succeeded|failed|was stopped)", done.stdout + done.stderr
+    )
+    assert ends[:2] == ["succeeded", "failed"], done.stdout + done.stderr
+    assert set(ends[2:]) == {"was stopped"}, "KubeRay would try a failed one again"
+
+
+@pytest.mark.ray
 def test_a_real_cluster_runs_it_twice(tmp_path: Path, root: Path) -> None:
     results = {**os.environ, "STRSWEEP_RESULTS": str(tmp_path), "LOCAL_RAY_CPUS": "1"}
     script = root / "infra/local_ray.sh"
     twice = f"for _ in 1 2; do jobs/submit.sh plan --config {CONFIG}; done"
     command = f'source "{tmp_path}/ray/env" && {twice}'
-    done = subprocess.run(
-        [script, "run", "bash", "-ec", command],
-        cwd=root,
-        env=results,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ran([script, "run", "bash", "-ec", command], cwd=root, env=results)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("first runs") >= 2
     assert done.stdout.count("succeeded") == 2

@@ -46,25 +46,6 @@ def test_a_version_is_the_same_everywhere(name: str, root: Path) -> None:
     assert len({version for _, version in found}) == 1, found
 
 
-@pytest.mark.parametrize(
-    ("file", "old", "new"),
-    [
-        ("infra/aws.yaml", "strsweep-ray:2.60.0", "strsweep-ray:2.61.0"),
-        ("infra/kuberay/job/rayjob.yaml", "rayVersion: 2.60.0", "rayVersion: 2.59.0"),
-        ("infra/onprem.yaml", '"2.60.0"', '"2.60.1"'),
-    ],
-)
-def test_a_stray_version_is_found(
-    file: str, old: str, new: str, root: Path, tmp_path: Path
-) -> None:
-    text = (root / file).read_text()
-    assert old in text
-    (tmp_path / "infra").mkdir()
-    (tmp_path / "infra" / Path(file).name).write_text(text.replace(old, new, 1))
-    (tmp_path / "constraints.txt").write_text("ray==2.60.0\n")
-    assert len({version for _, version in mentions(tmp_path, "ray")}) == 2
-
-
 def test_no_image_floats(root: Path) -> None:
     files = [*(root / "infra").rglob("*.yaml"), *(root / "docker").glob("*ockerfile")]
     images = [

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from commands import ran
 from local_ray import running_ray
 
 ROOT = Path(__file__).parents[2]
@@ -39,18 +40,15 @@ def job_in(ray_environment: dict[str, str]) -> Callable[[Path], Job]:
     """Take a results folder, and return how to run ``jobs/NAME.py ARGUMENTS`` with it."""
 
     def run(
-        results: Path, name: str, *arguments: str, timeout: float = 540
+        results: Path, name: str, *arguments: str, timeout: float = 1000
     ) -> subprocess.CompletedProcess[str]:
         environment = {**ray_environment, "STRSWEEP_RESULTS": str(results)}
         try:
-            return subprocess.run(
+            return ran(
                 [sys.executable, f"jobs/{name}.py", *arguments],
                 cwd=ROOT,
                 env=environment,
-                capture_output=True,
-                text=True,
                 timeout=timeout,
-                check=False,
             )
         except subprocess.TimeoutExpired as error:
             said = (error.stdout or b"").decode() + (error.stderr or b"").decode()
@@ -68,10 +66,5 @@ def job(job_in: Callable[[Path], Job], results: Path) -> Job:
 def state_of(environment: dict[str, str]) -> str:
     """Return what Ray says of itself, for whoever has to find out why something hangs."""
     commands = ("status", "list placement-groups", "list actors --filter state!=DEAD")
-    texts = (
-        subprocess.run(
-            ["ray", *command.split()], env=environment, capture_output=True, text=True, check=False
-        ).stdout
-        for command in commands
-    )
+    texts = (ran(["ray", *command.split()], env=environment).stdout for command in commands)
     return "\n".join(texts)

@@ -15,7 +15,7 @@ from torchvision.ops import box_iou
 
 import strsweep
 from strsweep.config import DataConfig
-from strsweep.data.built_in import open_digits
+from strsweep.data.catalog import open_digits
 
 TRAIN, VAL = 640, 160
 

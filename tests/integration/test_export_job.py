@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from commands import ran
+from mlflow.models import Model
 from safetensors.torch import load_file, save_file
 
 from strsweep.config import Experiment, load_experiment
-from strsweep.errors import CheckpointError
+from strsweep.errors import CheckpointError, SettingError
 from strsweep.export import load_compressed
 from strsweep.journal import (
     EpochFinished,
@@ -26,12 +29,14 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
-from strsweep.registry import Tracking, export_model, publish_sweep
-from strsweep.registry.receipt import read_receipt
+from strsweep.packages import evaluate_model, export_model
+from strsweep.packages.finished_model import FinishedModel
+from strsweep.packages.receipt import read_receipt
+from strsweep.registry import Tracking, publish_sweep
 from strsweep.settings import RunSettings, Target
 from strsweep.storage import Store, storage_of
 from strsweep.tasks import task_of
-from strsweep.training.checkpoint import save_checkpoint
+from strsweep.training.checkpoints import save_checkpoint
 from strsweep.training.landing import land_one
 from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
@@ -48,8 +53,6 @@ FILES = {
     "onnx": "model.onnx",
     "compressed": "model.compressed.safetensors",
 }
-
-pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def publish(experiment: Experiment, storage: Store) -> None:
     journal.append(land_one(experiment, storage, replay(journal.read()).runs["run-001"], target))
     with Tracking(experiment) as tracking:
         pass
-    assert publish_sweep(experiment, replay(journal.read()), tracking).is_complete
+    assert publish_sweep(experiment, tracking).is_complete
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +110,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 def job(name: str, trained: Trained, *arguments: str) -> tuple[int, str, str]:
-    done = subprocess.run(
+    done = ran(
         [sys.executable, f"jobs/{name}.py", *arguments],
         cwd=ROOT,
         env={**os.environ, "STRSWEEP_RESULTS": str(trained.results)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+        timeout=600,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout, done.stderr
@@ -126,7 +126,9 @@ def rows(output: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in cells if row[0] in FILES}
 
 
-@pytest.mark.parametrize("reference", ["package", "models:/digits@sparsity-50"])
+@pytest.mark.parametrize(
+    "reference", [pytest.param("package", marks=pytest.mark.long), "models:/digits@sparsity-50"]
+)
 def test_all_formats_of_a_finished_model(reference: str, trained: Trained, tmp_path: Path) -> None:
     model = str(trained.package) if reference == "package" else reference
     code, output, errors = job("export", trained, "--model", model, "--out", str(tmp_path / "out"))
@@ -196,6 +198,99 @@ def test_damaged_or_foreign_weights_are_told(trained: Trained, tmp_path: Path) -
     with pytest.raises(CheckpointError, match="belongs to another network"):
         export_model(str(package), ["dense"], tmp_path / "out", "unused")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+PLANTED = """
+from pathlib import Path
+
+import strsweep
+from strsweep.models import build
+
+Path(__file__).with_name("ran").touch()
+
+
+class Method(strsweep.Method, frozen=True):
+    mode: str = "planted.code:Method"
+
+
+class Task(strsweep.Task):
+    pass
+
+
+def network(**options):
+    return build("digits_cnn", **options)
+"""
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {
+            "model": {
+                "name": "torch.hub:load",
+                "options": {"repo_or_dir": "HERE", "source": "local"},
+            }
+        },
+        {"model": {"name": "planted.code:network"}},
+        {"sparsity": {"mode": "planted.code:Method"}},
+        {"data": {"name": "planted.code:network"}},
+        {"data": {"name": "digits", "augment": "planted.code:network"}},
+        {"task": {"name": "planted.code:Task"}, "data": {}},
+    ],
+    ids=["hub", "model", "method", "data", "augment", "task"],
+)
+def test_no_code_runs_that_a_package_names(
+    named: dict[str, Any], trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "package"
+    shutil.copytree(trained.package, package)
+    (package / "hubconf.py").write_text(PLANTED)
+    (tmp_path / "planted").mkdir()
+    (tmp_path / "planted" / "code.py").write_text(PLANTED)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(package)
+    file = package / "experiment.json"
+    text = json.dumps(json.loads(file.read_text()) | named)
+    file.write_text(text.replace("HERE", str(package)))
+    calls = (
+        lambda: export_model(str(package), ["dense"], tmp_path / "out", "unused"),
+        lambda: evaluate_model(str(package), "unused"),
+        lambda: evaluate_model(str(package), "unused", trust=["planted.cod", "torch.hubs"]),
+    )
+    for call in calls:
+        with pytest.raises(SettingError, match="want to run code"):
+            call()
+    assert not [*tmp_path.rglob("ran")]
+
+
+def test_a_trusted_module_is_used(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "package"
+    shutil.copytree(trained.package, package)
+    (tmp_path / "mine.py").write_text(PLANTED)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    file = package / "experiment.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model": {"name": "mine:network"}}))
+    code, _, errors = job("evaluate", trained, "--model", str(package))
+    assert (code, "add --trust mine." in errors) == (2, True)
+    code, output, errors = job("evaluate", trained, "--model", str(package), "--trust", "mine")
+    assert code == 0, errors
+    assert f"{trained.zeros:,} zeros" in output
+
+
+def test_a_registered_model_that_brings_code_or_a_pickle_is_not_loaded(tmp_path: Path) -> None:
+    for flavor, file in (
+        ({"model_data": "data", "code": "extra_files"}, "model.pt2"),
+        ({"model_data": "data"}, "model.pth"),
+        ({"model_data": "extra_files"}, "model.pt2"),
+    ):
+        folder = tmp_path / f"{file}{len(flavor)}"
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        (folder / "data" / file).touch()
+        Model(flavors={"pytorch": {"pytorch_version": "2.11", **flavor}}).save(folder / "MLmodel")
+        with pytest.raises(SettingError, match="it is not run"):
+            FinishedModel(folder / "extra_files", folder).program()
 
 
 @pytest.mark.parametrize("reference", ["package", "models:/digits@sparsity-50"])

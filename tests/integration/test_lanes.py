@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import ray
+import samples
 from equal_runs import assert_same_state
 from mlflow import MlflowClient
 
@@ -21,10 +22,10 @@ from strsweep.config import Experiment, load_experiment
 from strsweep.journal import Journal, RunFailed, RunInterrupted, replay
 from strsweep.settings import RunSettings
 from strsweep.storage import storage_of
-from strsweep.training.checkpoint import load_checkpoint
+from strsweep.training.checkpoints import load_checkpoint
 from strsweep.training.desk import Told, Train
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "jobs/configs/digits.yaml"
@@ -59,7 +60,7 @@ def in_one_lane(experiment: Experiment, works: Sequence[Train], armed: Path) -> 
     return found
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_run_in_a_used_lane_equals_one_in_a_fresh_lane(
     local_ray: None, tmp_path: Path, workers: int
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_run_in_a_used_lane_equals_one_in_a_fresh_lane(
     )
     diverging = SETTINGS.model_copy(update={"weight_decay": 1e9})
     used = [Train("diverged", diverging), Train("oom", SETTINGS), Train("used", SETTINGS)]
+    Journal(storage_of(experiment)).append(samples.started())
     told = in_one_lane(experiment, used, tmp_path / "armed")
     [fresh] = in_one_lane(experiment, [Train("fresh", SETTINGS)], tmp_path / "armed")
 
@@ -95,6 +97,7 @@ def test_a_run_in_a_used_lane_equals_one_in_a_fresh_lane(
     assert all(each[-1].failure is None for each in told)
 
 
+@pytest.mark.long  # it looks at the clock
 def test_a_job_that_is_stopped_says_how_to_continue_and_shows_its_runs_as_killed(
     ray_environment: dict[str, str], results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +127,7 @@ def test_a_job_that_is_stopped_says_how_to_continue_and_shows_its_runs_as_killed
     assert (
         said.splitlines()[-1] == "stopped: the same command continues from the newest checkpoints"
     )
-    assert statuses(client) == {"": "KILLED", "run-001": "KILLED"}
+    assert statuses(client) == {"sweep": "KILLED", "run-001": "KILLED"}
     assert replay(Journal(storage_of(experiment)).read()).runs["run-001"].is_open
 
 

@@ -15,7 +15,7 @@ from strsweep.storage import storage_of
 
 Job = Callable[..., "subprocess.CompletedProcess[str]"]
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.ray
 
 DIGITS = "jobs/configs/digits.yaml"
 SHORT = ["training.epochs=3", "training.batch_size=100", "search.threshold_decay=1.2e-2"]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from s3_server import S3Server, running_server
-from stored_folders import folders
+from samples import folders
 
 from strsweep.config import StorageConfig
 from strsweep.journal import Journal, RunRecord, replay
@@ -24,7 +24,6 @@ from strsweep.storage.object_store import ObjectStore
 
 pytestmark = [
     pytest.mark.ray,
-    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore"),  # MLflow's own calls to SQLAlchemy
 ]
 

@@ -14,7 +14,8 @@ from integration.own_tasks import Reader
 
 import strsweep
 from strsweep.journal import Journal, SweepRecord, replay
-from strsweep.registry import Delivery, evaluate_model, export_model
+from strsweep.packages import evaluate_model, export_model
+from strsweep.registry import Delivery
 from strsweep.storage import storage_of
 
 pytestmark = [
@@ -64,6 +65,8 @@ CASES: dict[str, tuple[tuple[str, ...], str, float]] = {
     ),
 }
 """What is brought, its metric, and what sparse models must reach."""
+ALWAYS = {"regression"}
+"""The others are left to make test-all."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -105,14 +108,17 @@ def assert_delivered(delivery: Delivery, metric: str, least: float, folder: Path
         )
         assert is_good, receipt.score
         reference = f"models:/own@sparsity-{wanted * 100:.0f}"
-        evaluated = evaluate_model(reference, uri)
+        evaluated = evaluate_model(reference, uri, trust=[OWN])
         assert evaluated.evaluation.metrics[metric] == pytest.approx(receipt.score, abs=1e-4)
         assert evaluated.zeros == receipt.zeros
-    exported = export_model(reference, ["program", "onnx"], folder / "exported", uri)
+    exported = export_model(reference, ["program", "onnx"], folder / "exported", uri, trust=[OWN])
     assert all(file.zeros == receipt.zeros for file in exported.files.values())
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [case if case in ALWAYS else pytest.param(case, marks=pytest.mark.long) for case in CASES],
+)
 def test_it_is_swept_landed_registered_and_exported(case: str, tmp_path: Path) -> None:
     overrides, metric, least = CASES[case]
     start = [pretrained(tmp_path)] if case == "sequences" else []
@@ -139,6 +145,7 @@ VIT = (
 )
 
 
+@pytest.mark.long
 def test_a_vision_transformer_under_adamw_is_led_and_stays_near_dense(tmp_path: Path) -> None:
     targets = (0.8, 0.9, 0.95)
     asked = (*VIT, f"search={{targets: {list(targets)}, weight_decay: 0.05, baseline: true}}")

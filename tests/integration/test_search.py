@@ -23,7 +23,7 @@ from strsweep.journal import (
 )
 from strsweep.settings import Target
 from strsweep.storage import storage_of
-from strsweep.training.checkpoint import load_checkpoint
+from strsweep.training.checkpoints import load_checkpoint
 
 Job = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -98,6 +98,7 @@ def test_a_led_run_whose_worker_is_killed_goes_on_bit_for_bit(
         assert all(torch.equal(theirs[name], ours[name]) for name in ours)
 
 
+@pytest.mark.long
 def test_a_search_as_published_hits_its_targets(job: Job, results: Path) -> None:
     overrides = [
         "training.epochs=12",
@@ -129,11 +130,13 @@ def test_a_search_as_published_hits_its_targets(job: Job, results: Path) -> None
     for target in (0.8, 0.95):
         version = client.get_model_version_by_alias("digits", f"sparsity-{100 * target:g}")
         assert version.tags["method"] == "str, shared weight decay, one decay a run"
-        event = record.landed[Target(sparsity=target), version.tags["run_id"]]
+        trained = client.get_run(version.run_id).data.tags["strsweep.run_id"]
+        event = record.landed[Target(sparsity=target), trained]
         zeros = sum(layer.zeros for layer in event.layers)
         assert zeros == round(target * sum(layer.weights for layer in event.layers))
 
 
+@pytest.mark.long
 def test_a_job_that_is_out_of_time_pauses_and_a_run_without_a_target_is_stopped(
     job: Job, results: Path
 ) -> None:
@@ -144,16 +147,19 @@ def test_a_job_that_is_out_of_time_pauses_and_a_run_without_a_target_is_stopped(
         "search.share_prefix=false",
         "search.max_runs=8",
     ]
-    # Both runs have begun before a lane has, and neither is through by then.
+    # The job is over before a run is through; on a busy machine not both have begun by then.
     first = [*overrides, "search.targets=[0.98, 0.7]", "search.max_hours=0.004"]
     paused = job("sweep", *arguments(first), timeout=900)
     assert paused.returncode == 1, paused.stderr
     assert "search ended: search.max_hours (0.004) is over" in paused.stdout
-    assert paused.stdout.count("paused    the next job continues it") == 2
     experiment = loaded(results, first)
     before = record_of(experiment)
     assert [str(run.target) for run in before.runs.values()] == ["98 %", "70 %"]
-    assert all(run.is_open and 0 < len(run.epochs) < epochs for run in before.runs.values())
+    assert all(run.is_open and len(run.epochs) < epochs for run in before.runs.values())
+    begun = [run_id for run_id, run in before.runs.items() if run.epochs]
+    assert begun
+    for run_id in begun:
+        assert f"{run_id} paused    the next job continues it" in paused.stdout
 
     second = [*overrides, "search.targets=[0.7]"]
     done = job("sweep", *arguments(second), timeout=900)

@@ -11,7 +11,7 @@ import pytest
 import ray
 from benchmarks import scale
 from benchmarks.scale import DIGITS, SimulatedRuns, SimulatedTrial, simulated_runs, sweep
-from ray import cloudpickle, tune
+from ray import tune
 
 from strsweep.cluster.run import tune_config
 from strsweep.cluster.searcher import EarlyStop, TargetSearcher
@@ -20,18 +20,18 @@ from strsweep.storage import storage_of
 
 pytestmark = [
     pytest.mark.ray,
-    pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore"),  # Ray's own, in this process
 ]
 
 
 @pytest.fixture(scope="module")
 def a_ray() -> Iterator[None]:
-    cloudpickle.register_pickle_by_value(scale)  # benchmarks are not on the path of Ray's workers
-    ray.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False)
+    benchmarks = {"env_vars": {"PYTHONPATH": str(Path(scale.__file__).parents[1])}}
+    ray.init(
+        "local", num_cpus=2, log_to_driver=False, include_dashboard=False, runtime_env=benchmarks
+    )
     yield
     ray.shutdown()
-    cloudpickle.unregister_pickle_by_value(scale)
 
 
 def simulated(folder: Path, *, trials: int) -> SimulatedRuns:

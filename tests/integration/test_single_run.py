@@ -15,7 +15,7 @@ from strsweep.storage import storage_of
 
 Job = Callable[..., "subprocess.CompletedProcess[str]"]
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.ray
 
 DIGITS = "jobs/configs/digits.yaml"
 SHORT = [
@@ -73,13 +73,14 @@ def test_two_ray_workers_equal_one(job: Job, results: Path, alone: Trained) -> N
 def test_mlflow_away_costs_no_training(alone: Trained) -> None:
     assert alone.done.returncode == 1
     assert "cannot be reached; the journal keeps everything" in alone.done.stdout
-    assert "run jobs/publish.py with the same settings" in alone.done.stdout
+    assert "run `strsweep publish` with the same settings" in alone.done.stdout
     again = alone.job("train", *arguments(SHORT))
     assert again.returncode == 0, again.stderr
     assert "digits v1" in again.stdout
     assert only_run(alone.results, SHORT).num_epochs_trained == 3
 
 
+@pytest.mark.long
 def test_a_run_that_diverges_is_told_and_not_retried(job: Job, results: Path) -> None:
     overrides = [*SHORT, "training.learning_rate=1e20"]
     done = job("train", *arguments(overrides))
@@ -88,6 +89,7 @@ def test_a_run_that_diverges_is_told_and_not_retried(job: Job, results: Path) ->
     assert only_run(results, overrides).failed is not None
 
 
+@pytest.mark.long
 def test_a_missed_target_says_by_how_much_and_what_to_change(job: Job) -> None:
     overrides = ["training.epochs=1", "search.targets=[0.9]", "search.max_runs=1"]
     overrides.append("search.share_prefix=false")

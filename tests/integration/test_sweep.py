@@ -20,23 +20,32 @@ from typing import Any
 
 import pytest
 import torch
+from commands import ran
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
-from shown_metrics import METRICS
+from samples import METRICS
 from trained_sweep import TrainedSweep
 
 from strsweep.config import Experiment, load_experiment
-from strsweep.journal import EpochFinished, Journal, RunRecord, SweepRecord, replay
+from strsweep.journal import (
+    EpochFinished,
+    Journal,
+    ModelLanded,
+    ModelPublished,
+    RunRecord,
+    SweepRecord,
+    replay,
+)
 from strsweep.search.goal import Window
 from strsweep.search.outcome import outcomes_of
 from strsweep.settings import Target
 from strsweep.storage import storage_of
-from strsweep.training.checkpoint import load_checkpoint
+from strsweep.training.checkpoints import load_checkpoint
 
 pytestmark = [
     pytest.mark.ray,
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(2400),
     # MLflow's own calls to SQLAlchemy are deprecated; nothing else of ours runs in this process.
     pytest.mark.filterwarnings("ignore"),
 ]
@@ -90,14 +99,12 @@ class Killed:
 
 
 def run(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        COMMAND, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=800, check=False
-    )
+    return ran(COMMAND, cwd=ROOT, env=environment, timeout=1000)
 
 
 def await_mid_sweep(experiment: Experiment, process: subprocess.Popen[bytes]) -> SweepRecord:
     """Wait until the dense network and a run have finished, and another has a checkpoint."""
-    deadline = time.monotonic() + 500
+    deadline = time.monotonic() + 900
     while time.monotonic() < deadline:
         assert process.poll() is None, "the sweep ended before it could be killed"
         record = replay(Journal(storage_of(experiment)).read())
@@ -135,7 +142,7 @@ def killed(ray_environment: dict[str, str], tmp_path_factory: pytest.TempPathFac
 
 
 def await_started(experiment: Experiment) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 500
     while not replay(Journal(storage_of(experiment)).read()).runs:
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -237,6 +244,15 @@ def test_a_repeated_epoch_gave_the_same_numbers(killed: Killed) -> None:
             assert seen.setdefault(key, numbers) == numbers
 
 
+def test_models_are_registered_while_later_runs_train(killed: Killed) -> None:
+    events = killed.journal.read()
+    published = [event for event in events if isinstance(event, ModelPublished)]
+    landed = [event for event in events if isinstance(event, ModelLanded)]
+    assert len(landed) == len(published) == len(TARGETS), "none is landed or registered twice"
+    last = killed.record.runs[max(killed.record.runs)]
+    assert min(event.time for event in published) < last.proposed.time
+
+
 def test_mlflow_has_one_parent_and_every_child_once(killed: Killed) -> None:
     runs = killed.mlflow_runs()
     parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
@@ -249,23 +265,26 @@ def test_mlflow_has_one_parent_and_every_child_once(killed: Killed) -> None:
         run_id = child.data.tags["strsweep.run_id"]
         target = killed.record.runs[run_id].target
         assert child.info.status == "FINISHED"
-        name = "dense" if target is None else f"target {target}"
-        assert child.data.tags["mlflow.runName"] == f"{name} · {run_id}"
-    assert parents[0].data.metrics["models_published"] == len(TARGETS)
+        became = "dense" if target is None else str(target)
+        assert child.data.tags["mlflow.runName"].startswith(f"{run_id} · {became} · ")
+    assert parents[0].data.metrics["targets_delivered"] == len(TARGETS)
 
 
 def test_mlflow_has_every_step_once_and_as_the_journal(killed: Killed) -> None:
     record = killed.record
     for child in killed.mlflow_runs():
         run_id = child.data.tags["strsweep.run_id"]
-        if not run_id:
+        if run_id not in record.runs:
             continue
+        run = record.runs[run_id]
+        landed = [event for (_, landed_id), event in record.landed.items() if landed_id == run_id]
+        told = {**run.epochs, **dict(enumerate(landed, max(run.epochs) + 1))}
         for key in METRICS:
             history = killed.client.get_metric_history(child.info.run_id, key)
             values = {metric.step: metric.value for metric in history}
-            run = record.runs[run_id]
-            assert values == {n: pytest.approx(e.metrics[key]) for n, e in run.epochs.items()}
-            assert len(history) == len(run.epochs)
+            expected = {n: e.metrics[key] for n, e in told.items() if key in e.metrics}
+            assert values == {n: pytest.approx(value) for n, value in expected.items()}
+            assert len(history) == len(expected)
         artifacts = [a.path for a in killed.client.list_artifacts(child.info.run_id)]
         assert artifacts == (["layers.csv"] if record.runs[run_id].finished else [])
 
@@ -318,16 +337,13 @@ def test_a_registered_model_loads_without_this_library_and_without_pickle(
         storage_of(killed.experiment).uri(killed.record.published[Target(sparsity=0.95)].folder)
     )
     environment = {k: v for k, v in killed.environment.items() if k != "PYTHONPATH"}
-    done = subprocess.run(
+    done = ran(
         [
             *(str(tmp_path / "other/bin/python"), "-c", LOADS, killed.experiment.tracking.uri),
             *("models:/digits@sparsity-95", str(folder / "budget.json")),
         ],
         env={**environment, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     loaded: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -336,13 +352,8 @@ def test_a_registered_model_loads_without_this_library_and_without_pickle(
 
 
 def evaluate(killed: Killed, reference: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "jobs/evaluate.py", "--model", reference],
-        cwd=ROOT,
-        env=killed.environment,
-        capture_output=True,
-        text=True,
-        check=False,
+    return ran(
+        [sys.executable, "jobs/evaluate.py", "--model", reference], cwd=ROOT, env=killed.environment
     )
 
 
@@ -374,14 +385,7 @@ def test_submitted_again_it_trains_nothing_and_registers_nothing_new(killed: Kil
         *(json.dumps(environment), "--", "python", "jobs/sweep.py"),
         *("--config", "jobs/configs/digits.yaml", *COMMAND[4:]),
     ]
-    done = subprocess.run(
-        submit,
-        cwd=ROOT,
-        env=killed.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ran(submit, cwd=ROOT, env=killed.environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "search ended: every target is hit" in done.stdout
     assert " starts " not in done.stdout

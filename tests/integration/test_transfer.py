@@ -18,7 +18,6 @@ Job = Callable[..., "subprocess.CompletedProcess[str]"]
 
 pytestmark = [
     pytest.mark.ray,
-    pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore"),  # MLflow's own calls to SQLAlchemy
 ]
 
@@ -37,7 +36,7 @@ def test_a_learned_budget_is_obeyed_to_the_weight(job: Job, results: Path) -> No
     assert done.returncode == 0, done.stderr
     learned = package(results, "single", "learned")
     done = job(
-        "transfer",
+        "train",
         *("--config", DIGITS, "--budget", str(learned), "--method", "gmp", *SHORT),
         *("--set", "name=obeyed"),
     )
@@ -47,13 +46,15 @@ def test_a_learned_budget_is_obeyed_to_the_weight(job: Job, results: Path) -> No
         Budget.from_json((folder / "budget.json").read_text()) for folder in (learned, obeyed)
     )
     assert 0.3 < theirs.sparsity < 1
-    assert [layer.kept for layer in ours.layers] == [layer.kept for layer in theirs.layers]
+    kept = [round(layer.density * layer.weights) for layer in theirs.layers]
+    assert [round(layer.density * layer.weights) for layer in ours.layers] == kept
     weights = load_file(obeyed / "weights.safetensors")
     rows = json.loads((obeyed / "budget.json").read_text())
     zeros = [int((weights[row["parameter"]] == 0).sum()) for row in rows]
-    assert zeros == [layer.weights - layer.kept for layer in theirs.layers]
+    assert zeros == [layer.weights - n for layer, n in zip(theirs.layers, kept, strict=True)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("mode", "targets"),
     [("sparsity={mode: gmp, budget: erk}", [80]), ("sparsity.mode=steered", [80, 90])],
@@ -76,6 +77,6 @@ def test_one_run_per_target_when_the_mode_is_told(
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     for target in targets:
         version = client.get_model_version_by_alias("told", f"sparsity-{target}")
-        assert version.tags["mode"] in mode
+        assert version.tags["method"].partition(",")[0] in mode
         assert float(version.tags["sparsity"]) == pytest.approx(target / 100, abs=1e-4)
         assert "threshold_init" not in version.tags

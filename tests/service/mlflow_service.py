@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg2
 import requests
+from commands import ran
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from s3_server import SHARED_VENV, S3Server
@@ -58,9 +59,7 @@ class Service:
         known = {name: text for name, text in os.environ.items() if not name.startswith("MLFLOW_")}
         known |= {"STRSWEEP_RESULTS": str(self.home), "S3_VENV": str(SHARED_VENV)}
         known |= {"LOCAL_SERVICE_WORKERS": "2"}
-        return subprocess.run(
-            [str(SCRIPT), *arguments], env=known, capture_output=True, text=True, check=False
-        )
+        return ran([str(SCRIPT), *arguments], env=known)
 
     @functools.cached_property
     def environment(self) -> dict[str, str]:
@@ -91,7 +90,8 @@ class Service:
 
     def kill_mlflow(self) -> None:
         """Kill the server with all its processes."""
-        os.killpg(int((self.home / "service/mlflow.pid").read_text()), signal.SIGKILL)
+        leader = (self.home / "service/mlflow.pid").read_text().split()[0]
+        os.killpg(int(leader), signal.SIGKILL)
 
     @contextmanager
     def without_mlflow(self) -> Generator[None]:
@@ -157,7 +157,7 @@ def shown(service: Service, experiment: Experiment, *, has_model: bool = True) -
     models = client.search_logged_models([place])
     return Shown(
         statuses=statuses,
-        steps={run_id: steps_of(client, run) for run_id, run in by_id.items() if run_id},
+        steps={run_id: steps_of(client, run) for run_id, run in by_id.items() if run_id != "sweep"},
         versions=sorted(
             (v.tags["label"], v.tags["weights_sha256"], str(v.version)) for v in versions
         ),
@@ -167,7 +167,7 @@ def shown(service: Service, experiment: Experiment, *, has_model: bool = True) -
             run_id: len(run.outputs.model_outputs) if run.outputs else 0
             for run_id, run in by_id.items()
         },
-        files=sorted(file.path for file in client.list_artifacts(by_id[""].info.run_id)),
+        files=sorted(file.path for file in client.list_artifacts(by_id["sweep"].info.run_id)),
     )
 
 

@@ -14,8 +14,8 @@ from recorded_sweep import EPOCHS, RecordedSweep
 
 from strsweep import registry
 from strsweep.errors import SettingError
+from strsweep.packages.receipt import read_receipt
 from strsweep.registry import Tracking, publish_journal
-from strsweep.registry.receipt import read_receipt
 
 pytestmark = pytest.mark.timeout(240, func_only=True)
 Recorded = Callable[..., RecordedSweep]
@@ -29,7 +29,7 @@ def weights_hash(sweep: RecordedSweep, run_id: str = "run-001") -> str:
 def assert_whole(service: Service, sweep: RecordedSweep) -> None:
     """One sweep, one run, one model, all of their values, and nothing twice."""
     result = shown(service, sweep.experiment)
-    assert result.statuses == {"": ["FINISHED"], "run-001": ["FINISHED"]}
+    assert result.statuses == {"sweep": ["FINISHED"], "run-001": ["FINISHED"]}
     assert set(map(tuple, result.steps["run-001"].values())) == {tuple(range(1, EPOCHS + 1))}
     assert result.versions == [("sparsity-50", weights_hash(sweep), "1")]
     assert result.logged_models == [weights_hash(sweep)]
@@ -48,12 +48,12 @@ def test_mlflow_is_away_for_the_whole_sweep(
         with Tracking(sweep.experiment) as tracking:
             sweep.run("run-001")
             time.sleep(0.5)
-        delivery = registry.publish_sweep(sweep.experiment, sweep.record, tracking)
+        delivery = registry.publish_sweep(sweep.experiment, tracking)
         registry.print_delivery(sweep.experiment, delivery)
     assert not delivery.is_complete
     said = capsys.readouterr().out
     assert said.count("cannot be reached; the journal keeps everything until it can") == 1
-    assert "run jobs/publish.py with the same settings when it answers" in said
+    assert "run `strsweep publish` with the same settings when it answers" in said
     assert publish_journal(sweep.experiment).is_complete
     assert_whole(service, sweep)
 
@@ -61,7 +61,7 @@ def test_mlflow_is_away_for_the_whole_sweep(
 def test_postgres_restarts_in_the_middle_of_a_delivery(
     service: Service, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("strsweep.registry.tracking._INTERVAL_S", 0.5)
+    monkeypatch.setattr("strsweep.registry.tracking.INTERVAL_S", 0.5)
     sweep = recorded("restarted")
     for number in range(2, 32):
         sweep.fake_run(number, epochs=3)
@@ -207,6 +207,6 @@ def test_it_is_published_where_the_data_is_not(
     def gone(_: object) -> object:
         raise SettingError("data.path", Path("/gone"), "It is not there.")
 
-    monkeypatch.setattr("strsweep.registry.package.task_of", gone)
+    monkeypatch.setattr("strsweep.packages.package.task_of", gone)
     assert publish_journal(sweep.experiment).is_complete
     assert_whole(service, sweep)

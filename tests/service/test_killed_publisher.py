@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import ran
 from mlflow_service import Service, shown
 from recorded_sweep import EPOCHS, RecordedSweep
 
 from strsweep import registry
 from strsweep.journal import ModelPublished
 
-DRIVER = Path(__file__).parent / "killed_publisher.py"
+DRIVER = Path(__file__).parents[1] / "killed_publisher.py"
 BOUNDARIES = [
     "MlflowClient.create_experiment",
     "MlflowClient.create_run:1",  # the sweep's
@@ -50,11 +51,8 @@ def test_killed_at_every_boundary(
     undisturbed = recorded("undisturbed")
     assert registry.publish_journal(undisturbed.experiment).is_complete
     killed = recorded("killed")
-    done = subprocess.run(
+    done = ran(
         [sys.executable, str(DRIVER), str(tmp_path), service.uri, "killed", *BOUNDARIES],
-        capture_output=True,
-        text=True,
-        check=False,
         env=environment(service),
     )
     codes = [
@@ -63,7 +61,7 @@ def test_killed_at_every_boundary(
     assert codes == [*(f"{boundary} -9" for boundary in BOUNDARIES), "None 0"], done.stderr
     result = shown(service, killed.experiment)
     assert result == shown(service, undisturbed.experiment)
-    assert result.statuses == {"": ["FINISHED"], "run-001": ["FINISHED"]}
+    assert result.statuses == {"sweep": ["FINISHED"], "run-001": ["FINISHED"]}
     assert result.steps["run-001"]["sparsity"] == list(range(1, EPOCHS + 1))
     assert len(result.versions) == len(result.logged_models) == result.outputs["run-001"] == 1
     assert result.aliases == {"sparsity-50": "1"}
@@ -84,11 +82,12 @@ def test_two_publishers_at_once(
     said = [process.communicate()[0] for process in both]
     assert all(text.endswith("None 0\n") for text in said), said
     result = shown(service, sweep.experiment)
-    assert result.statuses == {"": ["FINISHED"], "run-001": ["FINISHED"]}
+    assert result.statuses == {"sweep": ["FINISHED"], "run-001": ["FINISHED"]}
     assert result.steps["run-001"]["sparsity"] == list(range(1, EPOCHS + 1))
     assert len(result.versions) == len(result.logged_models) == result.outputs["run-001"] == 1
     assert list(result.aliases) == ["sparsity-50"]
 
 
 def environment(service: Service) -> dict[str, str]:
-    return {**service.environment, "PATH": "/usr/bin:/bin", "PYTHONPATH": str(DRIVER.parent)}
+    known = {k: v for k, v in service.environment.items() if k != "MLFLOW_TRACKING_URI"}
+    return {**known, "PATH": "/usr/bin:/bin", "PYTHONPATH": str(DRIVER.parent)}

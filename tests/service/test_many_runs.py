@@ -71,7 +71,7 @@ def assert_nothing_is_lost(service: Service, sweeps: list[RecordedSweep]) -> Non
             " WHERE m.run_uuid = r.run_uuid AND m.key = 'sparsity') "
             "FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = 'strsweep.run_id' "
             "JOIN tags s ON s.run_uuid = r.run_uuid AND s.key = 'strsweep.sweep_id' "
-            f"WHERE s.value = '{sweep.experiment.sweep_id}' AND t.value <> '' "
+            f"WHERE s.value = '{sweep.experiment.sweep_id}' AND t.value <> 'sweep' "
             "AND r.lifecycle_stage = 'active' ORDER BY t.value"
         )
         steps = ",".join(map(str, range(1, EPOCHS + 1)))

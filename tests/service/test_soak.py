@@ -27,7 +27,7 @@ _STAYS = re.compile(
     r"journal/[\w.-]+\.jsonl|"
     r"runs/run-\d+/epoch_\d+/\w+(\.\w+)*|"
     r"models/sparsity-\d+/run-\d+/\w+\.\w+|"
-    r"(report\.(html|json)|\w+\.csv|front\.png)"
+    r"(report\.(html|json)|\w+\.csv)"
 )
 """What the README says is left of a sweep."""
 
@@ -92,7 +92,7 @@ class Faults:
 
 def processes(home: Path) -> list[psutil.Process]:
     """Return all processes of the Ray below ``home``, in the order of their start."""
-    leader = psutil.Process(int((home / "ray/pid").read_text()))
+    leader = psutil.Process(int((home / "ray/pid").read_text().split()[0]))
     return sorted([leader, *leader.children(recursive=True)], key=lambda process: process.pid)
 
 

@@ -58,7 +58,7 @@ def test_mlflow_away_for_the_whole_sweep_and_storage_in_its_middle(
     time.sleep(AWAY_S)
     service.s3.start()
     text = said(job, code=1)
-    assert "run jobs/publish.py with the same settings when it answers" in text
+    assert "run `strsweep publish` with the same settings when it answers" in text
     record = sweep.record
     assert record.epochs_trained == 2 * EPOCHS, "no epoch was lost, and none trained twice"
     service.start()
@@ -117,7 +117,7 @@ def test_a_fresh_cluster_continues_from_object_storage_alone(
         assert record.runs[run.run_id].num_epochs_trained == own
     assert set(record.published) == set(experiment.search.targets)
     assert len(result.versions) == len(result.logged_models) == len(experiment.search.targets)
-    assert sorted(result.statuses) == sorted(["", *record.runs])
+    assert sorted(result.statuses) == sorted(["sweep", *record.runs])
     for run_id, run in record.runs.items():
-        assert result.steps[run_id]["sparsity"] == sorted(run.epochs)
+        assert result.steps[run_id]["epoch"] == sorted(run.epochs)
         assert len(result.statuses[run_id]) == 1

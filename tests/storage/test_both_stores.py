@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from stored_folders import folders
+from samples import folders
 
 from strsweep.errors import CheckpointError
 from strsweep.journal import Journal, RunProposed, replay
 from strsweep.settings import Fork, RunSettings
 from strsweep.storage import Store, store_at
-from strsweep.training.checkpoint import load_checkpoint
-from strsweep.training.checkpoints import RunCheckpoints
+from strsweep.training.checkpoints import RunCheckpoints, load_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow")
 
@@ -97,6 +96,8 @@ def test_only_the_newest_checkpoints_are_kept(storage: Store) -> None:
     for epoch in (1, 2, 10, 11):
         checkpoints.save(epoch, {"model": {"w": torch.full((3,), float(epoch))}})
     assert folders(storage, "runs/run-001") == ["epoch_00010", "epoch_00011"]
+    for foreign in (".DS_Store", "epoch_00010/._state.pt", "epoch_00012/.DS_Store", "a/b/notes"):
+        storage.write(f"runs/run-001/{foreign}", b"of another system")
     newest = checkpoints.newest()
     assert newest is not None
     assert newest[0] == 11

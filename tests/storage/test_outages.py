@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +11,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from older_service import older_service
 from s3_server import S3Server, crash_for
+from small_disk import small_disk
 
 from strsweep.config import StorageConfig
 from strsweep.errors import SettingError, StorageError
@@ -133,8 +134,8 @@ def test_rests_of_uploads_are_removed_by_age(server: S3Server, s3: StorageConfig
     for key in (f"{prefix}/a", "elsewhere/b"):
         client.create_multipart_upload(Bucket="sweeps", Key=key)
     store = ObjectStore(s3.path, s3)
-    assert store.remove_rests(older_than=timedelta(hours=1)) == 0
-    assert store.remove_rests(older_than=timedelta(seconds=-60)) == 1
+    assert store.remove_partial_writes(older_than=timedelta(hours=1)) == 0
+    assert store.remove_partial_writes(older_than=timedelta(seconds=-60)) == 1
     left = [upload["Key"] for upload in client.list_multipart_uploads(Bucket="sweeps")["Uploads"]]
     assert "elsewhere/b" in left
     assert f"{prefix}/a" not in left
@@ -144,33 +145,26 @@ def test_rests_of_files_are_removed_by_age(tmp_path: Path) -> None:
     storage = store_at(str(tmp_path))
     storage.write("a/whole", b"")
     (tmp_path / "a/other.partial").write_bytes(b"half")
-    assert storage.remove_rests(older_than=timedelta(hours=1)) == 0
-    assert storage.remove_rests(older_than=timedelta(seconds=-60)) == 1
+    assert storage.remove_partial_writes(older_than=timedelta(hours=1)) == 0
+    assert storage.remove_partial_writes(older_than=timedelta(seconds=-60)) == 1
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["whole"]
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of one megabyte."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this machine lets nobody mount a disk")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with small_disk(tmp_path / "disk", "1m") as path:
+        yield path
 
 
-def test_a_full_disk_is_told_and_harms_nothing(small_disk: Path) -> None:
-    storage = store_at(str(small_disk / "sweep"))
+def test_a_full_disk_is_told_and_harms_nothing(disk: Path) -> None:
+    storage = store_at(str(disk / "sweep"))
     storage.write("a", b"old")
     storage.append_line("journal/sweep.jsonl", "old")
     with pytest.raises(StorageError, match=r"No space left on device\). The disk is full: free"):
         storage.write("a", bytes(2**21))
     assert storage.read("a") == b"old"
-    filler = small_disk / "filler"
+    filler = disk / "filler"
     with contextlib.suppress(OSError):  # ends when not a byte more is left
         filler.write_bytes(bytes(2**21))
     with pytest.raises(StorageError, match="The disk is full"):
@@ -180,3 +174,33 @@ def test_a_full_disk_is_told_and_harms_nothing(small_disk: Path) -> None:
     lines = storage.read("journal/sweep.jsonl").splitlines()
     assert lines[0] == b"old"
     assert lines[-1] == b"new"
+
+
+@pytest.mark.parametrize("kind", ["refuses", "keeps", "flips"])
+def test_a_service_without_newer_checksums_works_or_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    with older_service(tmp_path, kind) as (endpoint, certificate):
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+        config = StorageConfig(
+            path="s3://bucket/p",
+            endpoint=endpoint,
+            region="us-east-1",
+            path_style=True,
+            patience=0.05,
+        )
+        storage = store_at(config.path, config)
+        if kind == "flips":
+            with pytest.raises(SettingError, match="other bytes than were written"):
+                check_storage(config)
+        else:
+            check_storage(config)
+            storage.write("a/b", LARGE[: 2**20])
+            assert storage.read("a/b") == LARGE[: 2**20]
+            storage.append_line("journal/sweep.jsonl", "line")
+            [name] = storage.sizes("journal")
+            assert storage.read(name) == b"line\n"
+            storage.delete("a")
+        assert storage.sizes("a") == store_at("s3://bucket", config).sizes("p/.write-test") == {}

@@ -153,9 +153,9 @@ def test_what_has_one_run_is_trained(overrides: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ((*GMP, BY_LAYER), r"^sparsity\.mode: got 'gmp'\. .*one run only.*jobs/train\.py"),
-        ((*DNW, BY_LAYER), r"^sparsity\.mode: got 'dnw'\. .*one run only.*jobs/train\.py"),
-        (DENSE, r"^sparsity\.mode: got 'dense'\. .*one run only.*jobs/train\.py"),
+        ((*GMP, BY_LAYER), r"^sparsity\.mode: got 'gmp'\. .*one run only.*strsweep train"),
+        ((*DNW, BY_LAYER), r"^sparsity\.mode: got 'dnw'\. .*one run only.*strsweep train"),
+        (DENSE, r"^sparsity\.mode: got 'dense'\. .*one run only.*strsweep train"),
         ((*GMP, UNIFORM, "search.targets=[]"), r"^search\.targets: got \[\]\. Name the"),
         ((*GMP, UNIFORM, "search.max_runs=3"), r"^search\.max_runs: got 3\. .*at least 4"),
         (
@@ -173,12 +173,12 @@ def test_a_budget_that_cannot_be_swept_is_refused(overrides: tuple[str, ...], me
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ((*GMP, UNIFORM), r"^sparsity\.mode: got 'gmp'\. .*one run per target.*sweep\.py"),
+        ((*GMP, UNIFORM), r"^sparsity\.mode: got 'gmp'\. .*one run per target.*strsweep sweep"),
         (
             STEERED,
-            r"^sparsity\.mode: got 'steered'\. .*one run per target.*transfer\.py for a budget\.$",
+            r"^sparsity\.mode: got 'steered'\. .*one run per target.*train --budget for a",
         ),
-        ((*DNW, ERK), r"^sparsity\.mode: got 'dnw'\. .*one run per target.*sweep\.py"),
+        ((*DNW, ERK), r"^sparsity\.mode: got 'dnw'\. .*one run per target.*strsweep sweep"),
         (
             (*GMP, "sparsity.budget={fc: 0.5}"),
             r"^sparsity\.budget: got 'of 1 layers'\. .*only in the model: \['block1\.conv'",

@@ -8,7 +8,7 @@ import pytest
 
 from strsweep.cli import tracking_uri_of
 from strsweep.errors import SettingError
-from strsweep.registry import evaluate_model
+from strsweep.packages import evaluate_model
 
 MODEL = "models:/digits@sparsity-95"
 

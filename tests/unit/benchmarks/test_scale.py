@@ -7,15 +7,13 @@ import pickle
 from dataclasses import fields, replace
 
 import pytest
-from benchmarks.recorded import Epoch, Trained
 from benchmarks.scale import DIGITS, SimulatedRuns, Stopwatch, simulated_runs
-from benchmarks.simulator import SimulatedSweep
 
 from strsweep.journal import EpochFinished, PrefixTrained, RunFinished
 from strsweep.search.space import LawSpace
-from strsweep.settings import Fork, Lead, RunSettings
-from strsweep.training.law import ThresholdClock, expit
-from strsweep.training.run import EpochMetrics
+from strsweep.settings import Fork, RunSettings
+from strsweep.training.controlled import EpochMetrics
+from strsweep.training.law import expit
 
 
 @pytest.fixture(scope="module")
@@ -39,65 +37,19 @@ def end_of(runs: SimulatedRuns, settings: RunSettings, run_id: str = "run-002") 
     return end.metrics["sparsity"] if isinstance(end, RunFinished) else math.nan
 
 
-def test_the_targets_are_spread_evenly(runs: SimulatedRuns) -> None:
-    targets = [target.pruned(1) for target in runs.experiment.search.targets]
-    assert targets == [0.5, 0.6225, 0.745, 0.8675, 0.99]
-    assert runs.experiment.search.tolerance < (targets[1] - targets[0]) / 2
-
-
 def test_a_run_with_one_decay_ends_by_the_law(runs: SimulatedRuns, space: LawSpace) -> None:
     # The true network is 1.3 times as hard as expected, and its thresholds are 0.05 of that late.
-    clock = ThresholdClock.of(runs.experiment, runs.problem.steps_per_epoch, space.onset)
     unknown, late = 1.3 * space.expected, 0.05 * space.expected
-    for decay in (0.01, 0.02, 0.03):
-        exposure = decay * clock.total - space.delay(space.threshold_init[0]) - late
-        expected = expit(space.law.level(exposure, unknown))
-        assert end_of(runs, settings_at(space, decay)) == pytest.approx(expected)
-
-
-def test_a_run_that_is_told_the_truth_leads_itself_to_its_target(
-    runs: SimulatedRuns, space: LawSpace
-) -> None:
-    delay = space.delay(space.threshold_init[0]) + 0.05 * space.expected
-    for target in (0.6, 0.9, 0.98):
-        lead = Lead(
-            quantity="sparsity", pruned=target, exposure_at_90=1.3 * space.expected, delay=delay
-        )
-        ends = [end_of(runs, settings_at(space, decay, lead=lead)) for decay in (0.02, 0.03)]
-        assert ends == pytest.approx([target, target], abs=2e-3)
-
-
-class Simulated:
-    """Lets a sweep without Ray read the runs."""
-
-    def __init__(self, runs: SimulatedRuns) -> None:
-        self._runs, self._num_runs = runs, 0
-
-    def train(self, settings: RunSettings) -> Trained:
-        self._num_runs += 1
-        whole = self._runs.epochs(f"run-{self._num_runs:03d}", replaced(settings))
-        rows = [event.metrics for event in whole if isinstance(event, EpochFinished)]
-        names = [field.name for field in fields(Epoch)]
-        return Trained(epochs=tuple(Epoch(**{key: row[key] for key in names}) for row in rows))
-
-
-def replaced(settings: RunSettings) -> RunSettings:
-    return settings.model_copy(update={"fork": None})  # here a run has its first epochs, too
-
-
-def test_led_runs_hit(runs: SimulatedRuns) -> None:
-    noisy = replace(runs, noise=0.003)
-    sweep = SimulatedSweep(noisy.experiment, noisy.problem, Simulated(noisy))
-    sweep.search()
-    assert all(outcome.run is not None for outcome in sweep.outcomes())
-    assert len([run for run in sweep.begun if run.refines is None]) <= 7
-    assert len(sweep.trained) == 12
+    exposure = 0.02 * space.clock.total - space.delay(space.threshold_init[0]) - late
+    expected = expit(space.law.level(exposure, unknown))
+    assert end_of(runs, settings_at(space, 0.02)) == pytest.approx(expected)
 
 
 def test_the_events_are_those_of_a_worker(runs: SimulatedRuns, space: LawSpace) -> None:
     settings = settings_at(space, 0.02)
     *epochs, end = runs.epochs("run-002", settings)
-    names = {field.name for field in fields(EpochMetrics)} - {"task"} | {"accuracy", "val_loss"}
+    names = {field.name for field in fields(EpochMetrics)} - {"task", "ranks", "full_rank"}
+    names |= {"accuracy", "val_loss"}
     assert [event.event for event in epochs] == ["epoch_finished"] * 30
     assert all(isinstance(e, EpochFinished) and set(e.metrics) == names for e in epochs)
     assert all(isinstance(e, EpochFinished) and len(e.thresholds) == 6 for e in epochs)

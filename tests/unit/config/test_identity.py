@@ -5,20 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import DIGITS, load
 
-from strsweep.config import Experiment, load_experiment
-
-DIGITS = Path(__file__).parents[3] / "jobs" / "configs" / "digits.yaml"
-
-
-def load(*overrides: str) -> Experiment:
-    return load_experiment(DIGITS, overrides)
+from strsweep.config import Experiment
 
 
 def test_sweep_id_is_stable_across_processes() -> None:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ValidationError
+from samples import DIGITS, load
 
 from strsweep.config import Experiment, load_experiment
 from strsweep.errors import InvalidExperimentError, SettingError
 from strsweep.settings import Target
 
-CONFIGS = Path(__file__).parents[3] / "jobs" / "configs"
-DIGITS = CONFIGS / "digits.yaml"
+CONFIGS = DIGITS.parent
 SHARED = "search={decay: shared"
 """The beginning of a search section."""
-
-
-def load(*overrides: str) -> Experiment:
-    return load_experiment(DIGITS, overrides)
 
 
 def refusal(*overrides: str) -> str:
@@ -39,16 +36,6 @@ def file_refusal(path: Path) -> str:
 def test_every_config_of_the_jobs_loads(path: Path) -> None:
     experiment = load_experiment(path)
     assert Experiment.model_validate(experiment.model_dump(mode="json")) == experiment
-
-
-def test_the_file_says_what_the_experiment_holds() -> None:
-    experiment = load()
-    assert [target.sparsity for target in experiment.search.targets] == [0.80, 0.90, 0.95, 0.98]
-    search = experiment.search
-    assert (search.decay, search.weight_decay, search.led) == ("own", 5e-4, True)
-    assert (search.threshold_decay, search.threshold_init, search.tolerance) == ("auto",) * 3
-    assert experiment.training.warmup_epochs == 0
-    assert experiment.workers.count == 1
 
 
 @pytest.mark.parametrize(
@@ -77,34 +64,62 @@ def test_override_is_yaml(override: str, expected: object) -> None:
     assert value == expected
 
 
+def test_a_path_may_be_a_string() -> None:
+    path = CONFIGS / "digits.yaml"
+    assert load_experiment(str(path)) == load_experiment(path)
+
+
 def test_later_override_wins() -> None:
     assert load("training.epochs=3", "training.epochs=4").training.epochs == 4
 
 
-@pytest.mark.parametrize("override", ["training.epochs", "=3", "", "a..b=1", ".a=1", "training.=1"])
-def test_malformed_override_is_refused(override: str) -> None:
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)
+)
+"""Three billion values."""
+
+
+BROKEN = ("[0.9", "[" * 10_000, "[" + "1," * 30_000, "&a [*a]")
+
+
+@pytest.mark.parametrize(
+    ("override", "remedy"),
+    [
+        *((text, "section.key=value") for text in ("training.epochs", "=3", "", "a..b=1", ".a=1")),
+        ("training.=1", "section.key=value"),
+        *((f"search.targets={text}", "not valid YAML") for text in BROKEN),
+        ("training.epochs.more=3", "'epochs' is not a section"),
+    ],
+)
+def test_malformed_override_is_refused(override: str, remedy: str) -> None:
     message = refusal(override)
     assert message.startswith(f"--set: got {override!r}.")
-    assert "section.key=value" in message
+    assert remedy in message
 
 
-def test_override_with_broken_yaml_is_refused() -> None:
-    assert "not valid YAML" in refusal("search.targets=[0.9")
+def test_aliases_and_a_budget_of_a_thousand_layers_are_read(tmp_path: Path) -> None:
+    budget = "".join(f"    layers.{number}.conv: 0.125\n" for number in range(1000))
+    text = DIGITS.read_text() + f"sparsity:\n  mode: gmp\n  budget:\n{budget}"
+    path = tmp_path / "a.yaml"
+    path.write_text(text.replace("  epochs: 30", "  epochs: &n 30\n  seed: *n"))
+    experiment = load_experiment(path, ["search.weight_decay=1e-4"])
+    assert experiment.training.seed == 30
+    assert len(experiment.sparsity.model_dump()["budget"]) == 1000
 
 
-def test_override_below_a_plain_value_is_refused() -> None:
-    assert "'epochs' is not a section" in refusal("training.epochs.more=3")
+def test_a_file_without_end_is_refused() -> None:
+    assert "more than 262,144 bytes" in file_refusal(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize(
     ("override", "key", "value", "remedy"),
     [
-        ("training.epoch=3", "training.epoch", "3", "Did you mean 'epochs'?"),
-        ("trainig.epochs=3", "trainig", "{'epochs': 3}", "Did you mean 'training'?"),
+        ("training.epoch=3", "training.epoch", "3", "Did you mean training.epochs?"),
+        ("trainig.epochs=3", "trainig", "{'epochs': 3}", "Did you mean training?"),
         ("training.zzz=3", "training.zzz", "3", "training has: epochs, batch_size"),
         ("zzz=3", "zzz", "3", "the file has: name, model"),
-        ("training.batch-size=3", "training.batch-size", "3", "Did you mean 'batch_size'?"),
-        ("training.epochs=ten", "training.epochs", "'ten'", "Passes over the training images."),
+        ("training.batch-size=3", "training.batch-size", "3", "Did you mean training.batch_size?"),
+        ("training.epochs=ten", "training.epochs", "'ten'", "Passes over the training data."),
         ("training.epochs=true", "training.epochs", "True", "valid integer"),
         ("training.epochs=1.5", "training.epochs", "1.5", "valid integer"),
         ("training.epochs=0", "training.epochs", "0", "greater than or equal to 1"),
@@ -120,8 +135,13 @@ def test_override_below_a_plain_value_is_refused() -> None:
         ("search.targets=0.9", "search.targets", "0.9", "Wanted models"),
         ("search.targets=[0.9, x]", "search.targets", "'x'", "write 0.9 for 90 %"),
         ("search.targets=['95%']", "search.targets", "'95%'", "write 0.9 for 90 %"),
-        ("search.targets=[{mac: 0.1}]", "search.targets.mac", "0.1", "Did you mean 'macs'?"),
-        ("search.resolved=[weight_decay]", "search.resolved", "['weight_decay']", "not set"),
+        (
+            "search.targets=[{mac: 0.1}]",
+            "search.targets.mac",
+            "0.1",
+            "Did you mean search.targets.macs?",
+        ),
+        ("search.resolved=[weight_decay]", "search.resolved", "['weight_decay']", "leave it out"),
         ("search.zzz=1", "search.zzz", "1", "max_concurrent."),
         ("sparsity.skip=fc", "sparsity.skip", "'fc'", "by name or shell pattern"),
         ("storage.endpoint=foo", "storage.endpoint", "'foo'", "http://HOST:PORT"),
@@ -129,6 +149,11 @@ def test_override_below_a_plain_value_is_refused() -> None:
         ("search.targets=[0.0]", "search.targets", "0.0", "fraction in (0, 1)"),
         ("search.targets=[-0.5]", "search.targets", "-0.5", "fraction in (0, 1)"),
         ("search.targets=[90]", "search.targets", "90.0", "write 0.9 for 90 %"),
+        ("search.targets=[.nan]", "search.targets", "nan", "fraction in (0, 1)"),
+        ("search.targets=[{}]", "search.targets", "{}", "{macs: 0.05}, or {rank: 0.5}."),
+        ("search.targets=[{sparsity: 0.9, macs: 1}]", "search.targets", "{'sp", "Name one: "),
+        ("search.targets=[{sparsity: 0.9}, 0.9]", "search.targets", "[0.9, 0.9]", "target once"),
+        ("search.targets=[{macs: 9}, {macs: 9}]", "search.targets", "[{'macs': 9.0}, ", "once"),
         ("search.targets=[0.9, 0.90]", "search.targets", "[0.9, 0.9]", "each target once"),
         ("search.weight_decay=[1e-3, 1e-5]", "search.weight_decay", "[0.001, 1e-05]", "empty"),
         ("search.weight_decay=[0.1, 0.1]", "search.weight_decay", "[0.1, 0.1]", "empty"),
@@ -150,20 +175,27 @@ def test_override_below_a_plain_value_is_refused() -> None:
         ),
         ("search.threshold_decay=[0, 1]", "search.threshold_decay", "[0.0, 1.0]", "above 0"),
         ("search.threshold_decay=[1, 0.1]", "search.threshold_decay", "[1.0, 0.1]", "empty"),
-        (
-            "search.threshold_decay=-1e-3",
-            "search.threshold_decay",
-            "-0.001",
-            "a range to search",
-        ),
+        ("search.threshold_decay=-1e-3", "search.threshold_decay", "-0.001", "a range to"),
         ("search.threshold_decay=much", "search.threshold_decay", "'much'", "a range to search"),
-        ("sparsity.threshold_decay=0", "sparsity.threshold_decay", "0", "There is no such setting"),
+        (
+            "sparsity.threshold_decay=0",
+            "sparsity.threshold_decay",
+            "0",
+            "mean search.threshold_decay?",
+        ),
+        ("training.targets=[0.9]", "training.targets", "[0.9]", "Did you mean search.targets?"),
+        ("targets=[0.9]", "targets", "[0.9]", "Did you mean search.targets?"),
+        ("search.epochs=3", "search.epochs", "3", "mean search.max_epochs or training.epochs?"),
+        ("search.decay=share", "search.decay", "'share'", "Did you mean 'shared'? Whether"),
+        ("training.optimizer=SGD", "training.optimizer", "'SGD'", "Did you mean 'sgd'? Use one of"),
+        ("sparsity.mode=sterred", "sparsity.mode", "'sterred'", "Did you mean 'steered'? Use one"),
+        ("sparsity.preset=resnet50-90.2", "sparsity.preset", "'re", "mean 'resnet50-90.23'?"),
         ("search.correct=true", "search.correct", "True", "There is no such setting"),
         ("search.led=1", "search.led", "1", "valid boolean"),
         ("search.tolerance=0", "search.tolerance", "0", "greater than 0"),
         ("search.tolerance=0.5", "search.tolerance", "0.5", "less than 0.5"),
         ("search.tolerance=wide", "search.tolerance", "'wide'", "as far as that is harmless"),
-        ("search.threshold_init=null", "search.threshold_init", "None", "a number, ``auto``, or a"),
+        ("search.threshold_init=null", "search.threshold_init", "None", "a number, auto, or a"),
         ("search.threshold_init=[-5, -10]", "search.threshold_init", "[-5.0, -10.0]", "empty"),
         ("search.threshold_init=0", "search.threshold_init", "0.0", "must be negative"),
         ("search.threshold_init=5", "search.threshold_init", "5.0", "must be negative"),
@@ -180,7 +212,7 @@ def test_wrong_setting_is_named_with_value_and_remedy(
     override: str, key: str, value: str, remedy: str
 ) -> None:
     message = refusal(override)
-    assert message.startswith(f"{key}: got {value}. ")
+    assert message.startswith(f"{key}: got {value}")
     assert remedy in message
     assert "\n" not in message, "one mistake is told once"
 
@@ -250,6 +282,12 @@ def test_missing_settings_are_named(tmp_path: Path) -> None:
         (b"\xff\xfe\x00\x80", "not text"),
         (b"\x00\x01\x02", "not valid YAML"),
         (b"name: !!python/object:os.system x", "not valid YAML"),
+        (BOMB.encode(), "more than 20,000 values, aliases counted each time"),
+        (b"a: &a [*a]", "more than 20,000 values, aliases counted each time"),
+        (b"[" * 100_000, "or 20 levels"),
+        (b"{a: " * 1000, "or 20 levels"),
+        (b"a: [" + b"1," * 30_000 + b"]", "more than 20,000 values"),
+        (b"a: 1\n" * 100_000, "more than 262,144 bytes"),
     ],
 )
 def test_file_that_is_no_experiment_is_refused(tmp_path: Path, content: bytes, remedy: str) -> None:
@@ -302,12 +340,9 @@ def test_relative_paths_in_an_uploaded_copy_are_refused(
 def test_absolute_results_are_accepted_in_an_uploaded_copy(
     uploaded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert refusal("storage.path=/results").startswith("tracking.uri: got ")
     monkeypatch.setenv("STRSWEEP_RESULTS", "/results")
     assert load().storage.path == "/results"
-
-
-def test_tracking_database_in_an_uploaded_copy_is_refused(uploaded: Path) -> None:
-    assert refusal("storage.path=/results").startswith("tracking.uri: got ")
 
 
 @pytest.mark.parametrize(
@@ -326,25 +361,125 @@ def test_a_password_is_refused_and_not_shown(server: str) -> None:
     assert "cret" not in said
 
 
-def test_relative_results_are_fine_elsewhere(
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://cret@host:5000",
+        "https://me:cret@host/a",
+        "https://me:cr/cret@host/a",
+        "https://cret:@host",
+        "http://host:5000?token=cret",
+        "ftp://cret@host",
+        "postgresql://me@host/mlflow?password=cret",
+        "mysql://host/db?ssl_key=a&PASSWD=cret",
+    ],
+)
+def test_no_secret_in_an_address_is_shown(uri: str) -> None:
+    said = refusal(f"tracking.uri={uri}")
+    assert said.startswith("tracking.uri: got '")
+    assert "PGPASSFILE" in said
+    assert "cret" not in said
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql+psycopg2://me@host/mlflow?sslmode=require",
+        "http://h:5000/a",
+        "mysql://me@host/db",
+    ],
+)
+def test_an_address_without_secrets_is_taken(uri: str) -> None:
+    assert load(f"tracking.uri={uri}").tracking.uri == uri
+
+
+@pytest.mark.parametrize("endpoint", ["http://k:s@host", "http://k@host", "http://h?token=cret"])
+def test_an_endpoint_has_no_credentials(endpoint: str) -> None:
+    said = refusal(f"storage.endpoint={endpoint}")
+    assert said.startswith("storage.endpoint: got 'h")
+    assert "cret" not in said
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model_name", "a/b"),
+        ("model_name", "a:b"),
+        ("model_name", "it's"),
+        ("model_name", "<b>x</b>"),
+        ("model_name", ""),
+        ("model_name", "n" * 201),
+        ("model_name", "two\nlines"),
+        ("experiment", "it's"),
+        ("experiment", "a/../b"),
+        ("experiment", "/a"),
+        ("experiment", "<script>"),
+        ("experiment", "n" * 201),
+        ("experiment", " "),
+    ],
+)
+def test_names_that_mlflow_cannot_have_are_refused(key: str, value: str) -> None:
+    said = refusal(f"tracking.{key}={json.dumps(value)}")
+    assert said.startswith(f"tracking.{key}: got ")
+    assert "letters, digits" in said
+
+
+@pytest.mark.parametrize("value", ["team/vision", "größe 2.0", "a-b_c.d"])
+def test_other_names_are_taken(value: str) -> None:
+    assert load(f"tracking.experiment={value}").tracking_experiment == value
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("~/x", "/home/me/x"), ("$HOME/x", "/home/me/x"), ("${PLACE}/y z", "/big/y z")],
+)
+def test_places_are_written_as_in_a_shell(
+    written: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("PLACE", "/big")
+    given = [f"{key}={written}" for key in ("storage.path", "data.path", "model.checkpoint")]
+    experiment = load(*given, f"tracking.uri=sqlite:///{written}/m.db")
+    assert experiment.storage.path == meant
+    assert str(experiment.data.path) == str(experiment.model.checkpoint) == meant
+    assert str(experiment.tracking.database) == f"{meant}/m.db"
+
+
+@pytest.mark.parametrize("key", ["storage.path", "data.path", "model.checkpoint"])
+def test_a_place_with_an_unknown_name_is_refused(key: str) -> None:
+    assert f"{key}: got '$NOWHERE/x'." in refusal(f"{key}=$NOWHERE/x")
+
+
+def test_a_database_is_where_its_address_says() -> None:
+    """SQLAlchemy reads %20 as a space: the file that is looked for is the one it makes."""
+    database = load("tracking.uri=sqlite:////tmp/my%20results/mlflow.db").tracking.database
+    assert str(database) == "/tmp/my results/mlflow.db"
+
+
+def test_an_uploaded_checkpoint_makes_no_other_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = set()
+    for upload in ("_ray_pkg_1", "_ray_pkg_2"):
+        (tmp_path / upload).mkdir()
+        monkeypatch.chdir(tmp_path / upload)
+        places = ("storage.path=/r", "tracking.uri=sqlite:////r/m.db")
+        for file in ("start.pth", "other.pth"):
+            experiment = load(f"model.checkpoint={file}", *places)
+            assert experiment.model.checkpoint == tmp_path / upload / file
+            ids.add(experiment.sweep_id)
+    assert len(ids) == 2
+
+
+def test_results_lie_where_the_file_the_environment_or_else_we_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("STRSWEEP_RESULTS", raising=False)
     assert load().storage.path == str(tmp_path / "results")
-
-
-def test_results_folder_follows_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("STRSWEEP_RESULTS", str(tmp_path / "elsewhere"))
-    experiment = load()
-    assert experiment.storage.path == str(tmp_path / "elsewhere")
-    assert experiment.tracking.uri == f"sqlite:///{tmp_path / 'elsewhere' / 'mlflow.db'}"
-
-
-def test_written_path_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRSWEEP_RESULTS", "/elsewhere")
+    assert load().storage.path == "/elsewhere"
+    assert load().tracking.uri == "sqlite:////elsewhere/mlflow.db"
     assert load("storage.path=/here").storage.path == "/here"
 
 
@@ -362,26 +497,3 @@ def test_names_in_mlflow_default_to_the_experiment() -> None:
     assert (load().tracking_experiment, load().model_name) == ("digits", "digits")
     named = load("tracking.experiment=e", "tracking.model_name=m")
     assert (named.tracking_experiment, named.model_name) == ("e", "m")
-
-
-@pytest.mark.parametrize(
-    "override",
-    [
-        "model.options={a: 1, b: 1.0, c: true, d: text}",
-        "search.weight_decay=1e-4",
-        "search.threshold_decay=[1e-3, 1e-1]",
-        f"{SHARED}, weight_decay: 1e-3}}",
-        f"{SHARED}, weight_decay: auto, threshold_init: -25}}",
-        f"{SHARED}, weight_decay: [1e-3, 2e-2], threshold_init: [-12800, -25], led: false}}",
-        "sparsity.skip=[fc]",
-        "data.path=/data",
-        "search.targets=[]",
-        "training.seed=9223372036854775807",
-    ],
-)
-def test_json_round_trip_is_equal(override: str) -> None:
-    experiment = load(override)
-    copy = Experiment.model_validate(experiment.model_dump(mode="json"))
-    assert copy == experiment
-    assert copy.sweep_id == experiment.sweep_id
-    assert repr(copy.model.options) == repr(experiment.model.options)

@@ -48,8 +48,29 @@ def refused(*overrides: str) -> SettingError:
     return caught.value
 
 
+RANKS = (  # table 12: data, ranks, weight decay
+    ("google12", "12x40", 0.001),
+    ("google12", "11x35", 0.001),
+    ("google12", "10x31", 0.002),
+    ("google12", "9x24", 0.005),
+    ("har2", "9x8", 0.001),
+    ("har2", "9x7", 0.001),
+    ("har2", "8x7", 0.001),
+)
+
+
 def test_there_is_a_preset_for_every_row_and_no_other() -> None:
-    assert list(PRESETS) == [f"{model}-{sparsity}" for model, sparsity, *_ in ROWS]
+    rows = [f"{model}-{sparsity}" for model, sparsity, *_ in ROWS]
+    assert list(PRESETS) == rows + [f"fastgrnn-{data}-{ranks}" for data, ranks, _ in RANKS]
+
+
+@pytest.mark.parametrize(("data", "ranks", "decay"), RANKS)
+def test_a_preset_of_ranks_is_its_row(data: str, ranks: str, decay: float) -> None:
+    preset = f"sparsity.preset=fastgrnn-{data}-{ranks}"
+    loaded = load_experiment(CONFIGS / f"{data}_fastgrnn.yaml", [preset])
+    assert (loaded.search.weight_decay, loaded.search.decay) == (decay, "shared")
+    assert loaded.search.threshold_init == -10
+    assert (loaded.sparsity.mode, loaded.training.epochs) == ("lowrank", 300)
 
 
 @pytest.mark.parametrize(("model", "sparsity", "decay", "init"), ROWS)

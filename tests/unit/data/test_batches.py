@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -86,9 +85,6 @@ def test_sizes_by_hand(
     )
     assert batches.sizes == expected
     assert len(batches) == len(expected)
-    full = replace(batches, drop_last=True)
-    assert full.sizes == [batch_size] * (num_images // batch_size)
-    assert [len(step) for step in full] == [batch_size // world_size] * len(full)
 
 
 def test_an_epoch_of_imagenet_has_the_papers_steps() -> None:
@@ -98,14 +94,6 @@ def test_an_epoch_of_imagenet_has_the_papers_steps() -> None:
         )
         assert len(batches) == 5005
         assert batches.sizes[-1] == 143
-
-
-def test_shares_of_a_partial_batch_differ_by_one() -> None:
-    batches = [
-        TrainingBatches(num_samples=13, batch_size=8, seed=0, epoch=0, rank=rank, world_size=2)
-        for rank in range(2)
-    ]
-    assert [[len(step) for step in share] for share in batches] == [[4, 3], [4, 2]]
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 500))

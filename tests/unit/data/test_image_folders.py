@@ -125,6 +125,19 @@ def other_class(folder: Path) -> None:
     (folder / "val" / "cat").rename(folder / "val" / "dog")
 
 
+def class_missing_in_val(folder: Path) -> None:
+    for image in (folder / "val" / "cat").iterdir():
+        image.unlink()
+    (folder / "val" / "cat").rmdir()
+
+
+def one_level_too_high(folder: Path) -> None:
+    for split in ("train", "val"):
+        (folder / split).rename(folder / "moved")
+        (folder / split).mkdir()
+        (folder / "moved").rename(folder / split / "images")
+
+
 def loop(folder: Path) -> None:
     (folder / "train" / "ant" / "loop.png").symlink_to(folder / "train" / "ant" / "loop.png")
 
@@ -142,6 +155,11 @@ def loop(folder: Path) -> None:
             "val/cat (only .TXT, README files).",
         ),
         (other_class, "train/ and val/ differ in their classes: ['cat', 'dog']"),
+        (class_missing_in_val, "classes: ['cat']. Put images of them into val/, or leave them out"),
+        (
+            one_level_too_high,
+            "one class only, 'images': there is nothing to tell apart. Is there a",
+        ),
         (loop, "loop.png cannot be read: Too many levels of symbolic links"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -193,6 +211,40 @@ def test_files_beside_the_images_and_in_subfolders_are_fine(folder: Path) -> Non
     (folder / "train" / "ant" / "0.png").rename(deep / "0.PNG")
     check_data(imagefolder(folder))
     assert len(load_data(imagefolder(folder)).train) == 12
+
+
+def test_what_is_left_out_is_counted_and_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_data(imagefolder(folder))
+    assert "left out" not in capsys.readouterr().out
+    ant = folder / "train" / "ant"
+    for index in range(3):
+        (ant / f"{index}.gif").write_bytes(b"GIF89a")
+    (folder / "val" / "bee" / "a.jfif").write_bytes(b"x")
+    (ant / ".DS_Store").write_bytes(b"x")
+    for left in ("@eaDir", "train/@eaDir", "train/ant/@eaDir", "train/ant/deep/#recycle"):
+        (folder / left).mkdir(parents=True)
+        (folder / left / "SYNOPHOTO_THUMB_M.jpg").write_bytes((ant / "0.png").read_bytes())
+    check_data(imagefolder(folder))
+    said = capsys.readouterr().out
+    assert "7 files and folders are left out: 3 .gif, " in said
+    for named in ("1 .jfif", "1 @eaDir", "1 #recycle", "1 .DS_Store"):
+        assert named in said
+    images = load_data(imagefolder(folder))
+    assert (len(images.train), images.num_classes) == (12, 3)
+
+
+def test_a_name_that_is_no_utf8_can_be_printed(folder: Path) -> None:
+    path = folder / "train" / "ant" / os.fsdecode(b"b\xe9.png")
+    path.write_bytes(b"no image")
+    images = load_data(imagefolder(folder))
+    (index,) = (i for i in range(13) if images.train[i][1] < 0)
+    assert images.name("train", index).endswith("b\\xe9.png")
+    assert "cannot identify image file" in images.reason("train", index)
+    images.reason("train", index).encode()
+    path.write_bytes(b"")
+    str(told(imagefolder(folder))).encode()
 
 
 @pytest.fixture

@@ -187,6 +187,7 @@ def swap_values(header: Any, entries: State) -> Any:
         (lambda header, _: {"version": 1}, "header cannot be read"),
         (lambda header, _: "{", "header cannot be read"),
         (lambda header, _: "[]", "header cannot be read"),
+        (lambda header, _: "[" * 100_000, "header cannot be read"),
         (swap_values, "not what was written"),
     ],
 )
@@ -206,6 +207,8 @@ def test_a_changed_file_is_refused(small: tuple[Path, State], change: Any, messa
         ({"w": [8]}, {"w:mask": torch.ones(1).byte(), "w:values": torch.ones(2)}),
         ({"w": [8]}, {"w:values": torch.ones(2)}),
         ({"w": "8"}, {"w:mask": torch.ones(1).byte(), "w:values": torch.ones(1)}),
+        ({"w": [-8]}, {"w:mask": torch.ones(1).byte(), "w:values": torch.ones(1)}),
+        (["w"], {"w:mask": torch.ones(1).byte(), "w:values": torch.ones(1)}),
     ],
 )
 def test_a_forged_file_with_a_right_digest_is_refused(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
+import re
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import NINETY, PROBLEM
 
-from strsweep.config import Problem
 from strsweep.journal import (
     EpochFinished,
     Event,
@@ -24,18 +27,10 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
-from strsweep.settings import Metric, RunSettings, Target
+from strsweep.settings import RunSettings
 from strsweep.storage import store_at
 
 RUN_IDS = ("run-001", "run-002", "run-003")
-AIM = Target(sparsity=0.9)
-PROBLEM = Problem(
-    steps_per_epoch=11,
-    weights=100,
-    dense_macs=200,
-    weight_scale=0.1,
-    metric=Metric(name="accuracy"),
-)
 BY_THE_JOB = ("proposed", "stopped", "failed", "started")
 BY_THE_WORKER = ("epoch", "unreadable", "prefix", "finished")
 written = st.tuples(
@@ -52,7 +47,7 @@ def event_of(run_id: str, kind: str, number: int, time: float) -> Event:
     events: dict[str, Event] = {
         "started": SweepStarted(time=time, experiment={}, version=str(number), problem=PROBLEM),
         "proposed": RunProposed(
-            time=time, run_id=run_id, settings=settings, target=AIM, reason=str(number)
+            time=time, run_id=run_id, settings=settings, target=NINETY, reason=str(number)
         ),
         "epoch": EpochFinished(time=time, run_id=run_id, metrics={"epoch": number}),
         "unreadable": ImagesUnreadable(time=time, run_id=run_id, names=(f"{number}.jpg",)),
@@ -71,6 +66,7 @@ def test_following_equals_reading_anew(steps: list[tuple[str, str, int, bool]]) 
         job, follower = Journal(storage), Follower(Journal(storage))
         workers = {run_id: Journal(storage, writer=run_id) for run_id in RUN_IDS}
         clock = count(1.0)
+        job.append(event_of("", "started", 0, 0.0))
         for run_id, kind, number, looks in [*steps, ("run-001", "epoch", 1, True)]:
             writer = job if kind in BY_THE_JOB else workers[run_id]
             writer.append(event_of(run_id, kind, number, next(clock)))
@@ -83,8 +79,25 @@ def test_following_equals_reading_anew(steps: list[tuple[str, str, int, bool]]) 
 def test_events_before_the_proposal_count_once_it_is_there(tmp_path: Path) -> None:
     storage = store_at(str(tmp_path))
     follower = Follower(Journal(storage))
+    Journal(storage).append(event_of("", "started", 1, 0.0))
     Journal(storage, writer="run-001").append(event_of("run-001", "epoch", 1, 1.0))
     assert follower.record().runs == {}
     Journal(storage).append(event_of("run-001", "proposed", 1, 2.0))
     assert list(follower.record().runs["run-001"].epochs) == [1]
     assert follower.record().runs["run-001"].num_epochs_trained == 1
+
+
+@given(st.lists(written, max_size=25), st.randoms())
+def test_nothing_follows_from_clocks(
+    steps: list[tuple[str, str, int, bool]], clocks: random.Random
+) -> None:
+    def told(clock: Iterator[float]) -> str:
+        with TemporaryDirectory() as folder:
+            storage = store_at(folder)
+            Journal(storage).append(event_of("", "started", 0, next(clock)))
+            for run_id, kind, number, _ in steps:
+                writer = "sweep" if kind in BY_THE_JOB else run_id
+                Journal(storage, writer).append(event_of(run_id, kind, number, next(clock)))
+            return re.sub(r"time=[\d.]+", "", repr(replay(Journal(storage).read())))
+
+    assert told(map(float, clocks.sample(range(100), 30))) == told(count(1.0))

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from samples import LEAN as FEW_MACS
+from samples import NINETY, PROBLEM
 
-from strsweep.config import Problem
 from strsweep.errors import JournalError
 from strsweep.journal import (
     EpochFinished,
@@ -30,7 +31,7 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
-from strsweep.settings import Fork, Lead, Metric, RunSettings, Target
+from strsweep.settings import Fork, Lead, RunSettings
 from strsweep.storage import Store, store_at
 
 SETTINGS = RunSettings(threshold_init=-10, weight_decay=1e-4 / 3)
@@ -53,14 +54,6 @@ LAYER = LayerRow(
     macs=40,
     threshold=None,
 )
-PROBLEM = Problem(
-    steps_per_epoch=11,
-    weights=69904,
-    dense_macs=452224,
-    weight_scale=0.0245,
-    metric=Metric(name="accuracy"),
-)
-NINETY, FEW_MACS = Target(sparsity=0.9), Target(macs=0.05)
 EVENTS: list[Event] = [
     SweepStarted(time=1.0, experiment={"name": "a\nb"}, version="0", problem=PROBLEM),
     RunProposed(time=2.0, run_id="run-001", settings=SETTINGS, target=None, reason="\u00e4 look"),
@@ -138,20 +131,16 @@ def test_event_without_a_time_gets_the_clock(storage: Store) -> None:
     assert 1.7e9 < first.time <= second.time < first.time + 60
 
 
-def test_writers_are_merged_by_time(storage: Store) -> None:
-    writers = ("sweep", "run-001", "run-002")
+def test_every_reader_has_what_all_writers_wrote(storage: Store) -> None:
+    writers = ("run-001", "run-002", "sweep")
     for index, event in enumerate(EVENTS):
         Journal(storage, writers[index % 3]).append(event)
-    assert list(storage.sizes("journal")) == [f"journal/{name}.jsonl" for name in sorted(writers)]
+    for foreign in (".DS_Store", "._sweep.jsonl", "sweep.jsonl~", "notes.txt", "old/sweep.jsonl"):
+        storage.write(f"journal/{foreign}", b"\x00\x05\n{}\n")
+    assert list(Journal(storage).files()) == [f"journal/{name}.jsonl" for name in writers]
     for writer in writers:
-        assert Journal(storage, writer).read() == EVENTS
-
-
-def test_events_of_one_writer_at_the_same_time_keep_their_order(storage: Store) -> None:
-    events = [epoch(number, 1.0) for number in (3, 1, 2)]
-    for event in events:
-        Journal(storage).append(event)
-    assert Journal(storage).read() == events
+        read = Journal(storage, writer).read()
+        assert read == [event for start in range(3) for event in EVENTS[start::3]]
 
 
 @pytest.mark.parametrize("cut", range(1, 12))
@@ -209,14 +198,60 @@ def test_a_reader_that_keeps_up_reads_what_a_new_one_reads(storage: Store) -> No
         "{}",
         "[]",
         "5",
+        "what is this",
+        "\0" * 64,
+        '{"time":1,"event":"run_fail\0\0\0',
+        '{"time":1,"run_id"}',
+        '{"reason":"no time',
+        '{"time":1,"event":"run_failed","run_id":"run-001","reason":"x"}{"time":2',
     ],
 )
 def test_changed_line_is_named_by_file_and_number(storage: Store, line: str) -> None:
+    Journal(storage).append(EVENTS[0])
     Journal(storage, "run-007").append(EVENTS[0])
     storage.append_line("journal/run-007.jsonl", line)
     Journal(storage, "run-007").append(EVENTS[1])
-    with pytest.raises(JournalError, match=r"^journal/run-007\.jsonl, line 2 is damaged"):
+    with pytest.raises(JournalError, match=r"^journal/run-007\.jsonl, line 2 is damaged") as told:
         Journal(storage).read()
+    assert "cut off" not in str(told.value)
+    assert "Restore the file, or remove the line" in str(told.value)
+
+
+@pytest.mark.parametrize("left", [None, b"", EVENTS[1].model_dump_json().encode() + b"\n"])
+def test_a_journal_that_lost_the_file_of_the_job_is_told(
+    storage: Store, left: bytes | None
+) -> None:
+    for event in EVENTS[:2]:
+        Journal(storage).append(event)
+    Journal(storage, "run-001").append(epoch(1, 1.0))
+    follows = Journal(storage)
+    assert len(follows.read()) == 3
+    Path(storage.uri("journal/sweep.jsonl")).unlink()
+    if left is not None:
+        storage.write("journal/sweep.jsonl", left)
+    for reader in [follows, *([Journal(storage)] if left is None else [])]:
+        with pytest.raises(JournalError, match=r"sweep\.jsonl (is gone|lost what).*restore it"):
+            reader.read()
+
+
+NAMED = "a\udcff\u00e4.jpg"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ImagesUnreadable(time=1.0, run_id="run-001", names=(NAMED, "b.jpg")),
+        RunFailed(time=1.0, run_id="run-001", reason=f"{NAMED} cannot be read"),
+        RunInterrupted(time=1.0, run_id="run-001", reason=NAMED),
+        SweepStarted(time=1.0, experiment={"data": {"path": NAMED}}, version="0", problem=PROBLEM),
+    ],
+    ids=lambda event: event.event,
+)
+def test_a_name_that_is_not_utf_8_is_told_readably(storage: Store, event: Event) -> None:
+    Journal(storage).append(event)
+    [read] = Journal(storage).read()
+    told = event.model_dump()
+    assert repr(read.model_dump()) == repr(told).replace(r"\udcff", r"\\udcff")
 
 
 WRITER = """

@@ -6,8 +6,9 @@ import dataclasses
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from samples import LEAN as FEW_MACS
+from samples import NINETY, PROBLEM
 
-from strsweep.config import Problem
 from strsweep.journal import (
     EpochFinished,
     Event,
@@ -24,22 +25,14 @@ from strsweep.journal import (
     SweepStarted,
     replay,
 )
-from strsweep.settings import Metric, RunSettings, Target
+from strsweep.settings import RunSettings, Target
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A shared machine may be slow; that is no failure."""
 
 SETTINGS = RunSettings(threshold_init=-10, weight_decay=1e-4)
 RUN_IDS = ("run-001", "run-002", "run-003")
-EIGHTY, NINETY = Target(sparsity=0.8), Target(sparsity=0.9)
-FEW_MACS = Target(macs=0.05)
-PROBLEM = Problem(
-    steps_per_epoch=11,
-    weights=100,
-    dense_macs=200,
-    weight_scale=0.1,
-    metric=Metric(name="accuracy"),
-)
+EIGHTY = Target(sparsity=0.8)
 STARTED = SweepStarted(time=0.0, experiment={}, version="0", problem=PROBLEM)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from commands import ran
 
 from strsweep.errors import SettingError
 from strsweep.models import build, check_options
@@ -41,11 +42,44 @@ def test_a_torchvision_name_is_torchvisions_network() -> None:
     assert total == 11_689_512 - 997 * 513
 
 
-def test_an_import_path_is_the_users_factory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """Put a file where torchvision keeps ResNet18's published weights once it has them."""
+    torch.manual_seed(3)
+    state = build("torchvision:resnet18", num_classes=1000).state_dict()
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.save(state, folder / "resnet18-f37072fd.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    return state
+
+
+@pytest.mark.parametrize("weights", ["DEFAULT", "ResNet18_Weights.IMAGENET1K_V1"])
+@pytest.mark.parametrize("classes", [1000, 10])
+def test_published_weights_start_a_network_of_any_classes(
+    published: dict[str, torch.Tensor], classes: int, weights: str
 ) -> None:
-    (tmp_path / "own_model_for_build.py").write_text(OWN_MODEL)
+    model = build("torchvision:resnet18", num_classes=classes, weights=weights)
+    own = model.state_dict()
+    differing = {name for name, tensor in published.items() if not torch.equal(own[name], tensor)}
+    assert differing == (set() if classes == 1000 else {"fc.weight", "fc.bias"})
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, classes)
+
+
+def test_weights_that_nobody_publishes_are_refused() -> None:
+    with pytest.raises(SettingError, match=r"publishes \['IMAGENET1K_V1', 'DEFAULT'\], not 'V9'"):
+        build("torchvision:resnet18", num_classes=10, weights="V9")
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Write a module of a user's own, by name and content."""
     monkeypatch.syspath_prepend(tmp_path)
+    return lambda name, content: (tmp_path / f"{name}.py").write_text(content)
+
+
+def test_an_import_path_is_the_users_factory(module: Callable[[str, str], None]) -> None:
+    module("own_model_for_build", OWN_MODEL)
     model: Any = build("own_model_for_build:tiny", num_classes=4, width=5)
     assert (model.in_features, model.out_features) == (5, 4)
 
@@ -61,14 +95,7 @@ def test_a_module_beside_the_job_is_found(tmp_path: Path) -> None:
         "for _ in range(2): model = build('own_model_of_the_job:tiny', num_classes=4)\n"
         "print(model.out_features, sys.path.index(sys.argv[1]) == len(sys.path) - 1)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "jobs/sweep.py", str(tmp_path)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = ran([sys.executable, "jobs/sweep.py", str(tmp_path)], cwd=tmp_path, timeout=600)
     assert (done.stdout, done.stderr) == ("4 True\n", "")
 
 
@@ -77,11 +104,10 @@ def test_a_module_beside_the_job_is_found(tmp_path: Path) -> None:
     [("def tiny(:", "SyntaxError"), ("1 / 0", "ZeroDivisionError"), ("import nowhere", "nowhere")],
 )
 def test_a_module_that_fails_is_told(
-    content: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: str, message: str, module: Callable[[str, str], None]
 ) -> None:
     name = f"broken_{message.lower()}"
-    (tmp_path / f"{name}.py").write_text(content)
-    monkeypatch.syspath_prepend(tmp_path)
+    module(name, content)
     with pytest.raises(SettingError, match=message) as caught:
         build(f"{name}:tiny", num_classes=3)
     assert caught.value.setting == "model.name"
@@ -89,25 +115,9 @@ def test_a_module_that_fails_is_told(
 
 @pytest.mark.parametrize(
     ("name", "options", "size"),
-    [
-        ("resnet18", {}, 32),
-        ("resnext50_32x4d", {}, 32),
-        ("densenet121", {}, 32),
-        ("mobilenet_v2", {}, 32),
-        ("mobilenet_v3_small", {}, 32),
-        ("efficientnet_b0", {}, 32),
-        ("convnext_tiny", {}, 32),
-        ("vit_b_16", {"image_size": 32}, 32),
-        ("swin_t", {}, 32),
-        ("regnet_x_400mf", {}, 32),
-        ("shufflenet_v2_x0_5", {}, 32),
-        ("squeezenet1_1", {}, 32),
-        ("vgg11", {}, 32),
-        ("googlenet", {}, 32),
-        ("inception_v3", {"init_weights": False}, 80),
-    ],
+    [("googlenet", {}, 32), ("inception_v3", {"init_weights": False}, 80)],
 )
-def test_torchvisions_classifiers_give_logits_in_training_too(
+def test_networks_with_auxiliary_heads_give_logits_in_training_too(
     name: str, options: dict[str, Any], size: int
 ) -> None:
     model = build(f"torchvision:{name}", num_classes=10, **options)
@@ -126,11 +136,8 @@ def test_auxiliary_heads_are_refused(name: str) -> None:
     assert not any("aux" in key.lower() for key in model.state_dict())
 
 
-def test_a_factory_of_something_else_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "no_network.py").write_text("def factory(num_classes): return num_classes\n")
-    monkeypatch.syspath_prepend(tmp_path)
+def test_a_factory_of_something_else_is_told(module: Callable[[str, str], None]) -> None:
+    module("no_network", "def factory(num_classes): return num_classes\n")
     with pytest.raises(SettingError, match=r"returned int, not a torch\.nn\.Module") as caught:
         build("no_network:factory", num_classes=3)
     assert caught.value.setting == "model.name"
@@ -161,6 +168,10 @@ def test_a_name_that_leads_nowhere_is_told(name: str) -> None:
         ("digits_cnn", {"depth": 3}),
         ("digits_cnn", {"width": 0}),
         ("digits_cnn", {"norm": "layer"}),
+        ("resnet18", {"stem": "mnist"}),
+        ("resnet50", {"width": 2}),
+        ("mobilenet_v1", {"width": 0}),
+        ("mobilenet_v1", {"width": float("nan")}),
         ("torchvision:resnet18", {"depth": 3}),
         ("torchvision:resnet18", {"weights": "NO_SUCH_WEIGHTS"}),
     ],

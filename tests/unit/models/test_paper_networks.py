@@ -9,9 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from strsweep.errors import SettingError
 from strsweep.models import build
 from strsweep.sparsity.measure import measure
+
+RESNET20_MACS = (
+    1024 * (432 + 6 * 2304) + 256 * (4608 + 5 * 9216 + 512) + 64 * (18432 + 5 * 36864 + 2048) + 640
+)
+"""Stages of 32^2, 16^2 and 8^2 positions; their first convolution already runs on them."""
 
 
 @pytest.mark.parametrize(
@@ -22,7 +26,7 @@ from strsweep.sparsity.measure import measure
         # torchvision's 11,689,512 parameters without 9,600 of batch norm and 1,000 biases.
         ("resnet18", 1000, 224, 21, 11_678_912, 1_814_073_344),
         # 432 + 6 * 2,304 + (4,608 + 5 * 9,216) + (18,432 + 5 * 36,864) + (512 + 2,048) + 640
-        ("resnet20", 10, 32, 22, 270_896, 40_813_184),
+        ("resnet20", 10, 32, 22, 270_896, RESNET20_MACS),
     ],
 )
 def test_size_is_the_papers(
@@ -38,15 +42,6 @@ def test_size_is_the_papers(
 
 def layers_of(model: nn.Module, kind: Any) -> list[Any]:
     return [layer for layer in model.modules() if isinstance(layer, kind)]
-
-
-def test_resnet20_macs_by_hand() -> None:
-    # Positions per stage: 32^2, 16^2, 8^2; the first convolution of a stage already runs on them.
-    expected = 1024 * (432 + 6 * 2304) + 256 * (4608 + 5 * 9216 + 512)
-    expected += 64 * (18432 + 5 * 36864 + 2048) + 640
-    assert (
-        measure(build("resnet20", num_classes=10), torch.zeros(1, 3, 32, 32)).dense_macs == expected
-    )
 
 
 def test_mobilenet_layers_are_the_papers_table_row_by_row() -> None:
@@ -101,13 +96,6 @@ def test_resnet_weights_are_kaiming_normal_over_their_inputs(name: str) -> None:
     assert pooled.square().square().mean().item() == pytest.approx(3, rel=0.05), "not normal"
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20", "mobilenet_v1"])
-def test_batch_norm_starts_at_one_everywhere(name: str) -> None:
-    for norm in layers_of(build(name, num_classes=10), nn.BatchNorm2d):
-        assert norm.weight.eq(1).all()
-        assert norm.bias.eq(0).all()
-
-
 def test_mobilenet_starts_as_torch_does_except_for_the_last_layer() -> None:
     torch.manual_seed(0)
     model = build("mobilenet_v1", num_classes=1000)
@@ -146,19 +134,3 @@ def test_mobilenet_width_scales_the_channels() -> None:
     assert (widths[0], widths[2], widths[-1]) == (16, 32, 512)
     thin = build("mobilenet_v1", num_classes=10, width=0.01)
     assert {layer.out_channels for layer in layers_of(thin, nn.Conv2d)} == {8, 10}
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("resnet18", {"stem": "mnist"}),
-        ("resnet50", {"stem": "mnist"}),
-        ("resnet50", {"width": 2}),
-        ("mobilenet_v1", {"width": 0}),
-        ("mobilenet_v1", {"width": float("nan")}),
-    ],
-)
-def test_a_wrong_option_is_told(name: str, options: dict[str, Any]) -> None:
-    with pytest.raises(SettingError) as caught:
-        build(name, num_classes=10, **options)
-    assert caught.value.setting == "model.options"

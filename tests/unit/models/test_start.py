@@ -1,22 +1,25 @@
-"""Files of the authors' code mean here what they mean there."""
+"""Trained networks in the layouts of the authors' code and of other scripts: all in its place."""
 
 from __future__ import annotations
 
 import os
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
 from strsweep.errors import CheckpointError
-from strsweep.models import load_start
+from strsweep.models import Start, load_start
 from strsweep.sparsity.convert import bake, sparsify, threshold_parameters
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.measure import measure
@@ -122,6 +125,35 @@ def written(path: Path, content: Any, **options: Any) -> Path:
     return path
 
 
+def their_file(state: State) -> dict[str, Any]:
+    """What their ``save_checkpoint`` is given: after warm-up the learning rate is NumPy's."""
+    rates = {"lr": np.float64(0.128 * (1 + np.cos(np.pi * 3 / 95))), "momentum": 0.875}
+    moments = {number: {"momentum_buffer": torch.ones(2)} for number in range(2)}
+    return {
+        "epoch": 100,
+        "arch": "Net",
+        "state_dict": state,
+        "best_acc1": 7.5,
+        "best_train_acc1": np.float32(7.5),
+        "optimizer": {"state": moments, "param_groups": [rates | {"params": [0, 1]}]},
+        "curr_acc1": np.int64(7),
+    }
+
+
+def by_old_numpy(path: Path) -> Path:
+    """Rename NumPy's module to what it was called before version 2, as their files have it."""
+    new, old = b"numpy._core.multiarray", b"numpy.core.multiarray"
+    if not zipfile.is_zipfile(path):
+        path.write_bytes(path.read_bytes().replace(new, old))
+        return path
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in parts.items():
+            file.writestr(name, content.replace(new, old))
+    return path
+
+
 NETWORKS = {
     "resnet18": (our_resnet, our_resnet, "layer1.0.conv1"),
     "mobilenet_v1": (TheirMobileNet, our_mobilenet, "model.1.0"),
@@ -134,11 +166,10 @@ def test_import_evaluates_bakes_and_writes_back_the_same(
     theirs: Maker, ours: Maker, dense: str, tmp_path: Path
 ) -> None:
     state = their_state(theirs(), dense=(dense,))
-    content = {"epoch": 100, "arch": "Net", "state_dict": state, "best_acc1": 7.5}
     images = two_images()
     expected = formula(theirs(), state)(images)
 
-    model = loaded(written(tmp_path / "theirs.pth", content), ours())
+    model = loaded(written(tmp_path / "theirs.pth", their_file(state)), ours())
     assert len(threshold_parameters(model)) == len(weight_tensors(model)) - 1
     logits = model.eval()(images)
     assert_close(logits, expected)
@@ -147,10 +178,8 @@ def test_import_evaluates_bakes_and_writes_back_the_same(
 
     kept = model.state_dict()
     for weight in weight_tensors(model):
-        theirs = next(
-            k for k in state if torch.equal(state[k].flatten(), weight.original.flatten())
-        )
-        assert state[theirs].dtype == weight.original.dtype
+        key = next(k for k in state if torch.equal(state[k].flatten(), weight.original.flatten()))
+        assert state[key].dtype == weight.original.dtype
     assert len(kept) == len(state)
 
     assert torch.equal(bake(model)(images), logits)
@@ -171,19 +200,32 @@ def test_a_file_without_thresholds_is_dense(tmp_path: Path) -> None:
         lambda state: state,
         lambda state: OrderedDict(state),
         lambda state: {key.removeprefix("module."): value for key, value in state.items()},
-        lambda state: {"state_dict": state, "optimizer": {"state": {0: {"m": torch.ones(2)}}}},
+        their_file,
+        lambda state: state | {"module.model.0.0.mask": torch.ones(8, 3, 3, 3)},
     ],
-    ids=["bare", "ordered", "one_gpu", "optimizer"],
+    ids=["bare", "ordered", "one_gpu", "optimizer", "extra_tensor"],
 )
 @pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("by_numpy", [lambda path: path, by_old_numpy], ids=["new", "old"])
 def test_every_shape_of_the_file_is_read(
-    wrap: Callable[[State], Any], zipped: bool, tmp_path: Path
+    wrap: Callable[[State], Any], zipped: bool, by_numpy: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     state = their_state(TheirMobileNet())
     path = written(tmp_path / "x.pth", wrap(state), _use_new_zipfile_serialization=zipped)
-    model = loaded(path, our_mobilenet()).eval()
+    model = our_mobilenet()
+    start = load_start(by_numpy(path), model)
+    assert start.unused == ("model.0.0.mask",) * ("module.model.0.0.mask" in wrap(state))
+    model.eval()
     images = two_images()
     assert_close(model(images), formula(TheirMobileNet(), state)(images))
+
+
+def test_a_pruned_file_that_holds_no_mask_is_told(tmp_path: Path) -> None:
+    layers = tuple(weight.name for weight in weight_tensors(TheirMobileNet()))
+    for dense, told in ((layers, True), ((), False)):
+        state = their_state(TheirMobileNet(), dense=dense)
+        start = load_start(written(tmp_path / "x.pth", their_file(state)), our_mobilenet())
+        assert ("those of DNW or GMP have no mask" in str(start)) == told
 
 
 def test_names_win_over_the_order_of_the_file(tmp_path: Path) -> None:
@@ -363,3 +405,111 @@ def test_a_model_that_is_one_layer_is_read(tmp_path: Path) -> None:
     written(tmp_path / "x.pth", state | {"sparseThreshold": torch.full((1, 1), -2.0)})
     again = loaded(tmp_path / "x.pth", nn.Linear(4, 3))
     assert torch.equal(again(torch.ones(1, 4)), model(torch.ones(1, 4)))
+
+
+def network(num_classes: int = 2) -> nn.Module:
+    torch.manual_seed(num_classes)
+    return resnet18(num_classes=num_classes)
+
+
+LAYOUTS: dict[str, Callable[[State], Any]] = {
+    "state dict": lambda state: state,
+    "torchvision's and timm's scripts": lambda state: {"model": state, "epoch": 3},
+    "tutorials": lambda state: {"model_state_dict": state, "optimizer_state_dict": {"state": {}}},
+    "lightning": lambda state: {"state_dict": {f"model.{k}": v for k, v in state.items()}},
+    "data parallel": lambda state: {f"module.{k}": v for k, v in state.items()},
+    "compiled, distributed": lambda state: {f"module._orig_mod.{k}": v for k, v in state.items()},
+    "before torch 0.4.1": lambda state: {k: v for k, v in state.items() if "batches" not in k},
+    "a numpy number beside it": lambda state: {"state_dict": state, "best": np.float64(0.7)},
+    "a learning rate of numpy": lambda state: {
+        "state_dict": state,
+        "optimizer": {"param_groups": [{"lr": np.float64(0.1)}]},
+    },
+    "half precision": lambda state: {
+        k: v.half() if v.is_floating_point() else v for k, v in state.items()
+    },
+    "more than the model has": lambda state: state | {"teacher.weight": torch.ones(3)},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_tensor_is_in_its_place(layout: str, tmp_path: Path) -> None:
+    trained, model = network(), network()
+    with torch.no_grad():
+        for tensor in trained.state_dict().values():
+            tensor.copy_(torch.randn(tensor.shape)) if tensor.is_floating_point() else None
+    content = LAYOUTS[layout](trained.state_dict())
+    torch.save(content, tmp_path / "trained.pth")
+    start = load_start(tmp_path / "trained.pth", model)
+    wanted = trained.state_dict()
+    for name, tensor in model.state_dict().items():
+        expected = wanted[name].half().float() if "half" in layout else wanted[name]
+        if not name.endswith("num_batches_tracked"):
+            assert torch.equal(tensor, expected), name
+    assert bool(start.anew) == (layout == "before torch 0.4.1")
+    assert start.unused == (("teacher.weight",) if "more than" in layout else ())
+
+
+def test_safetensors_with_a_prefix_are_matched_by_name_not_by_the_alphabet(tmp_path: Path) -> None:
+    trained = nn.Sequential(*[nn.Linear(32, 32) for _ in range(12)])  # "10" sorts before "2"
+    model = deepcopy(trained)
+    for layer in model:
+        nn.init.zeros_(layer.weight)  # pyright: ignore[reportArgumentType]
+    save_file(
+        {f"model.{k}": v for k, v in trained.state_dict().items()}, tmp_path / "x.safetensors"
+    )
+    load_start(tmp_path / "x.safetensors", model)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, trained.state_dict()[name]), name
+
+
+def test_a_prefix_of_the_model_is_taken_away_too(tmp_path: Path) -> None:
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = network()
+
+    model = Wrapped()
+    load_start(written(tmp_path / "x.pth", network().state_dict()), model)
+    assert torch.equal(model.net.conv1.weight, network().conv1.weight)  # pyright: ignore
+
+
+def test_another_head_is_refused_or_left_out(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.pth", network(1000).state_dict())
+    model = network()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    told = r"fc\.weight \[1000, 512\] has the shape \[2, 512\].*try model\.skip_head=true"
+    with pytest.raises(CheckpointError, match=told):
+        load_start(path, model)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    head = model.fc.weight.detach().clone()  # pyright: ignore
+    start = load_start(path, model, skip_head=True)
+    assert start.anew == ("fc.weight", "fc.bias")
+    assert torch.equal(model.fc.weight, head)  # pyright: ignore
+    assert torch.equal(model.conv1.weight, network(1000).conv1.weight)  # pyright: ignore
+
+
+def test_a_file_without_a_head_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    body = {name: value for name, value in network().state_dict().items() if "fc" not in name}
+    save_file(body, tmp_path / "x.safetensors")
+    for path in (written(tmp_path / "x.pth", body), tmp_path / "x.safetensors"):
+        with pytest.raises(CheckpointError, match=r"model\.skip_head=true"):
+            load_start(path, network())
+        assert load_start(path, network(), skip_head=True).anew == ("fc.weight", "fc.bias")
+
+
+def test_a_file_of_another_network_is_not_told_to_skip_its_head(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.pth", torch.nn.Linear(3, 4).state_dict())
+    with pytest.raises(CheckpointError) as refused:
+        load_start(path, network())
+    assert "skip_head" not in str(refused.value)
+
+
+def test_what_was_loaded_is_said_in_one_line() -> None:
+    start = Start(
+        loaded=120, anew=("fc.weight", "fc.bias"), unused=tuple(f"t{i}" for i in range(9))
+    )
+    assert str(start) == (
+        "120 tensors loaded; initialized anew: fc.weight, fc.bias; "
+        "of the file not used: t0, t1, t2, t3, t4, t5, and 3 more"
+    )

@@ -2,100 +2,69 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
+from samples import DIGITS, LATE, LEAN, METHOD, epoch, proposed, receipt, started
 
-from strsweep.config import Experiment, Problem, load_experiment
-from strsweep.journal import EpochFinished, RunProposed, SweepRecord, SweepStarted, replay
+from strsweep.config import load_experiment
+from strsweep.journal import SweepRecord, replay
+from strsweep.packages.receipt import Receipt
 from strsweep.registry.delivery import Delivered
 from strsweep.registry.notes import delivered_note, model_card
-from strsweep.registry.receipt import LandedFrom, Receipt
 from strsweep.search.outcome import TargetOutcome
-from strsweep.settings import Fork, Lead, Metric, RunSettings, Target
+from strsweep.settings import Fork, Lead
 
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
-METHOD = "str, own threshold decay, led to the target"
-SETTINGS = RunSettings(threshold_init=-10.0, weight_decay=5e-4, threshold_decay=0.0123)
 LEAD = Lead(quantity="sparsity", pruned=0.95, exposure_at_90=0.7, delay=0.4)
-ACCURACY = Metric(name="accuracy")
-PROBLEM = Problem(
-    steps_per_epoch=11, weights=10_000, dense_macs=500_000, weight_scale=0.02, metric=ACCURACY
-)
-TARGET = Target(sparsity=0.95)
 
 
 def record() -> SweepRecord:
     """Two runs of three epochs; an epoch takes half an hour, and one was trained twice."""
-    events: list[Any] = [SweepStarted(experiment={}, version="0.2.7", problem=PROBLEM)]
-    for run_id in ("run-001", "run-002"):
-        events.append(RunProposed(run_id=run_id, settings=SETTINGS, target=None, reason="a test"))
-        events += [
-            EpochFinished(
-                run_id=run_id,
-                metrics={"epoch": epoch, "seconds": 1800.0, "threshold_decay": decay},
-            )
-            for epoch, decay in ((1, 0.0), (2, 0.01), (2, 0.01), (3, 0.02))
-        ]
-    return replay(events)
+    runs = ("run-001", "run-002")
+    epochs = [
+        epoch(number, run_id, seconds=1800.0, threshold_decay=decay)
+        for run_id in runs
+        for number, decay in ((1, 0.0), (2, 0.01), (2, 0.01), (3, 0.02))
+    ]
+    return replay([started(), *map(proposed, runs), *epochs])
 
 
-def receipt(target: Target | None = TARGET, *, mode: str = "str") -> Receipt:
-    return Receipt(
-        target=target,
-        sparsity=0.95,
-        zeros=9_500,
-        weights=10_000,
-        macs=25_000,
-        dense_macs=500_000,
-        metric=ACCURACY,
-        model_options={},
-        score=0.9812,
-        landed=LandedFrom(
-            shift=-0.02, sparsity_before=0.9531, macs_before=26_000, score_before=0.983
-        ),
-        mode=mode,
-        method=METHOD if mode == "str" else mode,
-        settings=SETTINGS,
-        sweep_id="digits-1",
-        run_id="run-001",
-        weights_sha256="ab" * 32,
-    )
+def card(given: Receipt | None = None, *overrides: str, form: str = "program") -> str:
+    experiment, known = load_experiment(DIGITS, overrides), record()
+    return model_card(given or receipt(), known.runs["run-001"], known, experiment, form)
 
 
-def card(given: Receipt | None = None, *overrides: str) -> str:
-    experiment: Experiment = load_experiment(DIGITS, list(overrides))
-    known = record()
-    return model_card(given or receipt(), known.runs["run-001"], known, experiment)
-
-
-def test_it_says_what_was_asked_and_what_the_file_holds() -> None:
+def test_it_says_what_was_asked_what_the_file_holds_what_it_cost_and_how_to_load_it() -> None:
     text = card()
-    assert "**Asked for:** 95 % of the weights zero." in text
-    assert "accuracy 98.12 %" in text
-    assert "| zeros | 9,500 of 10,000 convolution and linear weights |" in text
-    assert "| multiply-adds of one input | 25,000 of 500,000 |" in text
-    assert "ab" * 32 in text
-    assert "threshold_init -10.0, weight_decay 0.0005, threshold_decay 0.0123" in text
-    assert f"(Kusupati et al., ICML 2020); {METHOD}." in text
-    assert "strsweep 0.2.7" in text
-    assert "**Asked for:** 5 % MACs left." in card(receipt(Target(macs=0.05)))
+    for words in (
+        "**Asked for:** 95 % of the weights zero.",
+        "accuracy 98.12 %",
+        "| zeros | 9,500 of 10,000 convolution and linear weights |",
+        "| multiply-adds of one input | 25,000 of 500,000 |",
+        "ab" * 32,
+        "threshold_init -10.0, weight_decay 0.0005, threshold_decay 0.02",
+        f"(Kusupati et al., ICML 2020); {METHOD}.",
+        "strsweep 0.2.7",
+        "This run: 4 epochs, 2.0 h.",  # of half an hour each
+        "2 runs, 8 epochs, 4.0 h of training",
+        "Trained as run-001 of digits-1",
+        "training ended at 95.31 % sparsity and 98.30 % accuracy",
+        "shifted by -0.02",
+        "Landing changed the accuracy by -0.18.",
+        'mlflow.pytorch.load_model("models:/digits@sparsity-95")',
+    ):
+        assert words in text
+    assert "**Asked for:** 5 % MACs left." in card(receipt(LEAN))
+    assert "Landing: none" in card(receipt(landed=None))
+    assert "models:/digits/VERSION" in card(receipt(None))
 
 
-def test_it_says_what_it_cost() -> None:
-    # Four epochs of half an hour each; two such runs.
-    assert "This run: 4 epochs, 2.0 h." in card()
-    assert "2 runs, 8 epochs, 4.0 h of training" in card()
-    assert "Trained as run-001 of digits-1" in card()
-
-
-def test_it_says_how_it_was_landed_and_what_that_took() -> None:
-    text = card()
-    assert "training ended at 95.31 % sparsity and 98.30 % accuracy" in text
-    assert "shifted by -0.02" in text
-    assert "Landing changed the accuracy by -0.18." in text
-    assert "Landing: none" in card(receipt().model_copy(update={"landed": None}))
+def test_it_says_how_to_load_what_is_no_program() -> None:
+    assert "is an exported program (pt2). Beside it, in `extra_files`" in card()
+    assert "mlflow.pytorch.load_model(" in card()
+    text = card(form="weights")
+    assert "cannot be exported as a program: it is registered as weights" in text
+    assert "which the code of `digits_cnn` runs. In `extra_files`" in text
+    assert 'download_artifacts("models:/digits@sparsity-95")' in text
+    assert "load_model(" not in text
 
 
 @pytest.mark.parametrize(
@@ -107,12 +76,12 @@ def test_it_says_how_it_was_landed_and_what_that_took() -> None:
     ],
 )
 def test_it_says_how_far_it_is_from_the_dense_network(dense: float | None, words: str) -> None:
-    assert words in card(receipt().model_copy(update={"dense_score": dense}))
+    assert words in card(receipt(dense_score=dense))
 
 
 def test_it_says_how_the_run_led_itself_and_what_it_shared() -> None:
     changes = {"lead": LEAD, "onset": 1, "fork": Fork(folder="runs/run-001/x", epoch=1)}
-    text = card(receipt().model_copy(update={"settings": SETTINGS.model_copy(update=changes)}))
+    text = card(receipt(settings=LATE.model_copy(update=changes)))
     assert "epoch by epoch to end at the target: between 0.01 and 0.02." in text
     assert "Its first 1 epochs are shared with other runs." in text
     for word in ("epoch by epoch", "shared with"):
@@ -130,14 +99,9 @@ def test_it_says_how_the_run_led_itself_and_what_it_shared() -> None:
 def test_nothing_is_called_str_that_is_not(
     mode: str, label: str, overrides: tuple[str, ...]
 ) -> None:
-    text = card(receipt(mode=mode), *overrides)
+    text = card(receipt(mode=mode, method=METHOD if mode == "str" else mode), *overrides)
     assert label in text
     assert "threshold decay, led" not in text or mode == "str"
-
-
-def test_it_says_how_to_load_it() -> None:
-    assert 'mlflow.pytorch.load_model("models:/digits@sparsity-95")' in card()
-    assert "models:/digits/VERSION" in card(receipt(None))
 
 
 def test_it_fits_into_the_database() -> None:
@@ -152,8 +116,8 @@ def test_it_fits_into_the_database() -> None:
 def test_the_note_of_a_sweep_says_what_was_delivered(is_server: bool) -> None:
     uri = "http://mlflow:5000/" if is_server else "sqlite:///mlflow.db"
     experiment = load_experiment(DIGITS, [f"tracking.uri={uri}"])
-    missed = TargetOutcome(target=Target(macs=0.05), run=None, closest=None, miss=None, advice="")
-    known = receipt(None).model_copy(update={"dense_score": 0.9837})
+    missed = TargetOutcome(target=LEAN, run=None, closest=None, miss=None, advice="")
+    known = receipt(None, dense_score=0.9837)
     models = [
         Delivered(outcome=None, receipt=known, version="3"),
         Delivered(outcome=None, receipt=receipt(None), version=None),
@@ -163,14 +127,14 @@ def test_the_note_of_a_sweep_says_what_was_delivered(is_server: bool) -> None:
     server = "http://mlflow:5000" if is_server else ""  # links stay on the server that shows them
     tail = "?workflowType=machine_learning"
     link = f"[digits v3]({server}/#/models/digits/versions/3{tail})"
-    row = "| - | 95.00 % | 98.12 %{} | 5.0 % | run-001 | {} |"
+    row = "| - | landed | 98.12 % | 95.00 % | 25,000 | 5.00 % | run-001 | {} |"
     assert text.splitlines()[1:] == [
         "",
-        "| target | sparsity | accuracy | MACs left | run | version |",
-        "|---|--:|--:|--:|---|---|",
-        row.format(", 0.25 points below dense", link),
-        row.format("", "not yet"),
-        "| 5 % MACs | missed | | | | |",
+        "| target | state | accuracy | sparsity | MACs | MACs left | run | registered as |",
+        "| --- | --- | --: | --: | --: | --: | --- | --- |",
+        row.format(link),
+        row.format("not yet"),
+        "| 5 % MACs | missed |  |  |  |  |  |  |",
         "",
         "It cost 2 runs, 8 epochs, 4.00 hours of training.",
         "",

@@ -1,4 +1,4 @@
-"""The table and the picture at the end of a job: asked, delivered, and how it was before."""
+"""The table at the end of a job: asked, delivered, and how it was before."""
 
 from __future__ import annotations
 
@@ -7,56 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import ACCURACY, DIGITS, LATE, LEAN, NINETY_FIVE, receipt
 
 from strsweep.config import load_experiment
 from strsweep.registry.delivery import Delivered, Delivery, print_delivery
-from strsweep.registry.front import front_png
-from strsweep.registry.receipt import LandedFrom, Receipt
 from strsweep.registry.registered_model import Alias
 from strsweep.search.outcome import TargetOutcome
 from strsweep.search.runs import Run, Status
-from strsweep.settings import Metric, RunSettings, Target
+from strsweep.settings import Target
 
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
-ACCURACY = Metric(name="accuracy")
-SETTINGS = RunSettings(threshold_init=-10.0, weight_decay=5e-4, threshold_decay=0.01)
 RUN = Run(
     run_id="run-001",
-    settings=SETTINGS,
-    target=Target(sparsity=0.95),
+    settings=LATE,
+    target=NINETY_FIVE,
     status=Status.FINISHED,
     sparsity=0.9531,
     score=0.98,
 )
 
 
-def receipt(target: Target | None, *, landed: bool) -> Receipt:
-    before = LandedFrom(shift=-0.02, sparsity_before=0.9531, macs_before=26_000, score_before=0.98)
-    return Receipt(
-        target=target,
-        sparsity=0.95,
-        zeros=9_500,
-        weights=10_000,
-        macs=25_000,
-        dense_macs=500_000,
-        metric=ACCURACY,
-        model_options={},
-        score=0.9812,
-        landed=before if landed else None,
-        mode="str",
-        method="str, own threshold decay, led to the target",
-        settings=SETTINGS,
-        sweep_id="digits-1",
-        run_id="run-001",
-        weights_sha256="0",
-    )
-
-
 def model(target: Target | None, *, landed: bool) -> Delivered:
     state: Any = None
     if target is not None:
         state = TargetOutcome(target=target, run=RUN, closest=RUN, miss=0.0031, advice="")
-    return Delivered(outcome=state, receipt=receipt(target, landed=landed), version="3")
+    shown = receipt(target) if landed else receipt(target, landed=None)
+    return Delivered(outcome=state, receipt=shown, version="3")
 
 
 def printed(
@@ -69,7 +44,7 @@ def printed(
     delivery = Delivery(models=models, is_behind=False, metric=ACCURACY, dense_score=dense)
     print_delivery(load_experiment(config), delivery)
     title, head, _, *lines = capsys.readouterr().out.splitlines()
-    assert title.startswith("delivered (str, ")
+    assert title.startswith(("delivered (str, ", "delivered (lowrank, "))
     table = [head, *lines[: len(models)]]
     assert max(map(len, table)) <= 110
     shown = [" ".join(line.split()) for line in table]
@@ -82,21 +57,21 @@ def printed(
     return shown, lines[len(models) + 1 :]
 
 
-def test_the_table_says_asked_trained_and_delivered(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_says_target_state_and_delivered(capsys: pytest.CaptureFixture[str]) -> None:
     shown, below = printed(
         capsys,
-        model(Target(sparsity=0.95), landed=True),
-        model(Target(macs=0.05), landed=True),
+        model(NINETY_FIVE, landed=True),
+        model(LEAN, landed=True),
         model(Target(sparsity=0.951), landed=False),
         model(None, landed=False),
     )
     assert "vs dense" not in shown[0]
     assert below[0].startswith("Every model has exactly what its target asks for")
-    same = "95.00 % 98.12 % 25,000 5.0 % run-001 digits v3"
-    assert f"95 % 95.31 % {same} @sparsity-95" in shown
-    assert f"5 % MACs 5.20 % MACs {same} @macs-5" in shown
-    assert f"95.1 % {same} @sparsity-95-1" in shown
-    assert f"- {same}" in shown
+    same = "98.12 % 95.00 % 25,000 5.00 % run-001 digits v3"
+    assert f"95 % landed {same} @sparsity-95" in shown
+    assert f"5 % MACs landed {same} @macs-5" in shown
+    assert f"95.1 % as trained {same} @sparsity-95-1" in shown
+    assert f"- as trained {same}" in shown
 
 
 @pytest.mark.parametrize(
@@ -110,10 +85,10 @@ def test_the_table_says_asked_trained_and_delivered(capsys: pytest.CaptureFixtur
 def test_the_accuracy_beside_that_of_the_dense_network(
     dense: float, points: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    delivered = model(Target(sparsity=0.95), landed=True)
+    delivered = model(NINETY_FIVE, landed=True)
     (head, row), below = printed(capsys, delivered, dense=dense)
-    assert "accuracy vs dense MACs" in head
-    assert f"98.12 % {points} 25,000" in row
+    assert "accuracy vs dense sparsity MACs" in head
+    assert f"98.12 % {points} 95.00 % 25,000" in row
     assert f"dense network, same recipe: accuracy {100 * dense:.2f} %" in below
     assert not any("longer training" in line for line in below)
     assert ACCURACY.against(0.9812, dense) == words
@@ -133,7 +108,7 @@ def test_what_is_far_below_dense_is_told_in_words(capsys: pytest.CaptureFixture[
     ) in below
 
 
-SWEEPS = [path for path in DIGITS.parent.glob("*.yaml") if not path.stem.endswith("_dense")]
+SWEEPS = [p for p in DIGITS.parent.glob("*.yaml") if load_experiment(p).search.targets]
 
 
 @pytest.mark.parametrize("path", sorted(SWEEPS), ids=lambda path: path.stem)
@@ -150,7 +125,7 @@ def test_the_rows_of_every_shipped_sweep_fit_a_line(
     shown, _ = printed(capsys, *models, dense=0.77 if has_dense else None, config=path)
     name = experiment.model_name
     for row, target in zip(shown[1:], experiment.search.targets, strict=True):
-        assert row.endswith(f"817.8 M 20.0 % run-123 {name} v3 @{target.label}")
+        assert row.endswith(f"817.8 M 20.00 % run-123 {name} v3 @{target.label}")
 
 
 def test_nothing_is_said_of_shifts_where_nothing_was_shifted(
@@ -161,46 +136,20 @@ def test_nothing_is_said_of_shifts_where_nothing_was_shifted(
 
 
 def test_a_missed_target_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    state = TargetOutcome(
-        target=Target(macs=0.05), run=None, closest=None, miss=None, advice="do this"
-    )
+    state = TargetOutcome(target=LEAN, run=None, closest=None, miss=None, advice="do this")
     missed = Delivered(outcome=state, receipt=None, version=None)
     delivery = Delivery(models=(missed,), is_behind=True, metric=ACCURACY)
     print_delivery(load_experiment(DIGITS), delivery)
     output = capsys.readouterr().out
     assert "5 % MACs missed: do this" in output
-    assert "run jobs/publish.py with the same settings" in output
+    assert "run `strsweep publish` with the same settings" in output
 
 
 def test_an_alias_that_stays_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     alias = Alias(version="2", reason="v2 has 98.50 % accuracy, v3 98.12 %")
-    stays = replace(model(Target(sparsity=0.95), landed=True), alias=alias)
+    stays = replace(model(NINETY_FIVE, landed=True), alias=alias)
     delivery = Delivery(models=(stays,), is_behind=False, metric=ACCURACY)
     print_delivery(load_experiment(DIGITS), delivery)
     output = capsys.readouterr().out
     assert "@sparsity-95 stays at digits v2: v2 has 98.50 % accuracy, v3 98.12 %" in output
     assert "digits v3 @" not in output
-
-
-@pytest.mark.parametrize(
-    "targets",
-    [(Target(sparsity=0.95), Target(macs=0.05)), (Target(macs=0.05),)],
-    ids=["both", "macs"],
-)
-def test_the_picture_has_a_line_per_sparsity(
-    targets: tuple[Target, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    figures: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-    delivered = [receipt(targets[0], landed=True), receipt(targets[-1], landed=False)]
-    front_png([RUN], delivered, targets, ACCURACY)
-    axes: Axes = figures[0].axes[0]
-    in_sparsity = [target for target in targets if target.sparsity is not None]
-    assert len(axes.lines) == len(in_sparsity)  # no dense network was trained
-    legend = axes.get_legend()
-    assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["delivered", "delivered, landed"]
-    assert [text.get_text() for text in axes.texts] == ["98.12 %", "98.12 %"]

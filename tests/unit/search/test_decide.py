@@ -11,6 +11,7 @@ from planted_sweeps import (
     PROBLEM,
     SHARED_RANGE,
     STEERED,
+    STORED,
     begun,
     digits,
     ended,
@@ -32,12 +33,11 @@ from strsweep.search.decide import (
 )
 from strsweep.search.runs import Run, Status
 from strsweep.search.space import LawSpace, space_of
-from strsweep.settings import Fork, RunSettings, Target
+from strsweep.settings import RunSettings, Target
 
 THREE = ("search.targets=[0.5, 0.9, 0.99]",)
 HALF, NINETY, NINETY_NINE = sparsities(0.5, 0.9, 0.99)
 NINETY_FIVE = Target(sparsity=0.95)
-STORED = Fork(folder="runs/run-001/epoch_00010", epoch=10)
 SAME = Finish("the targets left would have the same runs again")
 FAILED, PAUSED, STOPPED = Status.FAILED, Status.PAUSED, Status.STOPPED
 

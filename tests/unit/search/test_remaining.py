@@ -1,13 +1,16 @@
-"""How long a sweep will still take, by hand."""
+"""How long a sweep will still take: by hand, and over the journals of real sweeps."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from planted_sweeps import (
+    FORKED,
     PROBLEM,
     SHARED_RANGE,
     STEERED,
@@ -20,19 +23,16 @@ from planted_sweeps import (
     state_of,
 )
 
+from strsweep.auto import resolve
 from strsweep.cluster.remaining import Remaining
 from strsweep.config import Experiment
-from strsweep.search.runs import Run, Status
+from strsweep.journal import Event, RunFinished, RunProposed, SweepRecord, SweepStarted
+from strsweep.journal.events import EVENT
+from strsweep.journal.record import add
+from strsweep.search.runs import Run, StateReader, Status
 from strsweep.search.space import onset_of
-from strsweep.settings import Fork, RunSettings, Target
+from strsweep.settings import RunSettings, Target
 
-FORKED = RunSettings(
-    threshold_init=-7,
-    weight_decay=5e-4,
-    threshold_decay=0.02,
-    onset=10,
-    fork=Fork(folder="runs/run-001/epoch_00010", epoch=10),
-)
 TARGETS = EIGHTY, NINETY, NINETY_FIVE = sparsities(0.8, 0.9, 0.95)
 ASKED = ("search.targets=[0.8, 0.9, 0.95]",)
 
@@ -162,3 +162,47 @@ def test_the_first_estimate_is_what_a_sweep_without_a_miss_trains() -> None:
     sweep = planted_sweep(*BASELINE)
     sweep.search()
     assert seconds(digits(*BASELINE)) == 2.0 * sweep.epochs
+
+
+RECORDED = sorted((Path(__file__).parent / "recorded_sweeps").glob("*.jsonl"))
+assert len(RECORDED) >= 2
+"""Written by ``strip_journal.py`` beside this file: rows without thresholds and layers."""
+SLOTS = 2
+ALLOWED = 0.30
+
+
+def events_of(path: Path) -> list[Event]:
+    return [EVENT.validate_json(line) for line in path.read_text().splitlines()]
+
+
+def estimates(events: list[Event]) -> Iterator[tuple[float, float]]:
+    """Yield the share of the sweep's time that is over, and the error of the end as a share."""
+    [started] = [event for event in events if isinstance(event, SweepStarted)]
+    experiment = resolve(Experiment.model_validate(started.experiment), started.problem)
+    record, reader = SweepRecord(), StateReader(experiment, started.problem)
+    remaining, running = Remaining(onset_of(experiment, started.problem), SLOTS), set[str]()
+    begin, end = started.time, events[-1].time
+    for event in events:
+        add([event], record)
+        if isinstance(event, RunProposed):
+            running.add(event.run_id)
+            remaining.begin(event.run_id, event.time)
+        elif isinstance(event, RunFinished):
+            running.discard(event.run_id)
+            remaining.end(event.run_id, event.time)
+        left = remaining.seconds(reader.state(record, running), event.time)
+        if left is not None:
+            whole = end - begin
+            yield (event.time - begin) / whole, abs(event.time + left - end) / whole
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_the_end_is_told_after_a_third_of_the_time(path: Path) -> None:
+    told = list(estimates(events_of(path)))
+    after = [error for over, error in told if over >= 1 / 3]
+    for share in (1 / 3, 1 / 2, 3 / 4):
+        error = next(error for over, error in told if over >= share)
+        print(f"{path.stem}: after {share:.0%} of the time the end is off by {error:.0%}")
+    assert len(after) > 10
+    assert after[0] <= ALLOWED
+    assert max(after) <= ALLOWED

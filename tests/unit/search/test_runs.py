@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 
 import pytest
-from planted_sweeps import PROBLEM, digits
+from planted_sweeps import digits
+from samples import LATE, NINETY, PROBLEM, finished, proposed, started
+from samples import epoch as bare_epoch
 
 from strsweep.journal import (
-    EpochFinished,
     Event,
     PrefixTrained,
     RunFailed,
-    RunFinished,
-    RunProposed,
     RunStopped,
     SweepRecord,
-    SweepStarted,
     replay,
 )
 from strsweep.journal.record import add
@@ -24,39 +22,13 @@ from strsweep.search.runs import DIED, NO_RESULT, Run, StateReader, Status, read
 from strsweep.settings import Fork, RunSettings, Target
 
 EXPERIMENT = digits()
-LATE = RunSettings(threshold_init=-10, weight_decay=5e-4, threshold_decay=0.02, onset=10)
 EARLY = RunSettings(threshold_init=-10, weight_decay=0.02)
-NINETY = Target(sparsity=0.9)
-
-
-def proposed(number: int = 1, settings: RunSettings = LATE, **more: object) -> RunProposed:
-    known = {"target": NINETY, "reason": "", **more}
-    return RunProposed.model_validate({
-        "run_id": f"run-{number:03d}",
-        "settings": settings,
-        **known,
-    })
+FIRST = proposed(target=NINETY)
 
 
 def epoch(number: int, decay: float = 0.02, *, run: int = 1, sparsity: float = 0.5) -> Event:
-    metrics = {
-        "epoch": number,
-        "sparsity": sparsity,
-        "macs": 0.4 * PROBLEM.dense_macs,
-        "accuracy": 0.9,
-        "threshold_decay": decay,
-    }
-    return EpochFinished(run_id=f"run-{run:03d}", metrics=metrics)
-
-
-def finished(run: int = 1, time: float = 0.0) -> Event:
-    run_id = f"run-{run:03d}"
-    return RunFinished(run_id=run_id, metrics={}, layers=(), checkpoint="x", time=time)
-
-
-def started(time: float = 0.0) -> Event:
-    dumped = EXPERIMENT.model_dump(mode="json")
-    return SweepStarted(experiment=dumped, version="0", problem=PROBLEM, time=time)
+    pruned = {"sparsity": sparsity, "macs": 0.4 * PROBLEM.dense_macs, "threshold_decay": decay}
+    return bare_epoch(number, f"run-{run:03d}", accuracy=0.9, **pruned)
 
 
 def record_of(*events: Event) -> SweepRecord:
@@ -81,7 +53,7 @@ def only_run(*events: Event, running: bool = False) -> Run:
     ],
 )
 def test_statuses(event: Event | None, running: bool, status: Status) -> None:
-    run = only_run(proposed(), epoch(11), *([] if event is None else [event]), running=running)
+    run = only_run(FIRST, epoch(11), *([] if event is None else [event]), running=running)
     assert run.status is status
     assert (run.epoch, run.sparsity, run.score) == (11, 0.5, 0.9)
     assert run.macs_pruned == pytest.approx(0.6)
@@ -90,7 +62,7 @@ def test_statuses(event: Event | None, running: bool, status: Status) -> None:
 
 
 def test_a_run_without_an_epoch_has_pruned_nothing() -> None:
-    run = only_run(proposed())
+    run = only_run(FIRST)
     assert (run.epoch, run.sparsity, run.macs_pruned, run.decayed) == (0, 0, 0, 0)
 
 
@@ -98,7 +70,7 @@ def test_a_run_without_an_epoch_has_pruned_nothing() -> None:
     ("reason", "again"), [(DIED, True), (NO_RESULT, True), ("the loss became nan", False)]
 )
 def test_only_failures_of_machines_are_repeatable(reason: str, again: bool) -> None:
-    assert only_run(proposed(), RunFailed(run_id="run-001", reason=reason)).is_repeatable is again
+    assert only_run(FIRST, RunFailed(run_id="run-001", reason=reason)).is_repeatable is again
 
 
 def clock_by_hand(epoch: int, onset: int) -> float:
@@ -115,7 +87,7 @@ def test_decay_adds_up_over_the_epochs_that_thresholds_act_in(
 ) -> None:
     decays = {number: 1e-3 * number for number in range(1, 31)}
     run = only_run(
-        proposed(settings=settings),
+        proposed(target=NINETY, settings=settings),
         *(epoch(number, 0.0 if number <= onset else decay) for number, decay in decays.items()),
     )
     by_hand = sum(decays[e] * clock_by_hand(e, onset) for e in range(onset + 1, 31))
@@ -135,7 +107,7 @@ def test_a_fork_has_only_its_own_epochs_and_one_trained_again_counts_once() -> N
 def test_a_run_is_read_again_only_when_it_changed() -> None:
     reader = StateReader(EXPERIMENT, PROBLEM)
     dense = LATE.model_copy(update={"is_dense": True})
-    record = record_of(proposed(1, dense), proposed(2), epoch(11), epoch(11, run=2))
+    record = record_of(proposed(settings=dense), proposed("run-002"), epoch(11), epoch(11, run=2))
 
     def read(running: frozenset[str] = frozenset()) -> tuple[Run, ...]:
         return reader.state(record, running).runs
@@ -159,10 +131,10 @@ def test_a_run_is_read_again_only_when_it_changed() -> None:
 
 def test_targets_are_open_until_a_finished_run_is_in_their_window() -> None:
     def ends(number: int, sparsity: float, *last: Event) -> list[Event]:
-        return [proposed(number), epoch(30, run=number, sparsity=sparsity), *last]
+        return [proposed(f"run-{number:03d}"), epoch(30, run=number, sparsity=sparsity), *last]
 
     state = StateReader(EXPERIMENT, PROBLEM).state(
-        record_of(*ends(1, 0.9, finished(1)), *ends(2, 0.8), *ends(3, 0.97, finished(3)))
+        record_of(*ends(1, 0.9, finished()), *ends(2, 0.8), *ends(3, 0.97, finished("run-003")))
     )
     assert [str(target) for target in state.open_targets] == ["80 %", "95 %", "98 %"]
     assert [run.run_id for run in state.hits(NINETY)] == ["run-001"]
@@ -179,8 +151,11 @@ def test_the_dense_network_serves_no_target() -> None:
 
 
 def test_hours_are_those_of_the_last_job() -> None:
-    runs = [proposed(1), finished(1, time=3600), proposed(2), finished(2, time=12_600)]
-    first, second = started(), started(time=9000)
+    runs = [
+        *(proposed(time=0), finished(time=3600)),
+        *(proposed("run-002", time=0), finished("run-002", time=12_600)),
+    ]
+    first, second = started(time=0), started(time=9000)
     assert read_state(replay([first, *runs[:2]]), EXPERIMENT).usage.hours == 1
     assert read_state(replay([first, *runs, second]), EXPERIMENT).usage.hours == 1
     idle = replay([first, *runs[:2], second])  # it trained nothing

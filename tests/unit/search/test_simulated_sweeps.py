@@ -5,24 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from benchmarks.recorded import Trained
-from benchmarks.simulator import SimulatedSweep
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from planted_sweeps import (
     OWN_RANGE,
     PROBLEM,
     SHARED_RANGE,
-    STEERED,
-    PlantedRuns,
-    digits,
     planted_sweep,
     sparsities,
 )
 
 from strsweep.search.decide import DONE
 from strsweep.search.runs import Status
-from strsweep.settings import RunSettings, Target
+from strsweep.settings import Target
 
 SHARED_LED = ("search.decay=shared", "search.weight_decay=auto")
 KEPT = ("search.led=false",)
@@ -138,48 +133,3 @@ def test_another_target_continues_the_sweep_and_uses_its_runs() -> None:
     assert [run.target for run in sweep.begun] == [*sparsities(0.9, 0.97)]
     outcomes = {outcome.target: outcome.run for outcome in sweep.outcomes()}
     assert outcomes[Target(sparsity=0.905)] == outcomes[Target(sparsity=0.9)] == sweep.begun[0]
-
-
-@pytest.mark.parametrize(("baseline", "epochs"), [("true", 30), ("false", 10)])
-def test_what_is_shared_is_trained_once(baseline: str, epochs: int) -> None:
-    sweep = planted_sweep(f"search.baseline={baseline}")
-    sweep.search()
-    assert len(sweep.begun) == 4
-    assert sweep.epochs == epochs + 4 * 20
-    (start,) = [run for run in sweep.state.runs if run.settings.is_dense]
-    assert start == sweep.state.runs[0]
-
-
-def test_refining_runs_come_last_and_prune_as_much() -> None:
-    sweep = planted_sweep("search.targets=[0.9, 0.98]", "search.refine=4")
-    sweep.search()
-    assert sweep.end == DONE
-    aimed, refining = sweep.begun[:2], sweep.begun[2:]
-    assert {run.target for run in aimed} == {*sparsities(0.9, 0.98)}
-    assert [run.refines for run in refining] == [*sparsities(0.9, 0.98)] * 2
-    for run in refining:
-        assert run.refines is not None
-        assert run.sparsity == pytest.approx(run.refines.pruned(PROBLEM.dense_macs), abs=2e-3)
-
-
-class Exact:
-    """Runs of a method that is given its target, some way off it."""
-
-    def __init__(self, inner: PlantedRuns, off: float) -> None:
-        self.inner, self.off = inner, off
-
-    def train(self, settings: RunSettings) -> Trained:
-        rows = [self.inner.row(settings.pruned_share + self.off, 0.0)] * 30
-        return Trained(epochs=tuple(rows))
-
-
-@pytest.mark.parametrize(
-    ("off", "end"), [(0.0, DONE), (-0.15, "the targets left would have the same runs again")]
-)
-def test_given_targets_take_one_run_each(off: float, end: str) -> None:
-    experiment = digits(*STEERED)
-    runs = Exact(PlantedRuns(experiment=digits()), off)
-    sweep = SimulatedSweep(experiment, PROBLEM, runs)
-    sweep.search()
-    assert sweep.end == end
-    assert [run.target for run in sweep.begun] == [*sparsities(0.8, 0.9, 0.95, 0.98)]

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from benchmarks.planted import PlantedRuns
 from hypothesis import given
 from hypothesis import strategies as st
 from planted_sweeps import (
@@ -15,7 +16,7 @@ from planted_sweeps import (
     PUBLISHED,
     SHARED_RANGE,
     STEERED,
-    PlantedRuns,
+    STORED,
     begun,
     digits,
     ended,
@@ -24,16 +25,15 @@ from planted_sweeps import (
 )
 
 from strsweep.config import Experiment
-from strsweep.search.given import GivenSpace
 from strsweep.search.runs import Run, SearchState, Status
-from strsweep.search.space import LawSpace, onset_of, space_of
-from strsweep.settings import Fork, RunSettings, Target
+from strsweep.search.space import GivenSpace, LawSpace, onset_of, space_of
+from strsweep.settings import Lead, RunSettings, Target
 from strsweep.training.law import Leader, logit
 
 SHARED_LED = ("search.decay=shared", "search.weight_decay=auto")
 BOX = ("search.led=false", "search.threshold_init=[-20, -6]", "search.threshold_decay=[0.01, 0.1]")
+ONE_DECAY = "search.threshold_decay=0.03"
 NINETY, NINETY_FIVE = Target(sparsity=0.9), Target(sparsity=0.95)
-START = "runs/run-001/epoch_00010"
 
 
 def clock_by_hand(onset: int) -> float:
@@ -83,25 +83,17 @@ def test_settings_of_a_led_run_by_hand(sparsity: float) -> None:
     space, state = law_space()
     delay = math.log(-INIT / LEVEL)
     settings = space.settings(Target(sparsity=sparsity), state)
-    assert settings.model_dump() == {
-        "threshold_init": INIT,
-        "weight_decay": 5e-4,
-        "threshold_decay": pytest.approx(
-            (exposure_by_hand(sparsity, 1.7) + delay) / LATE, rel=1e-5
-        ),
-        "onset": 10,
-        "lead": {
-            "quantity": "sparsity",
-            "pruned": pytest.approx(sparsity),
-            "exposure_at_90": pytest.approx(EXPECTED),
-            "delay": pytest.approx(delay),
-        },
-        "fork": None,
-        "is_dense": False,
-        "last_epoch": None,
-        "sparsity": None,
-        "macs": None,
+    decay = (exposure_by_hand(sparsity, 1.7) + delay) / LATE
+    lead = {"quantity": "sparsity", "pruned": sparsity, "exposure_at_90": EXPECTED, "delay": delay}
+    expected = RunSettings(
+        threshold_init=INIT, weight_decay=5e-4, threshold_decay=decay, onset=10, lead=Lead(**lead)
+    )
+    assert settings.numbers == pytest.approx(expected.numbers, rel=1e-5)
+    assert settings.lead is not None
+    assert settings.lead.model_dump() == {
+        key: value if key == "quantity" else pytest.approx(value) for key, value in lead.items()
     }
+    assert (settings.fork, settings.is_dense, settings.last_epoch) == (None, False, None)
 
 
 def test_a_shared_decay_moves_the_weights_too_and_acts_from_the_start() -> None:
@@ -160,14 +152,11 @@ def test_two_ranges_are_searched_along_their_diagonal() -> None:
     for sparsity in (0.8, 0.9, 0.95):
         settings = space.settings(Target(sparsity=sparsity), state)
         assert settings.threshold_init is not None
-        place = math.log(-settings.threshold_init / 20) / math.log(6 / 20)
-        assert math.log(settings.first_decay / 0.01) / math.log(10) == pytest.approx(
-            place, abs=1e-3
-        )
-        assert exposure_of(space, settings) == pytest.approx(
-            exposure_by_hand(sparsity, 1.7), abs=1e-3
-        )
-        places.append(place)
+        places.append(math.log(-settings.threshold_init / 20) / math.log(6 / 20))
+        along = math.log(settings.first_decay / 0.01) / math.log(10)
+        assert along == pytest.approx(places[-1], abs=1e-3)
+        expected = exposure_by_hand(sparsity, 1.7)
+        assert exposure_of(space, settings) == pytest.approx(expected, abs=1e-3)
     assert 0 < places[0] < places[1] < places[2] < 1
 
 
@@ -183,33 +172,25 @@ def test_beyond_the_ranges_a_run_is_at_their_end(target: float, first: float, de
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [
+        ((), ""),
         (OWN_RANGE, "threshold_decay"),
         (SHARED_RANGE, "weight_decay"),
-        (
-            ("search.led=false", "search.threshold_init=[-50, -6]", "search.threshold_decay=0.03"),
-            "threshold_init",
-        ),
+        (("search.led=false", "search.threshold_init=[-50, -6]", ONE_DECAY), "threshold_init"),
     ],
 )
 def test_the_range_that_limits_is_named(overrides: tuple[str, ...], name: str) -> None:
-    space, _ = law_space(*overrides)
-    assert space.limited_by == name
-
-
-def test_without_a_range_nothing_limits() -> None:
-    assert law_space()[0].limited_by == ""
+    assert law_space(*overrides)[0].limited_by == name
 
 
 def test_a_run_forks_only_where_the_shared_start_is_stored() -> None:
     experiment = digits()
     space = LawSpace(experiment, PROBLEM)
     start = shared_start(experiment)
-    stored = Fork(folder=START, epoch=10)
     for run, fork in [
         (begun(replace(start, prefix=None), 9), None),
-        (start, stored),
-        (begun(start, 12), stored),  # the whole dense network, under way
-        (begun(start, 12, status=Status.FAILED), stored),  # its start is there all the same
+        (start, STORED),
+        (begun(start, 12), STORED),  # the whole dense network, under way
+        (begun(start, 12, status=Status.FAILED), STORED),  # its start is there all the same
     ]:
         assert space.settings(NINETY, state_of(experiment, run)).fork == fork
     whole = LawSpace(digits(*SHARED_LED), PROBLEM)
@@ -227,32 +208,30 @@ def test_the_dense_network_can_be_forked_from() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "onset"),
+    ("overrides", "steps", "onset"),
     [
-        ((), 10),
-        (("training.epochs=24",), 8),
-        (("training.epochs=18",), 6),
-        (("training.epochs=17",), 0),  # 121 steps would be left
-        (("training.epochs=1",), 0),
-        (("search.share_prefix=false",), 0),
-        (SHARED_LED, 0),
-        (("model.checkpoint=/tmp/trained.pt",), 0),
-        (STEERED, 0),
+        ((), 11, 10),
+        (("training.epochs=24",), 11, 8),
+        (("training.epochs=17",), 11, 0),  # 121 steps would be left
+        (("training.epochs=1",), 11, 0),
+        (("training.epochs=2",), 124, 0),
+        (("training.epochs=2",), 125, 1),
+        (("search.share_prefix=false",), 11, 0),
+        (SHARED_LED, 11, 0),
+        (("model.checkpoint=/tmp/trained.pt",), 11, 0),
+        (STEERED, 11, 0),
     ],
 )
-def test_thresholds_act_after_a_third_of_the_epochs(overrides: tuple[str, ...], onset: int) -> None:
-    assert onset_of(digits(*overrides), PROBLEM) == onset
-
-
-def test_long_epochs_are_steps_enough() -> None:
-    for steps, onset in ((124, 0), (125, 1)):
-        problem = PROBLEM.model_copy(update={"steps_per_epoch": steps})
-        assert onset_of(digits("training.epochs=2"), problem) == onset
+def test_thresholds_act_after_a_third_of_the_epochs(
+    overrides: tuple[str, ...], steps: int, onset: int
+) -> None:
+    problem = PROBLEM.model_copy(update={"steps_per_epoch": steps})
+    assert onset_of(digits(*overrides), problem) == onset
 
 
 def planted(experiment: Experiment, settings: RunSettings, **law: float) -> Run:
     """Return the finished run with ``settings``, as a planted law has it."""
-    runs = PlantedRuns(experiment=experiment, **law)  # pyright: ignore[reportArgumentType]
+    runs = PlantedRuns(experiment=experiment, problem=PROBLEM, **law)  # pyright: ignore[reportArgumentType]
     trained = runs.train(settings)
     clock = LawSpace(experiment, PROBLEM).clock
     decayed = sum(

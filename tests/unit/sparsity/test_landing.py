@@ -71,7 +71,7 @@ def test_multiply_adds_by_hand() -> None:
         assert (landing.after.macs, landing.after.dense_macs) == (kept, 8)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     st.floats(0, 0.999),
     st.sampled_from(GRANULARITIES),
@@ -93,7 +93,7 @@ def test_any_sparsity_is_met_to_the_weight_and_only_once(
     assert same(state(model), landed)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     st.floats(0.001, 1),
     st.sampled_from(GRANULARITIES),
@@ -135,7 +135,7 @@ def test_a_million_weights_are_met_to_the_weight(function: Any, dtype: torch.dty
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(1000, 1000), nn.Linear(1000, 500)).to(dtype)
     sparsify(model, threshold_init=-4.0, function=function)
-    for sparsity in (0.5, 0.99, 0.7):
+    for sparsity in (0.99, 0.7):
         before = [weight.value.detach().clone() for weight in weight_tensors(model)]
         report = land(model, sparsity=sparsity).after
         assert report.zeros == round(sparsity * report.weights)
@@ -168,10 +168,23 @@ def test_what_landed_is_an_ordinary_model(granularity: Any, sparsity: float) -> 
     assert all(torch.allclose(change, torch.tensor(shift), atol=1e-5) for change in moved)
 
 
-def test_weights_that_are_zero_stay_pruned_and_are_the_first() -> None:
-    layer = layer_of([0.0, 0.5, 0.0, 0.1, 0.2], s=-1.0)
-    for sparsity, zeros in ((0.8, 4), (0.4, 2), (0.2, 2)):
-        assert land(layer, sparsity=sparsity).after.zeros == zeros
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ([0.0, 0.5, 0.0, 0.1, 0.2], {0.8: 4, 0.4: 2, 0.2: 2, 0.0: 2, 0.6: 3}),
+        ([0.0, 0.0, 1.5, 2.5], {0.25: 2, 0.5: 2}),  # no threshold prunes the others
+        ([0.0, 0.0], {0.0: 2}),
+    ],
+)
+def test_weights_that_are_zero_stay_pruned_and_are_the_first(
+    values: list[float], wanted: dict[float, int]
+) -> None:
+    layer = layer_of(values, s=-1.0)
+    for sparsity, zeros in wanted.items():
+        landing = land(layer, sparsity=sparsity)
+        assert landing.after.zeros == zeros
+        assert math.isfinite(landing.shift)
+        assert all(parameter.isfinite().all() for parameter in layer.parameters())
 
 
 def test_nothing_is_pruned_if_nothing_is_asked_for() -> None:
@@ -193,7 +206,7 @@ def test_what_cannot_be_landed_is_told() -> None:
         with pytest.raises(ValueError, match=r"only thresholds of sparsify\(\)"):
             land(model, sparsity=0.5)
     for wanted in ({}, {"sparsity": 0.5, "macs": 0.5}):
-        with pytest.raises(ValueError, match="land on one of sparsity and macs"):
+        with pytest.raises(ValueError, match="land on one of sparsity, macs and rank"):
             land(net(), **wanted)
     for wanted in (
         {"sparsity": 1.0},

@@ -15,6 +15,7 @@ from torch.nn.utils import parametrizations, prune
 from strsweep.sparsity.convert import bake, sparsify, threshold_parameters
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.measure import measure
+from strsweep.sparsity.steering import schedulable, steer, steerable
 
 # layer, input shape, multiply-adds by hand: weights times the positions that each of them meets
 weight_norm, spectral_norm = parametrizations.weight_norm, parametrizations.spectral_norm
@@ -30,6 +31,10 @@ def old_weight_norm(layer: nn.Module) -> nn.Module:
         return nn.utils.weight_norm(layer)
 
 
+def grouped(inputs: int, outputs: int, groups: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(inputs, outputs, 2, stride=2, groups=groups)
+
+
 KINDS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "conv": (lambda: nn.Conv2d(3, 4, 3, padding=1), (3, 8, 8), 3 * 4 * 9 * 64),
     "strided": (lambda: nn.Conv2d(3, 4, 3, stride=2, padding=1), (3, 8, 8), 3 * 4 * 9 * 16),
@@ -38,6 +43,7 @@ KINDS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "dilated": (lambda: nn.Conv2d(3, 4, 3, dilation=2), (3, 8, 8), 3 * 4 * 9 * 16),
     "padded": (lambda: nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), (3, 8, 8), 6912),
     "transposed": (lambda: nn.ConvTranspose2d(3, 4, 2, stride=2), (3, 8, 8), 3 * 4 * 4 * 64),
+    "transposed_grouped": (lambda: grouped(4, 6, 2), (4, 8, 8), 4 * 3 * 4 * 64),
     "conv1d": (lambda: nn.Conv1d(2, 3, 3), (2, 10), 2 * 3 * 3 * 8),
     "conv3d": (lambda: nn.Conv3d(2, 3, 2), (2, 4, 4, 4), 2 * 3 * 8 * 27),
     "linear": (lambda: nn.Linear(6, 5), (6,), 30),
@@ -218,7 +224,8 @@ def test_weights_that_others_compute_are_left_to_them(
     assert type(model[0]) is nn.Linear, "nothing is changed when something is refused"
     computed = set(model.state_dict())
     sparsify(model, threshold_init=-3.0, skip=["1"])
-    assert len(measure(model, torch.zeros(1, 4)).layers) == 2
+    report = measure(model, torch.zeros(1, 4))
+    assert (len(report.layers), report.weights, report.dense_macs) == (2, 32, 32)
     assert set(bake(model).state_dict()) == computed
 
 
@@ -238,3 +245,43 @@ def test_what_has_no_weights_yet_is_refused() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, about the empty layer
         assert not weight_tensors(nn.Linear(0, 3))
+
+
+PUT: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "learned": lambda m: sparsify(m, threshold_init=-1.5, granularity="filter"),
+    "steered": lambda m: steerable(m, granularity="filter"),
+    "scheduled": schedulable,
+    "st3": lambda m: schedulable(m, is_damped=False),
+}
+
+
+@pytest.mark.parametrize("put", PUT)
+def test_filters_of_a_grouped_transposed_convolution_are_those_of_its_groups(put: str) -> None:
+    torch.manual_seed(0)
+    whole = grouped(8, 12, 4)
+    parts = nn.ModuleList(nn.ConvTranspose2d(2, 3, 2, stride=2) for _ in range(4))
+    upstream = torch.randn_like(whole.weight)
+    for part, weight in zip(parts, whole.weight.detach().split(2), strict=True):
+        part.weight.data = weight.clone()  # pyright: ignore
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    for model in (whole, parts):
+        PUT[put](model)
+        thresholds = threshold_parameters(model)
+        values = torch.linspace(-2, -1, 12).tolist()
+        for s in thresholds:
+            s.data = torch.tensor([values.pop() for _ in range(s.numel())]).view(s.shape)
+        if put != "learned":
+            steer(model, 0.5)
+        weights = weight_tensors(model)
+        value = torch.cat([weight.value for weight in weights])
+        value.backward(upstream)
+        gradients = [s.grad.flatten() for s in thresholds if s.grad is not None]
+        originals = [weight.original.grad for weight in weights if weight.original.grad is not None]
+        found.append((
+            value.detach(),
+            torch.cat(originals),
+            torch.cat([torch.zeros(0), *gradients]),
+        ))
+    assert len(found[0][2]) == 12 * (put in ("learned", "steered"))
+    torch.testing.assert_close(found[0], found[1])
+    assert (found[0][0] == 0).any()

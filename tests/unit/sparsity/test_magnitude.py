@@ -104,11 +104,6 @@ def test_a_ramp_on_another_model_changes_nothing() -> None:
         obey(model, {"0": 0.5, "2": 0.5})
 
 
-def test_it_says_what_it_prunes() -> None:
-    model = obey(net(), {"0": 0.5, "2": 1.0})
-    assert "pruned=30 of 60, straight_through=False" in repr(model)
-
-
 def test_a_layer_that_keeps_everything_is_left_alone() -> None:
     class Language(nn.Module):
         def __init__(self) -> None:

@@ -99,3 +99,19 @@ def test_only_layers_that_start_at_zero_let_gradients_through() -> None:
     model.zero_grad()
     model(torch.ones(1, 64)).sum().backward()
     assert (model[1].parametrizations.weight.original.grad == 0).all()
+
+
+def test_gradcheck_away_from_the_kinks() -> None:
+    weight = torch.tensor([0.9, -0.8, 0.1, -0.05], dtype=torch.float64, requires_grad=True)
+    threshold = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(soft_threshold, (weight, threshold))
+
+
+@pytest.mark.parametrize("function", ["sigmoid", "exp"])
+def test_gradcheck_of_the_threshold_parameter(function: str) -> None:
+    layer = SoftThreshold(-1.2, function).double()  # pyright: ignore
+    weight = torch.tensor([0.9, -0.8, 0.1], dtype=torch.float64)
+    s = layer.s.detach().clone().requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda s: torch.func.functional_call(layer, {"s": s}, (weight,)), (s,)
+    )

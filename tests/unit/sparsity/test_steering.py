@@ -43,7 +43,7 @@ def learned(model: nn.Module) -> nn.Module:
     return model
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     st.floats(0, 0.999),
     st.sampled_from(GRANULARITIES),
@@ -62,7 +62,7 @@ def test_any_sparsity_is_met_to_the_weight(
 def test_a_million_weights_are_met_to_the_weight() -> None:
     torch.manual_seed(0)
     model = learned(steerable(nn.Sequential(nn.Linear(1000, 2000), nn.Linear(2000, 500))))
-    for sparsity in (0.5, 0.9, 0.99, 0.999):
+    for sparsity in (0.5, 0.99):
         steer(model, sparsity)
         report = measure(model)
         assert abs(report.zeros - round(sparsity * report.weights)) <= 1
@@ -71,7 +71,7 @@ def test_a_million_weights_are_met_to_the_weight() -> None:
         assert report.zeros == round(sparsity * report.weights)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     st.floats(0.001, 1),
     st.sampled_from(GRANULARITIES),
@@ -146,6 +146,37 @@ def test_weights_above_the_scale_are_out_of_reach_of_a_sigmoid() -> None:
         steer(model, 0.95)
         assert is_out_of_reach(model) == out_of_reach
     assert not is_out_of_reach(net())
+
+
+@pytest.mark.parametrize("function", ["sigmoid", "exp"])
+@pytest.mark.parametrize("zeros", [0, 3])
+@pytest.mark.parametrize("above", [0, 2])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 0.7, 0.8])
+def test_zeros_and_weights_above_the_scale_leave_the_network_finite(
+    function: Any, zeros: int, above: int, share: float
+) -> None:
+    """The cut lies between two finite values, or beside an infinite one, or between two such."""
+    layer = nn.Linear(10, 1, bias=False)
+    values = [0.0] * zeros + [0.1 * k for k in range(1, 11 - zeros - above)] + [1.5] * above
+    layer.weight.data = torch.tensor([values])
+    if zeros and above:  # nothing lies between
+        layer.weight.data = torch.tensor([[0.0] * 5 + [1.5] * 5])
+    model = steerable(layer, function=function)
+    already, most = int((layer.weight == 0).sum()), 10 - int((layer.weight > 1).sum())
+    steer(model, share, exactly=True)
+    wanted = max(already, round(10 * share))
+    assert is_out_of_reach(model) == (function == "sigmoid" and wanted > most)
+    if not is_out_of_reach(model):
+        assert measure(model).zeros == wanted
+        (weight,) = weight_tensors(model)
+        weight.value.square().sum().backward()
+        assert all(p.isfinite().all() for p in model.parameters())
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+        assert all(
+            step.offset.isfinite()
+            for step in [parametrization_of(weight, SteeredThreshold)]
+            if step
+        )
 
 
 def test_the_shift_is_the_same_for_all_layers() -> None:

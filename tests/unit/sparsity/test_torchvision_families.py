@@ -1,4 +1,4 @@
-"""One classifier of every torchvision family: trained a step, counted, baked and exported."""
+"""One classifier of every torchvision family: trained a step, counted and baked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "shufflenet_v2_x0_5": {},
     "squeezenet1_1": {},
     "swin_t": {},
-    "vgg11": {},
     "vit_b_16": {"image_size": SIZE},
 }
 WEIGHT_OPERATIONS = ("aten.convolution", "aten.addmm", "aten.mm")
@@ -70,7 +69,7 @@ def train_a_step(model: nn.Module, images: Tensor) -> float:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_is_sparsified_trained_counted_baked_and_exported(name: str) -> None:
+def test_a_family_is_sparsified_trained_counted_and_baked(name: str) -> None:
     model, images = new_model(name), torch.randn(2, 3, SIZE, SIZE)
     plain_names, dense_macs = set(model.state_dict()), torchs_macs(model)
 
@@ -94,5 +93,3 @@ def test_a_family_is_sparsified_trained_counted_baked_and_exported(name: str) ->
         assert torch.equal(model(images), before)
         assert set(model.state_dict()) == plain_names
         assert measure(model).zeros == report.zeros
-        program = torch.export.export(model, (images,))
-        torch.testing.assert_close(program.module()(images), before, rtol=0, atol=1e-5)

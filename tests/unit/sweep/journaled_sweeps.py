@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.planted import PlantedRuns
 from benchmarks.recorded import Epoch
-from planted_sweeps import PROBLEM, PlantedRuns, digits
+from planted_sweeps import PROBLEM, digits
 
 from strsweep.cluster.searcher import TargetSearcher
 from strsweep.config import Experiment
@@ -86,15 +87,24 @@ class JournaledSweep:
             "accuracy": row.accuracy,
             "weight_decay": 5e-4,
             "threshold_decay": row.threshold_decay,
+            "learning_rate": 0.1,
             "seconds": 0.25,
         }
 
     def _rows(self, run: RunRecord) -> tuple[Epoch, ...]:
         experiment = self.experiment()
         if experiment.sparsity.mode == "str":
-            return PlantedRuns(experiment=experiment, **self._law).train(run.settings).epochs
+            return (
+                PlantedRuns(experiment=experiment, problem=PROBLEM, **self._law)
+                .train(run.settings)
+                .epochs
+            )
         off = self._law.get("off", 0.0)
-        return (PlantedRuns(experiment=digits()).row(run.settings.pruned_share - off, 0.0),) * 30
+        return (
+            PlantedRuns(experiment=digits(), problem=PROBLEM).row(
+                run.settings.pruned_share - off, 0.0
+            ),
+        ) * 30
 
 
 def suggested(searcher: TargetSearcher, trial_id: str) -> dict[str, Any]:

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from samples import load
 
 from strsweep.cluster import connection
-from strsweep.cluster.connection import num_workers_that_fit
-from strsweep.config import Experiment, load_experiment
+from strsweep.cluster.connection import connected, num_workers_that_fit
+from strsweep.config import Experiment
 from strsweep.errors import SettingError
-
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A shared machine may be slow; that is no failure."""
@@ -85,7 +84,7 @@ def growing(
 
 
 def workers(*overrides: str) -> Experiment:
-    return load_experiment(DIGITS, ["workers={count: 2, cpus: 2, wait_minutes: 5}", *overrides])
+    return load("workers={count: 2, cpus: 2, wait_minutes: 5}", *overrides)
 
 
 def test_nodes_that_are_to_come_are_asked_for_once_and_awaited(
@@ -119,19 +118,13 @@ def test_a_run_with_fewer_workers_than_it_wants_is_one_run(
 ) -> None:
     growing(monkeypatch, [[NODE]])  # it holds two workers of two CPUs
     least = "" if min_count is None else f", min_count: {min_count}"
-    experiment = load_experiment(
-        DIGITS,
-        [
-            "training.batch_size=12",
-            f"workers={{count: {count}, cpus: 2{least}}}",
-        ],
-    )
+    experiment = load("training.batch_size=12", f"workers={{count: {count}, cpus: 2{least}}}")
     assert connection.wait_for_slots(experiment) == connection.free_slots(experiment) == slots
 
 
 def test_too_few_for_the_least_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
     growing(monkeypatch, [[NODE]])
-    experiment = load_experiment(DIGITS, ["workers={count: 4, min_count: 3, cpus: 2}"])
+    experiment = load("workers={count: 4, min_count: 3, cpus: 2}")
     with pytest.raises(SettingError, match=r"workers\.min_count: got 3\. The cluster holds 2"):
         connection.wait_for_slots(experiment)
 
@@ -156,3 +149,14 @@ def test_runs_that_the_cluster_holds_now(
 ) -> None:
     growing(monkeypatch, [nodes])
     assert connection.free_slots(workers("workers.wait_minutes=0", *overrides)) == slots
+
+
+def test_a_temporary_folder_with_too_long_a_name_for_ray_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("x" * 90)
+    folder.mkdir()
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    with pytest.raises(SettingError, match=r"TMPDIR: got .*export RAY_TMPDIR=/tmp"), connected():
+        pass

@@ -18,8 +18,8 @@ from planted_sweeps import (
 from ray.tune.search import Searcher
 
 from strsweep.cluster.searcher import EarlyStop, TargetSearcher
-from strsweep.errors import EveryRunFailedError
-from strsweep.journal import RunFailed, RunStopped
+from strsweep.errors import EveryRunFailedError, StorageError
+from strsweep.journal import Journal, RunFailed, RunStopped
 from strsweep.search.decide import DONE
 from strsweep.search.outcome import outcomes_of
 from strsweep.search.runs import DIED, NO_RESULT
@@ -111,15 +111,6 @@ def test_an_open_run_is_continued_though_the_runs_are_spent(gmp: JournaledSweep)
     searcher.on_trial_complete("b")
     assert searcher.is_over()
     assert searcher.stopped == "search.max_runs (1) is spent"
-
-
-def test_a_run_that_missed_is_not_repeated(tmp_path: Path) -> None:
-    sweep = JournaledSweep(tmp_path, *STEERED, "search.targets=[0.8]", off=0.2)
-    searcher = sweep.job()
-    sweep.finish(searcher, "a")
-    assert searcher.is_over()
-    assert searcher.stopped == "the targets left would have the same runs again"
-    assert searcher.failure is None
 
 
 def test_a_run_that_failed_is_repeated_until_three_in_a_row(gmp: JournaledSweep) -> None:
@@ -385,3 +376,32 @@ def test_tune_gets_the_file_it_wants_and_nothing_is_restored_from_it(
     again = gmp.job()
     again.restore(str(tmp_path / "searcher"))
     assert again.suggest("b") == config
+
+
+def test_storage_that_takes_nothing_ends_the_job_and_gives_no_run_up(gmp: JournaledSweep) -> None:
+    searcher, gmp.slots = gmp.job(), 2
+    for trial in ("a", "b"):
+        suggested(searcher, trial)
+    gmp.train("run-002", last=12)
+    searcher.on_trial_complete("a", {"refused": "the disk is full"})
+    assert searcher.suggest("c") is None
+    assert searcher.stops("run-002", 12), "it would meet the same"
+    searcher.on_trial_complete("b")
+    assert searcher.suggest("c") == Searcher.FINISHED
+    assert str(searcher.refused) == searcher.stopped == "the disk is full"
+    assert [run.is_open for run in gmp.record.runs.values()] == [True, True]
+    assert suggested(gmp.job(), "d")["run_id"] == "run-001"
+
+
+def test_a_journal_that_takes_no_proposal_ends_the_job(
+    gmp: JournaledSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageError("The disk is full.")
+
+    searcher = gmp.job()
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "append", refuse)
+        assert searcher.suggest("a") == Searcher.FINISHED
+    assert str(searcher.refused) == "The disk is full. The same command continues."
+    assert gmp.record.runs == {}

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from journaled_sweeps import JournaledSweep, suggested
-from planted_sweeps import ended
+from planted_sweeps import STORED, ended
+from samples import ACCURACY, LEAN, NINETY
 
-from strsweep.cluster.status import (
-    StatusLines,
-    clock,
-    count,
-    describe,
-    describe_metrics,
-    describe_target,
-)
+from strsweep.cluster.status import StatusLines
 from strsweep.journal import ImagesUnreadable, RunFailed, RunInterrupted, RunStopped
 from strsweep.search.outcome import TargetOutcome
-from strsweep.settings import Fork, Metric, RunSettings, Target
+from strsweep.settings import RunSettings, Target, count
+from strsweep.status import clock, describe, describe_metrics, describe_target
 
-NINETY, LEAN = Target(sparsity=0.9), Target(macs=0.05)
 OWN = RunSettings(threshold_init=-7.654321, weight_decay=5e-4, threshold_decay=0.0185228, onset=10)
-ACCURACY = Metric(name="accuracy")
+TOLD = "weight decay 0.0005, threshold decay 0.0185, threshold init -7.654"
+TENTH = "weight decay 0.0098, threshold init -10"
 RUN = ended(4, OWN, 0.89876, accuracy=0.97)
 
 
@@ -45,25 +41,17 @@ def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
 
-@pytest.mark.parametrize(
-    ("number", "text"), [(0, "0 images"), (1, "1 image"), (2, "2 images"), (1234, "1,234 images")]
-)
-def test_count(number: int, text: str) -> None:
-    assert count(number, "image") == text
+def test_count() -> None:
+    texts = [count(number, "image") for number in (0, 1, 2, 1234)]
+    assert texts == ["0 images", "1 image", "2 images", "1,234 images"]
 
 
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        (OWN, "weight decay 0.0005, threshold decay 0.0185, threshold init -7.654"),
-        (
-            OWN.model_copy(update={"fork": Fork(folder="runs/run-001/epoch_00010", epoch=10)}),
-            "weight decay 0.0005, threshold decay 0.0185, threshold init -7.654, from epoch 10",
-        ),
-        (
-            RunSettings(weight_decay=0.00979796, threshold_init=-10.0),
-            "weight decay 0.0098, threshold init -10",
-        ),
+        (OWN, TOLD),
+        (OWN.model_copy(update={"fork": STORED}), f"{TOLD}, from epoch 10"),
+        (RunSettings(weight_decay=0.00979796, threshold_init=-10.0), TENTH),
         (RunSettings(weight_decay=1e-4, sparsity=0.9), "weight decay 0.0001"),
         (OWN.model_copy(update={"is_dense": True}), "dense, weight decay 0.0005"),
     ],
@@ -107,7 +95,9 @@ class Trial:
     config: dict[str, Any]
 
 
-def test_the_lines_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_lines_of_a_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sweep = JournaledSweep(tmp_path, "search.targets=[0.9, {macs: 0.05}]")
     searcher = sweep.job()
     lines = StatusLines(sweep.experiment(), sweep.journal, 1, searcher.state)
@@ -137,7 +127,7 @@ def test_the_lines_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     (line,) = told()
     assert line.startswith("run-002 starts    weight decay 0.0005, threshold decay ")
     assert line.endswith(f"from epoch 10  (target {target}; by the law alone)")
-    lines._last_line -= 60  # pyright: ignore[reportPrivateUsage] - a minute passes
+    monkeypatch.setattr("strsweep.progress._voice._said", time.monotonic() - 60)
     sweep.train("run-002", last=15)
     metrics = sweep.record.runs["run-002"].epochs[15].metrics
     lines.on_trial_result(0, trials, trials[1], {**metrics, "epoch": 15})
@@ -158,20 +148,15 @@ def test_the_lines_of_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert finished[-1].startswith("          1 of 2 targets hit, 2 of 40 runs used")
 
     trials.append(Trial(suggested(searcher, "c")))
-    for event, text in [
-        (None, "run-003 paused    the next job continues it"),
-        (
-            RunFailed(run_id="run-003", reason="the loss became nan"),
-            "run-003 failed    the loss became nan",
-        ),
-        (
-            RunStopped(run_id="run-003", epoch=15, reason="of no use"),
-            "run-003 stopped   after epoch 15: of no use",
-        ),
-    ]:
+    ends_of = {
+        "paused    the next job continues it": None,
+        "failed    the loss": RunFailed(run_id="run-003", reason="the loss"),
+        "stopped   after epoch 15: why": RunStopped(run_id="run-003", epoch=15, reason="why"),
+    }
+    for text, event in ends_of.items():
         if event is not None:
             sweep.journal.append(event)
         lines.on_trial_complete(0, trials, trials[2])
-        assert told() == [text]
+        assert told() == [f"run-003 {text}"]
     lines.on_trial_error(0, trials, trials[2])
     assert told() == ["run-003 failed    its processes died more often than allowed"]

@@ -47,23 +47,25 @@ def test_under_sgd_a_layer_that_resists_more_keeps_a_lower_threshold() -> None:
         assert 0.01 * -s == pytest.approx(g * (1 - g) * pressure, rel=1e-3)
 
 
-@pytest.mark.parametrize(("decay", "rest"), [(0.3, -1 / 0.3), (1.0, -1.0)])
+@pytest.mark.parametrize(("decay", "rest"), [(1.0, -1.0), (2.0, -0.5)])
 def test_under_adamw_every_layer_comes_to_the_same_rest(decay: float, rest: float) -> None:
-    make: Make = partial(torch.optim.AdamW, lr=1e-3, weight_decay=decay)
-    weak, strong = (settled(make, p, first=-10.0, steps=20_000) for p in (0.001, 1.0))
+    make: Make = partial(torch.optim.AdamW, lr=5e-3, weight_decay=decay)
+    weak, strong = (settled(make, p, first=-10.0) for p in (0.001, 1.0))
     assert weak == pytest.approx(strong, rel=0.01), "a thousand times the pressure changes nothing"
     assert strong == pytest.approx(rest, rel=0.1)
 
 
 def test_with_an_ordinary_decay_adamw_never_prunes() -> None:
-    make: Make = partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.05)
-    s = settled(make, 1.0, first=-100.0)
+    make: Make = partial(torch.optim.AdamW, lr=4e-3, weight_decay=0.05)
+    s = settled(make, 1.0, first=-100.0, steps=1000)
     assert s == pytest.approx(-100 * math.exp(-0.05 * 4), rel=0.01)
 
 
 def test_with_l2_in_the_gradient_adam_moves_by_the_learning_rate_whatever_the_decay() -> None:
     ends = [
-        settled(partial(torch.optim.Adam, lr=1e-3, weight_decay=decay), 0.0, first=-90.0)
+        settled(
+            partial(torch.optim.Adam, lr=4e-3, weight_decay=decay), 0.0, first=-90.0, steps=1000
+        )
         for decay in (1e-5, 1e-2)
     ]
     assert ends == pytest.approx([-86.0, -86.0], abs=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 
 from strsweep.errors import CheckpointError
 from strsweep.storage import store_at
-from strsweep.training.checkpoint import State, load_checkpoint, save_checkpoint
+from strsweep.training.checkpoints import State, load_checkpoint, save_checkpoint
 
 WEIGHTS = torch.arange(30.0) + 100
 
@@ -62,20 +63,41 @@ def test_a_flipped_byte_in_the_weights_is_noticed(saved: Path) -> None:
         load(saved)
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize(
-    "content", [b"", b"\x80\x02.", b"\x80\x02h\x05.", b"X\x02\x00\x00\x00\xff\xff.", b"a"]
-)
-def test_bytes_that_are_no_checkpoint_are_refused(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "state.pt").write_bytes(content)
-    with pytest.raises(CheckpointError):
-        load(tmp_path / "last/state.pt")
+class Attack:
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (os.environ["STRSWEEP_ATTACK"],)
 
 
-def test_a_readable_file_that_holds_no_state_is_refused(tmp_path: Path) -> None:
-    torch.save([1, 2], tmp_path / "state.pt")
-    with pytest.raises(CheckpointError):
-        load(tmp_path / "last/state.pt")
+@pytest.mark.parametrize("content", [None, b"", b"a", b"\x80\x02h\x05.", Attack()])
+def test_bytes_that_are_no_checkpoint_are_refused(
+    content: bytes | Attack | None, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacked = saved.parent / "attacked"
+    monkeypatch.setenv("STRSWEEP_ATTACK", str(attacked))
+    if content is None:
+        saved.unlink()
+    else:
+        is_code = isinstance(content, Attack)
+        saved.write_bytes(pickle.dumps(content, protocol=2) if is_code else content)
+    with pytest.raises(CheckpointError, match=r"state\.pt cannot be read"):
+        load(saved)
+    assert not attacked.exists()
+
+
+def test_a_pickle_with_a_right_digest_runs_no_code(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRSWEEP_ATTACK", str(saved.parent / "attacked"))
+    save(saved, {"model": Attack()})
+    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+        load(saved)
+    assert not (saved.parent / "attacked").exists()
+
+
+def test_a_checkpoint_of_another_format_is_refused(saved: Path) -> None:
+    save(saved, {"format": 99})
+    with pytest.raises(CheckpointError, match="format 99"):
+        load(saved)
 
 
 def test_a_write_that_fails_leaves_the_old_state(saved: Path) -> None:

@@ -79,18 +79,6 @@ def test_a_parameter_that_nothing_pulls_at_decays_by_the_clock(
         assert left == pytest.approx(math.exp(-2e-3 * time), rel=0.02)
 
 
-def test_a_rate_per_step_has_nearly_the_same_clock() -> None:
-    per_step = PAPER.model_copy(update={"schedule_every": "step"})
-    assert decay_clock(per_step, 50)[-1] == pytest.approx(decay_clock(PAPER, 50)[-1], rel=0.03)
-
-
-def test_the_clock_grows_with_every_part() -> None:
-    clock = decay_clock(PAPER, 100)[-1]
-    for change in ({"epochs": 101}, {"learning_rate": 0.3}, {"momentum": 0.9}):
-        assert decay_clock(PAPER.model_copy(update=change), 100)[-1] > clock
-    assert decay_clock(PAPER, 200)[-1] + BUILD_UP == pytest.approx(2 * (clock + BUILD_UP))
-
-
 def test_exposure_and_what_is_left_by_hand() -> None:
     clock = ThresholdClock(epochs=(0.0, 0.0, 6.0, 9.0, 10.0), onset=2)
     assert clock.total == 10

@@ -12,8 +12,7 @@ from PIL import Image
 from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.errors import SettingError
 from strsweep.tasks import task_of
-from strsweep.training.identity import check_identity
-from strsweep.training.problem import measure_problem
+from strsweep.training.problem import check_identity, measure_problem
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 NETWORK = """
@@ -57,7 +56,7 @@ def measured(folder: Path, *overrides: str) -> Problem:
 
 def refusal(folder: Path, before: Problem) -> str:
     with pytest.raises(SettingError, match="another name, or undo the change") as caught:
-        check_identity(experiment(folder), before, measured(folder))
+        check_identity(experiment(folder), before, measured(folder).identity)
     assert caught.value.setting == "name"
     return str(caught.value)
 
@@ -66,8 +65,8 @@ def refusal(folder: Path, before: Problem) -> str:
 def test_what_has_not_changed_is_continued(folder: Path) -> None:
     before = measured(folder)
     assert before.identity["data"].startswith("12 training and 6 validation inputs of 2 classes")
-    check_identity(experiment(folder), before, measured(folder))
-    check_identity(experiment(folder), before, measured(folder, "search.targets=[0.5]"))
+    check_identity(experiment(folder), before, measured(folder).identity)
+    check_identity(experiment(folder), before, measured(folder, "search.targets=[0.5]").identity)
 
 
 @pytest.mark.usefixtures("own_network")

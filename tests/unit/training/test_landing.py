@@ -9,16 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from strsweep.config import Experiment, load_experiment
-from strsweep.errors import CheckpointError
+from strsweep.config.sections import WorkersConfig
+from strsweep.errors import CheckpointError, SettingError
+from strsweep.preflight import check_sweep
 from strsweep.settings import RunSettings, Target
 from strsweep.sparsity.convert import bake
 from strsweep.sparsity.measure import measure
 from strsweep.tasks import task_of
-from strsweep.training.checkpoint import State
+from strsweep.training.checkpoints import State
+from strsweep.training.controlled import EpochMetrics
 from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.landing import LandedRun, land_run, recalibrated
 from strsweep.training.network import sparse_model
-from strsweep.training.run import EpochMetrics, TrainingRun
+from strsweep.training.run import TrainingRun
 
 pytestmark = pytest.mark.slow
 
@@ -130,14 +133,18 @@ def test_unless_said_batch_norm_sees_at_most_8192_images(
 
 
 @pytest.mark.usefixtures("tiny_models")
-def test_a_frozen_batch_norm_stays_frozen() -> None:
-    half = experiment("model.name=tiny_models:half_frozen", "training.epochs=1")
+@pytest.mark.parametrize("how", ["train", "eval", "momentum", "gradient"])
+def test_a_frozen_batch_norm_stays_frozen(how: str) -> None:
+    half = experiment(
+        f"model={{name: tiny_models:half_frozen, options: {{how: {how}}}}}", "training.epochs=1"
+    )
     trained = TrainingRun(half, SETTINGS, device=CPU)
     list(trained.epochs())
     state = trained.state()
     run = land_run(half, SETTINGS, state, Target(sparsity=0.4))
     before, after = state["model"], run.state["model"]
-    assert torch.equal(before["1.running_mean"], torch.full((8,), 0.25))
+    # torch itself lets one without gradient learn its statistics while it trains.
+    assert torch.equal(before["1.running_mean"], torch.full((8,), 0.25)) == (how != "gradient")
     for name in ("running_mean", "running_var", "num_batches_tracked"):
         assert torch.equal(after[f"1.{name}"], before[f"1.{name}"]), name
         assert not torch.equal(after[f"2.{name}"], before[f"2.{name}"]), name
@@ -171,11 +178,23 @@ def test_recalibration_ends_with_an_error_too_and_needs_no_batch_norm() -> None:
         model[1](torch.zeros(3, 3))
 
 
-def test_the_batches_are_those_of_one_worker(finished: tuple[State, EpochMetrics]) -> None:
-    shared = experiment("workers.count=3")
-    run = land_run(shared, SETTINGS, finished[0], Target(sparsity=0.4))
-    tracked = next(v for k, v in run.state["model"].items() if k.endswith("num_batches_tracked"))
-    assert tracked == 2 * 5 + 14  # trained on 300 images at a time, recalibrated on 100
+@pytest.mark.usefixtures("tiny_models")
+def test_a_batch_norm_with_a_formula_of_its_own_is_named_before_it_is_shared() -> None:
+    own = experiment("model.name=tiny_models:own_norm", "workers.count=2", "search.targets=[0.5]")
+    with pytest.raises(SettingError, match="OwnNorm has a forward of its own"):
+        check_sweep(own)
+    check_sweep(own.model_copy(update={"workers": WorkersConfig(count=1)}))
+
+
+def test_the_batches_do_not_depend_on_the_number_of_workers(
+    finished: tuple[State, EpochMetrics],
+) -> None:
+    target = Target(sparsity=0.4)
+    one, three = (
+        land_run(experiment(f"workers.count={count}"), SETTINGS, finished[0], target)
+        for count in (1, 3)
+    )
+    assert one.metrics == three.metrics
 
 
 def test_a_checkpoint_of_another_model_is_told(finished: tuple[State, EpochMetrics]) -> None:

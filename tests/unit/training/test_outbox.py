@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strsweep.errors import StorageError
-from strsweep.training.outbox import Outbox
+from strsweep.training.writer import Outbox
 
 
 @given(st.lists(st.booleans(), max_size=30))
@@ -51,13 +51,10 @@ def test_a_failure_is_raised_at_the_end() -> None:
 def test_a_failure_is_raised_by_the_next_put() -> None:
     failed = threading.Event()
 
-    def fail_loudly() -> None:
-        failed.set()
-        fail()
-
     def put_until_refused(outbox: Outbox) -> None:
-        outbox.put(fail_loudly)
-        failed.wait()
+        outbox.tell = lambda _: failed.set()
+        outbox.put(fail)
+        failed.wait()  # it is told before anything more is put
         while True:
             outbox.put(lambda: None)
 

@@ -167,7 +167,7 @@ VIT = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_vision_transformer_with_half_of_its_weights_is_as_good_as_dense() -> None:
     def accuracy(*overrides: str, **settings: float) -> float:
         experiment = load_experiment(DIGITS, [*VIT, *overrides])

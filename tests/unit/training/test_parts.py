@@ -1,12 +1,9 @@
-"""Schedule, optimizer groups and checkpoints."""
+"""Schedule and optimizer groups."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import os
-import pickle
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +11,10 @@ import torch
 from torch import nn
 
 from strsweep.config import TrainingConfig
-from strsweep.errors import CheckpointError
-from strsweep.sparsity.convert import sparsify
-from strsweep.storage import store_at
-from strsweep.training.checkpoint import load_checkpoint, save_checkpoint
-from strsweep.training.optimizer import RunOptimizer
+from strsweep.sparsity.convert import activate_thresholds, sparsify, threshold_parameters
+from strsweep.tasks import Task
+from strsweep.training.loop import Stepper
+from strsweep.training.optimizer import ApartThresholds, RunOptimizer
 from strsweep.training.schedule import learning_rate
 
 PAPER = TrainingConfig()
@@ -47,6 +43,19 @@ def test_per_step_the_rate_rises_then_falls_without_a_jump() -> None:
     assert rates[99:] == sorted(rates[99:], reverse=True)
     assert max(abs(a - b) for a, b in itertools.pairwise(rates)) < 0.256 / 50
     assert rates[0] == pytest.approx(0.256 / 100)
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_convolutions_are_rounded_as_torch_does_or_not_at_all(tf32: bool) -> None:
+    backends: Any = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+        Stepper(Task(), TrainingConfig(tf32=tf32), torch.device("cpu"))
+        assert [backend.allow_tf32 for backend in backends] == [tf32, tf32]
+    finally:
+        for backend, was in zip(backends, before, strict=True):
+            backend.allow_tf32 = was
 
 
 def three_kinds() -> nn.Module:
@@ -88,32 +97,21 @@ def test_a_network_without_thresholds_or_batch_norm_has_one_group() -> None:
     assert list(groups_of(optimizer)) == ["weights"]
 
 
-class Attack:
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.mkdir, (os.environ["STRSWEEP_ATTACK"],)
-
-
-@pytest.mark.parametrize("damage", ["missing", "truncated", "garbage", "pickle"])
-def test_a_bad_checkpoint_is_refused(
-    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("STRSWEEP_ATTACK", str(tmp_path / "attacked"))
-    path = tmp_path / "last/state.pt"
-    save_checkpoint(store_at(str(tmp_path)), "last", {"model": {"w": torch.ones(100)}})
-    if damage == "missing":
-        path.unlink()
-    elif damage == "truncated":
-        path.write_bytes(path.read_bytes()[:-50])
-    elif damage == "garbage":
-        path.write_bytes(b"not a checkpoint")
-    else:
-        path.write_bytes(pickle.dumps(Attack(), protocol=2))
-    with pytest.raises(CheckpointError, match=r"state\.pt cannot be read"):
-        load_checkpoint(store_at(str(tmp_path)), "last")
-    assert not (tmp_path / "attacked").exists()
-
-
-def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
-    save_checkpoint(store_at(str(tmp_path)), "last", {"format": 99})
-    with pytest.raises(CheckpointError, match="format 99"):
-        load_checkpoint(store_at(str(tmp_path)), "last")
+@pytest.mark.parametrize("acts", [False, True])
+def test_a_scaler_takes_thresholds_that_do_not_act(acts: bool) -> None:
+    scaler, loops = (torch.amp.GradScaler("cpu", init_scale=8.0) for _ in range(2))
+    model, own = three_kinds(), sparsify(nn.Linear(2, 2), threshold_init=-5.0)
+    optimizer, apart = RunOptimizer(model, PAPER), ApartThresholds(own, momentum=0.9)
+    weights = torch.optim.SGD([own.bias], lr=0.1)
+    for network in (model, own):
+        activate_thresholds(network, acts)
+    optimizer.set_learning_rate(0.1)
+    before = [s.item() for network in (model, own) for s in threshold_parameters(network)]
+    optimizer.set_decays(weights=0.0, thresholds=0.1, norms=0.0)
+    apart.decay = 0.1
+    optimizer.step(model[2](model[0](torch.ones(1, 1, 3, 3)).flatten(1)).sum(), scaler)
+    loops.scale(own(torch.ones(1, 2)).sum()).backward()
+    loops.step(weights)
+    apart.step(0.1, loops)
+    after = [s.item() for network in (model, own) for s in threshold_parameters(network)]
+    assert [one != other for one, other in zip(before, after, strict=True)] == [acts] * 3

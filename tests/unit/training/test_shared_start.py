@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from equal_runs import assert_same_state
-from stored_folders import folders
+from samples import folders
 from torch import nn
 from torch._dynamo import config as dynamo
 from torch._dynamo.utils import counters
@@ -27,8 +27,7 @@ from strsweep.sparsity.convert import (
     threshold_parameters,
 )
 from strsweep.storage import Store, store_at
-from strsweep.training.checkpoint import State, copied
-from strsweep.training.checkpoints import RunCheckpoints, resume
+from strsweep.training.checkpoints import RunCheckpoints, State, copied
 from strsweep.training.run import TrainingRun
 from strsweep.training.writer import RunWriter
 
@@ -93,7 +92,7 @@ def checkpoints(storage: Store, kept: int = 2) -> RunCheckpoints:
 def begun(storage: Store, settings: RunSettings = FORKED, *overrides: str) -> TrainingRun:
     run = new_run(settings, *overrides)
     torch.rand(17)  # another process would have another random state
-    resume(run, checkpoints(storage), rank=0)
+    run.resume(checkpoints(storage), rank=0)
     return run
 
 
@@ -240,7 +239,7 @@ def test_the_state_that_others_begin_with_is_kept_for_good(tmp_path: Path) -> No
 def written(storage: Store, settings: RunSettings) -> list[object]:
     """Train a run as the first worker does, and return its events."""
     run = new_run(settings)
-    journal = Journal(storage, writer="run-001")
+    journal = Journal(storage)
     own = RunCheckpoints(storage, "run-001", kept=1, shared_epoch=settings.shared_epoch)
     writer = RunWriter("run-001", journal, own)
     with writer.outbox:
@@ -288,7 +287,7 @@ def test_while_the_storage_is_slow_newer_checkpoints_do_not_replace_the_start(
     storage, is_open = store_at(str(tmp_path)), threading.Event()
     run = new_run(DENSE)
     own = RunCheckpoints(storage, "run-001", kept=1, shared_epoch=ONSET)
-    writer = RunWriter("run-001", Journal(storage, writer="run-001"), own)
+    writer = RunWriter("run-001", Journal(storage), own)
     with writer.outbox:
         writer.outbox.put(lambda: assert_opens(is_open))
         for metrics in run.epochs():

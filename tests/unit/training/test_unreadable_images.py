@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from strsweep.config import Experiment, load_experiment
 from strsweep.data import check_data, load_data
 from strsweep.errors import ImagesUnreadableError, SettingError
 from strsweep.settings import RunSettings
+from strsweep.tasks import task_of
+from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
 
 DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
@@ -163,6 +166,71 @@ def test_a_storage_that_goes_away_is_told_as_such(folder: Path, lost: str) -> No
     with pytest.raises(ImagesUnreadableError, match=r"is the storage of data\.path there"):
         next(epochs)
     assert len(run.history) == 1
+
+
+def floats(path: Path) -> None:
+    image = Image.fromarray(np.zeros((16, 16), dtype=np.float32))
+    image.save(path, "TIFF")
+
+
+def twelve_bits(path: Path) -> None:
+    levels = np.arange(256, dtype=np.uint16).reshape(16, 16) * 16
+    Image.fromarray(levels).save(path, "PNG")
+
+
+@pytest.mark.usefixtures("tiny_models")
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (floats, "the pixels are floats: convert the file to 8 bits"),
+        (twelve_bits, "the brightest of its 16-bit pixels is 4080"),
+        (cut, "image file is truncated"),
+        (lambda path: path.write_bytes(b"no image"), "cannot identify image file"),
+    ],
+    ids=["floats", "twelve_bits", "cut", "no_image"],
+)
+def test_the_reader_says_why_images_cannot_be_read(
+    damage: Callable[[Path], None], reason: str, folder: Path
+) -> None:
+    for path in (folder / "val" / "light").iterdir():
+        damage(path)
+    with pytest.raises(ImagesUnreadableError, match=reason) as caught:
+        list(new_run(folder, "training.epochs=1").epochs())
+    assert "is the storage" not in str(caught.value)
+
+
+def tried(folder: Path) -> None:
+    problem = experiment(folder, "search.targets=[0.8]")
+    measure_problem(problem, task_of(problem))
+
+
+@pytest.mark.usefixtures("tiny_models")
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_that_cannot_be_read_is_refused_up_front(split: str, folder: Path) -> None:
+    for path in (folder / split).rglob("*.jpg"):
+        floats(path)
+    told = rf"of {split} cannot be read, .*/{split}/dark/000\.jpg: the pixels are floats: convert"
+    with pytest.raises(SettingError, match=told) as caught:
+        tried(folder)
+    assert caught.value.setting == "data.path"
+
+
+@pytest.mark.usefixtures("tiny_models")
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_bad_images_in_front_refuse_nothing(split: str, folder: Path) -> None:
+    for name in ("000", "001", "003"):
+        garbage(folder / split / "dark" / f"{name}.jpg")
+    tried(folder)
+
+
+def test_fewer_than_a_hundred_validation_images_are_said_beside_the_accuracy(folder: Path) -> None:
+    for few in (False, True):
+        if few:
+            for path in (folder / "val" / "dark").iterdir():
+                path.rename(folder / "train" / "dark" / f"of_val_{path.name}")
+            Image.new("RGB", (16, 16)).save(folder / "val" / "dark" / "0.png")
+        score = task_of(experiment(folder)).score
+        assert score.text(0.5) == ("50.00 % of 41" if few else "50.00 % of 80")
 
 
 def test_files_without_content_are_refused_up_front(folder: Path) -> None:

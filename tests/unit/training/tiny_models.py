@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def tiny(num_classes: int, *, channels: int = 3) -> nn.Module:
@@ -16,6 +16,15 @@ def tiny(num_classes: int, *, channels: int = 3) -> nn.Module:
     )
 
 
+class OwnNorm(nn.BatchNorm2d):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + 1
+
+
+def own_norm(num_classes: int) -> nn.Module:
+    return nn.Sequential(OwnNorm(1), tiny(num_classes, channels=1))
+
+
 class _Frozen(nn.BatchNorm2d):
     """Keeps its statistics while its model trains, as when a trained network is tuned."""
 
@@ -23,8 +32,15 @@ class _Frozen(nn.BatchNorm2d):
         return super().train(False)
 
 
-def half_frozen(num_classes: int) -> nn.Module:
+def half_frozen(num_classes: int, *, how: str = "train") -> nn.Module:
+    """Return a network whose first of two batch norms is frozen, in one of the ways people do."""
     model = tiny(num_classes, channels=1)
-    frozen = _Frozen(8)
+    frozen = _Frozen(8) if how == "train" else nn.BatchNorm2d(8)
     frozen.running_mean = frozen.running_mean + 0.25  # pyright: ignore
+    if how == "eval":
+        frozen.eval()
+    if how == "momentum":
+        frozen.momentum = 0.0
+    if how == "gradient":
+        frozen.requires_grad_(False)
     return nn.Sequential(model[0], frozen, *list(model)[1:])  # pyright: ignore

@@ -1,0 +1,212 @@
+"""The command line: quick help, the jobs as its commands, answers for programs, a first file."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import called, ran
+from PIL import Image
+
+from strsweep import __version__
+from strsweep.cli.options import _settings
+from strsweep.config import load_experiment
+
+ROOT = Path(__file__).parents[2]
+DIGITS = str(ROOT / "jobs/configs/digits.yaml")
+JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py"))
+COMMANDS = [*JOBS, "status", "report", "init", "config"]
+HEAVY = ("torch", "ray", "mlflow", "plotly", "pydantic", "numpy")
+OWN = """
+import strsweep
+import torch
+from torch import nn
+
+def network(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, num_classes))
+
+def samples():
+    images = torch.randn(120, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    both = [(image, index % 3) for index, image in enumerate(images)]
+    return both[:90], both[90:]
+
+class Errors(strsweep.Task):
+    def __init__(self):
+        self.train, self.val = samples()
+
+    @property
+    def model_options(self):
+        return {"num_classes": 1}
+
+    def loss(self, outputs, batch):
+        return (outputs[:, 0] - batch[1]).square().sum(), len(outputs)
+"""
+
+
+def test_a_first_file_for_a_task(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    monkeypatch.setattr("strsweep.training.rehearsal._say_if_no_program", lambda *_: None)
+    (tmp_path / "mine.py").write_text(OWN)
+    assert called("init", "--model", "mine:network", "--task", "mine:Errors") == 0
+    assert "my.yaml can be swept." in capsys.readouterr().out
+    experiment = load_experiment("my.yaml")
+    assert experiment.task is not None
+    assert (experiment.task.name, experiment.data.name) == ("mine:Errors", None)
+    assert "task:  # 90 training and 30 validation samples" in Path("my.yaml").read_text()
+
+
+def text_of(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_how_it_ends(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called(command, "--help") == 0
+    text = text_of(capsys)
+    assert f"Usage: strsweep {command} " in text
+    assert "Exit code 0:" in text
+    assert "2:" in text
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_is_the_command_of_its_name(
+    job: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [f"jobs/{job}.py", "--help"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / f"jobs/{job}.py"), run_name="__main__")
+    assert f"Usage: strsweep {job} " in text_of(capsys)
+
+
+def test_help_needs_nothing_that_takes_long_to_import() -> None:
+    code = f"import strsweep.cli, sys; print([n for n in {HEAVY} if n in sys.modules])"
+    assert ran([sys.executable, "-c", code]).stdout.strip() == "[]"
+
+
+def test_the_module_is_the_command() -> None:
+    done = ran([sys.executable, "-m", "strsweep", "--version"])
+    assert (done.returncode, done.stdout) == (0, f"strsweep {__version__}\n")
+
+
+def test_shells_complete_settings() -> None:
+    assert _settings("search.ta") == ["search.targets="]
+    assert {"training.epochs=", "training.seed="} < set(_settings("training."))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["config", "search.target"], "Did you mean search.targets?"),
+        (["train", "--config", DIGITS, "--method", "dnw"], "name one by --budget"),
+        (
+            ["train", "--config", DIGITS, "--budget", "x.json", "--method", "gpm"],
+            "--method: got 'gpm'. Did you mean 'gmp'? These obey a budget: gmp, dnw.",
+        ),
+        (["status"], "Name the sweep, or else its file with --config."),
+        (["status", "digits-1", "--config", DIGITS], "SWEEP: got 'digits-1'. Name the sweep, or"),
+        (["init", "--model", "my:net"], "--data: got None. Name the data"),
+        (["init", "--task", "my:Task"], "--model: got None. Name the network"),
+        (["init", "--task", "my:Task", "--data", "digits"], "--data: got 'digits'. A task brings"),
+        (["init", "--data", "no/where"], "--data: got 'no/where'. There is no such folder"),
+        (["init", "--data", "digit"], "data.name: got 'digit'. Did you mean 'digits'?"),
+        (["init", "--data", "digits_rows"], "--model: got None. Name a network for inputs"),
+        (
+            ["plan", "--config", DIGITS, "--json", "--set", "search.targets=[]"],
+            "search.targets: got",
+        ),
+    ],
+)
+def test_a_wrong_input_ends_with_2_and_one_message(
+    arguments: list[str],
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert called(*arguments) == 2
+    said = capsys.readouterr()
+    assert said.err.count("wrong input: ") == 1
+    assert told in said.err
+    assert "--json" not in arguments or said.out == ""
+    assert not (tmp_path / "my.yaml").exists()
+
+
+def test_a_plan_as_json_is_all_that_is_printed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRSWEEP_RESULTS", str(tmp_path))
+    assert called("plan", "--config", DIGITS, "--minutes-per-epoch", "2", "--json") == 0
+    said = capsys.readouterr()
+    planned: dict[str, Any] = json.loads(said.out)
+    assert (planned["runs"], planned["epochs"]) == ([4, 4.8], [90, 106])
+    assert planned["hours"] == pytest.approx([3, 106 / 30])
+    assert planned["problem"]["weights"] == 69_904
+    assert [run["target"] for run in planned["first_runs"]] == ["80 %", "90 %", "95 %", "98 %"]
+    assert said.err.startswith("checking model and data")
+
+
+def folder_of_images(root: Path, size: tuple[int, int], mode: str) -> str:
+    for split in ("train", "val"):
+        for name in ("cats", "dogs"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(12):
+                Image.effect_noise(size, 50).convert(mode).save(folder / f"{number}.png")
+    return str(root)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "found"),
+    [
+        ("digits", "digits_cnn", {"name": "digits"}),
+        ("own", "mine:network", {"name": "mine:samples", "num_classes": 3}),
+        (
+            "gray",
+            "mine:network",
+            {"image_size": 8, "channels": 1, "augment": "shift", "name": "imagefolder"},
+        ),
+        ("rgb", "resnet18", {"image_size": 96, "augment": "imagenet", "name": "imagefolder"}),
+    ],
+)
+def test_a_first_file_says_what_was_found_and_passes_as_it_is(
+    kind: str,
+    model: str,
+    found: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9" if kind == "own" else "")
+    pixels = 64 if kind == "gray" else 16
+    (tmp_path / "mine.py").write_text(OWN.replace("Linear(16", f"Linear({pixels}"))
+    data = {
+        "digits": list,
+        "own": lambda: ["--data", "mine:samples", "--model", model],
+        "gray": lambda: ["--data", folder_of_images(tmp_path / "a", (9, 8), "L"), "--model", model],
+        "rgb": lambda: ["--data", folder_of_images(tmp_path / "b", (120, 100), "RGB")],
+    }[kind]()
+    if kind in {"own", "gray"}:
+        monkeypatch.setattr("strsweep.training.rehearsal._say_if_no_program", lambda *_: None)
+    assert called("init", *data) == 0
+    assert "my.yaml can be swept. Next: strsweep plan --config my.yaml" in capsys.readouterr().out
+    experiment = load_experiment("my.yaml")
+    written = experiment.data.model_dump(exclude_defaults=True, exclude={"path"})
+    assert (experiment.model.name, written) == (model, found)
+    text = Path("my.yaml").read_text()
+    counts = {"digits": "1,400 training and 397 val", "own": "90 training and 30 validation"}
+    assert f"data:  # {counts.get(kind, '24 training and 24 validation')}" in text
+    assert (experiment.tracking.uri == "http://127.0.0.1:9") == (kind == "own")
+    assert called("init", *data) == 2
+    assert "--out: got 'my.yaml'. It is there: add --force" in capsys.readouterr().err

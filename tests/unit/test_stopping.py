@@ -1,0 +1,76 @@
+"""A job that is stopped, at any time from training to registering, ends in order."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strsweep import api, preflight, registry
+from strsweep.cluster import connection, run
+from strsweep.config import load_experiment
+
+DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"
+STOPPED = """
+import os, signal, sys, time
+from strsweep.cli import stops_in_order
+def interrupt():
+    if sys.argv[1] == "fails":
+        raise RuntimeError("the server is away")
+    print("shown")
+with stops_in_order(interrupt):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("interrupt", "said"), [("works", ["shown"]), ("fails", [])])
+def test_a_stopped_job_says_how_to_continue_and_exits_with_1(
+    interrupt: str, said: list[str]
+) -> None:
+    command = [sys.executable, "-u", "-c", STOPPED, interrupt]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    first = "stopped: the same command continues from the newest checkpoints"
+    assert (done.returncode, done.stdout.splitlines()) == (1, [first, *said])
+
+
+def test_registering_is_guarded_like_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+
+    def held(name: str) -> Callable[..., Any]:
+        @contextmanager
+        def hold(*_: object) -> Generator[Tracking]:
+            steps.append(f"{name} begins")
+            try:
+                yield Tracking()
+            finally:
+                steps.append(f"{name} ends")
+
+        return hold
+
+    class Tracking:
+        def interrupt(self) -> None: ...
+
+    def step(name: str) -> Callable[..., Any]:
+        return lambda *_: steps.append(name)
+
+    monkeypatch.setattr(preflight, "check_sweep", lambda experiment: (experiment, None))
+    monkeypatch.setattr(connection, "connected", held("ray"))
+    monkeypatch.setattr(run, "held_sweep", held("lanes"))
+    monkeypatch.setattr(registry, "Tracking", held("tracking"))
+    monkeypatch.setattr(run, "run_sweep", step("train"))
+    monkeypatch.setattr(registry, "publish_sweep", step("register"))
+    experiment = load_experiment(DIGITS)
+    api.trained_and_registered(experiment, is_sweep=True, guard=held("guard"))
+    assert steps == [
+        *(f"{name} begins" for name in ("ray", "lanes", "tracking", "guard")),
+        "train",
+        *(f"{name} ends" for name in ("tracking", "lanes", "ray")),
+        "register",
+        "guard ends",
+    ]
