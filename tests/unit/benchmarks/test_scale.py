@@ -48,7 +48,8 @@ def test_a_run_with_one_decay_ends_by_the_law(runs: SimulatedRuns, space: LawSpa
 def test_the_events_are_those_of_a_worker(runs: SimulatedRuns, space: LawSpace) -> None:
     settings = settings_at(space, 0.02)
     *epochs, end = runs.epochs("run-002", settings)
-    names = {field.name for field in fields(EpochMetrics)} - {"task", "ranks", "full_rank"}
+    inner = {"task", "ranks", "full_rank", "excess"}
+    names = {field.name for field in fields(EpochMetrics)} - inner
     names |= {"accuracy", "val_loss"}
     assert [event.event for event in epochs] == ["epoch_finished"] * 30
     assert all(isinstance(e, EpochFinished) and set(e.metrics) == names for e in epochs)
