@@ -230,6 +230,8 @@ class Leader:
     def next_held_decay(self, epoch: int, last: float, kept: float, excess: float) -> float:
         """Return the decay of held thresholds in the next epoch: it follows what is kept too much.
 
+        Once the target is reached it is the first one again.
+
         Args:
             epoch: Epochs that are done.
             last: Decay in the last one.
@@ -243,6 +245,8 @@ class Leader:
             return self.first_decay
         wanted, passed = 1 - self.lead.pruned, (epoch + 1 - onset) / (epochs - onset)
         planned = held.planned(wanted, passed, kept)
+        if passed > held.ramp and planned <= wanted:  # this epoch is there: what is left recovers
+            return self.first_decay
         above = math.log((max(kept, 1e-6) + excess) / (planned + excess))
         return min(last * math.exp(held.gain * above), held.most)
 

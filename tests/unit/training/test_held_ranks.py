@@ -63,8 +63,9 @@ def test_decay_follows_what_is_left_beyond_the_plan() -> None:
     )
     with_excess = 0.2 * ((0.26 + 0.1) / (cubic + 0.1)) ** 1.2
     assert leader.next_held_decay(3, 0.2, 0.26, 0.1) == pytest.approx(with_excess, rel=1e-12)
-    assert leader.next_held_decay(8, 1.9, 0.26, 0.0) == 2.0
-    assert leader.next_held_decay(8, 0.5, 0.16, 0.0) == pytest.approx(0.5 * 0.8**1.2)
+    assert leader.next_held_decay(8, 1.9, 0.36, 0.0) == 2.0  # too far off for one epoch
+    assert leader.next_held_decay(8, 1.9, 0.26, 0.0) == 0.1  # this one reaches the target
+    assert leader.next_held_decay(4, 0.5, 0.16, 0.0) == pytest.approx(0.5 * 0.8**1.2)
 
 
 @pytest.mark.parametrize(("share", "kept"), [(0.5, 12), (0.1, 2), (1.0, 24)])
