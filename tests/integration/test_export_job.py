@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 
 from strsweep.config import Experiment, load_experiment
 from strsweep.errors import CheckpointError, SettingError
-from strsweep.export import load_compressed
 from strsweep.journal import (
     EpochFinished,
     Journal,
@@ -51,7 +50,6 @@ FILES = {
     "dense": "model.safetensors",
     "program": "model.pt2",
     "onnx": "model.onnx",
-    "compressed": "model.compressed.safetensors",
 }
 
 
@@ -145,27 +143,25 @@ def test_all_formats_of_a_finished_model(reference: str, trained: Trained, tmp_p
     assert len(list((tmp_path / "out").iterdir())) == len(FILES)
     weights = load_file(trained.package / "weights.safetensors")
     dense = load_file(tmp_path / "out" / FILES["dense"])
-    compressed = load_compressed(tmp_path / "out" / FILES["compressed"])
     for name, weight in weights.items():
         assert torch.equal(dense[name], weight)
-        assert torch.equal(compressed[name], weight)
 
 
 def test_only_what_was_asked_for(trained: Trained, tmp_path: Path) -> None:
-    arguments = ["--format", "dense", "--format", "compressed", "--format", "dense"]
+    arguments = ["--format", "dense", "--format", "program", "--format", "dense"]
     model = ["--model", str(trained.package), "--out", str(tmp_path)]
     (tmp_path / FILES["dense"]).write_bytes(b"of an earlier export")
     code, output, errors = job("export", trained, *model, *arguments)
     assert code == 0, errors
-    assert list(rows(output)) == ["dense", "compressed"]
-    assert {path.name for path in tmp_path.iterdir()} == {FILES["dense"], FILES["compressed"]}
+    assert list(rows(output)) == ["dense", "program"]
+    assert {path.name for path in tmp_path.iterdir()} == {FILES["dense"], FILES["program"]}
     assert load_file(tmp_path / FILES["dense"])
 
 
 @pytest.mark.parametrize(
     ("overrides", "message", "remedy"),
     [
-        ({"--format": "tflite"}, "--format: got 'tflite'", "Use one of ['compressed', 'dense'"),
+        ({"--format": "tflite"}, "--format: got 'tflite'", "Use one of ['dense'"),
         ({"--model": "/nowhere"}, "--model: got '/nowhere'", "Name models:/NAME@ALIAS"),
         ({"--model": "models:/digits@none"}, "--model: got 'models:/digits@none'", "not found"),
         ({"--out": "/proc/strsweep"}, "--out: got '/proc/strsweep'", "can write to"),
@@ -305,5 +301,5 @@ def test_help_explains_itself(trained: Trained) -> None:
     code, output, _ = job("export", trained, "--help")
     text = " ".join(re.sub(r"[^\w\s.,:;()/@-]", " ", output).split())
     assert code == 0
-    for word in ("Exit code 0", "compressed", "models:/NAME@ALIAS", "by default all four"):
+    for word in ("Exit code 0", "program", "models:/NAME@ALIAS", "by default all three"):
         assert word in text

@@ -78,8 +78,7 @@ FormatOption = Annotated[
     list[str] | None,
     typer.Option(
         "--format",
-        help="dense (safetensors), program (pt2), onnx, or compressed (safetensors with a bitmask "
-        "per weight). Can be repeated; by default all four.",
+        help="dense (safetensors), program (pt2) or onnx. Can be repeated; by default all three.",
     ),
 ]
 FolderOption = Annotated[Path, typer.Option(help="Folder for the files; it is created.")]

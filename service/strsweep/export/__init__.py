@@ -1,6 +1,5 @@
 """A finished model as a file that other programs read; every file is loaded back and compared."""
 
-from strsweep.export.compressed import load_compressed, save_compressed
 from strsweep.export.formats import FORMATS, ExportedFile, check_formats
 
-__all__ = ["FORMATS", "ExportedFile", "check_formats", "load_compressed", "save_compressed"]
+__all__ = ["FORMATS", "ExportedFile", "check_formats"]

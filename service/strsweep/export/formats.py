@@ -18,7 +18,6 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from strsweep.errors import ExportError, SettingError
-from strsweep.export.compressed import load_compressed, save_compressed
 from strsweep.models.start import load_weights
 from strsweep.sparsity.convert import is_ours
 from strsweep.sparsity.layers import weight_tensors
@@ -254,11 +253,6 @@ FORMATS = {
         write=_write_onnx,
         load=_load_onnx,
         packages=("onnx", "onnxscript", "onnxruntime"),
-    ),
-    "compressed": ExportFormat(
-        file_name="model.compressed.safetensors",
-        write=lambda model, _, path: save_compressed(owned_state(model), path),
-        load=lambda model, path: _with_state(model, load_compressed(path)),
     ),
 }
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from strsweep.errors import ExportError, SettingError
-from strsweep.export import FORMATS, check_formats, load_compressed
+from strsweep.export import FORMATS, check_formats
 from strsweep.export.formats import ExportFormat, LoadedExport, _zeros_of_graph
 from strsweep.models import build
 from strsweep.sparsity.convert import bake, sparsify
@@ -76,7 +76,7 @@ def read(name: str, path: Path, model: nn.Module) -> Run:
     if name == "onnx":
         session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         return lambda batch: torch.from_numpy(session.run(None, {"input": batch.numpy()})[0])
-    state = load_compressed(path) if name == "compressed" else load_file(path)
+    state = load_file(path)
     for tensor in model.state_dict().values():
         tensor.zero_() if tensor.is_floating_point() else None
     model.load_state_dict(state)
@@ -119,7 +119,7 @@ def test_a_dead_channel_adds_zeros_to_onnx_and_to_nothing_else(tmp_path: Path) -
         for name, form in FORMATS.items()
     }
     assert zeros["onnx"] == zeros["dense"] + kept
-    assert zeros["dense"] == zeros["program"] == zeros["compressed"] == measure(model).zeros
+    assert zeros["dense"] == zeros["program"] == measure(model).zeros
 
 
 def test_zeros_of_an_onnx_graph_are_those_that_are_multiplied() -> None:
@@ -233,4 +233,4 @@ def test_formats_are_checked_before_anything_else(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
     with pytest.raises(SettingError, match=r"'onnx'\. Run pip install onnxruntime, or"):
         check_formats(["onnx"], "--format")
-    check_formats(["dense", "program", "compressed"], "--format")
+    check_formats(["dense", "program"], "--format")
