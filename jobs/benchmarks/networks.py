@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torchvision.models import VisionTransformer
 
 
 class _Residual(nn.Module):
@@ -39,3 +40,23 @@ def residual(num_classes: int = 10, *, width: int = 40, blocks: int = 2) -> nn.M
         nn.Flatten(),
         nn.Linear(width, num_classes),
     )
+
+
+def transformer(num_classes: int = 10, *, width: int = 64) -> nn.Module:
+    """Build a small vision transformer of torchvision for gray 8x8 digits; its head starts at 0.
+
+    Args:
+        num_classes: Outputs.
+        width: Of the tokens; the hidden layers have twice that.
+    """
+    model = VisionTransformer(
+        image_size=8,
+        patch_size=2,
+        num_layers=3,
+        num_heads=4,
+        hidden_dim=width,
+        mlp_dim=2 * width,
+        num_classes=num_classes,
+    )
+    model.conv_proj = nn.Conv2d(1, width, 2, 2)
+    return model

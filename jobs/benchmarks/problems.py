@@ -39,6 +39,13 @@ SETUPS: Mapping[str, tuple[str, ...]] = {
         "training.epochs=60",
     ),
     "adamw": ("training.optimizer=adamw", "training.learning_rate=3e-3"),
+    "transformer, adamw": (
+        "model={name: 'benchmarks.networks:transformer'}",
+        "training.optimizer=adamw",
+        "training.learning_rate=2e-3",
+        "training.batch_size=64",
+        "search.weight_decay=0.05",
+    ),
     "residual, wide": ("model.name=benchmarks.networks:residual",),
     "1,000 steps": ("training.epochs=91",),
     "100 steps": ("training.epochs=9",),

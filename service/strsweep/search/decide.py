@@ -13,8 +13,6 @@ from strsweep.training.law import expit, logit
 MOST_TRIES = 8
 """A target is given up after so many runs that aimed at it missed."""
 DONE = "every target is hit"
-_LATE = 0.5
-"""Share of a run's epochs before which nothing is said about its end."""
 _MARGIN = 0.15
 """Logit by which a run may end outside of what it is believed to reach."""
 
@@ -65,8 +63,6 @@ def should_stop(state: SearchState, space: Space, run: Run) -> str | None:
     targets = state.open_targets
     if not targets:
         return DONE
-    if run.epoch < _LATE * state.goal.epochs:
-        return None
     if any(_may_hit(state, space, run, target) for target in targets):
         return None
     low, high = space.reach(run, targets[0].quantity)

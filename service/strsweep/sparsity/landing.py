@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from strsweep.sparsity.convert import threshold_parameters, weights_with
+from strsweep.sparsity.cost import RankCost
 from strsweep.sparsity.layers import WeightTensor
 from strsweep.sparsity.lowrank import Factored, factored
 from strsweep.sparsity.measure import SparsityReport, measure
 from strsweep.sparsity.products import Example
 from strsweep.sparsity.quantile import ROUNDING, Cut, Values, find_cut, part_equals, weight_uses
-from strsweep.sparsity.rank_cost import RankCost
 from strsweep.sparsity.steering import SteeredThreshold
 from strsweep.sparsity.threshold import SoftThreshold
 

@@ -25,11 +25,11 @@ from strsweep.imports import is_import_path
 from strsweep.progress import doing, say
 from strsweep.settings import RunSettings, percent
 from strsweep.sparsity.convert import bake, is_ours
+from strsweep.sparsity.cost import RankCost
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.lowrank import factored
 from strsweep.sparsity.measure import measure
 from strsweep.sparsity.products import check_products
-from strsweep.sparsity.rank_cost import RankCost
 from strsweep.tasks import Task
 from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.network import plain_network, sparse_model

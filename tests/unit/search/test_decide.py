@@ -408,16 +408,15 @@ def stops(experiment: Experiment, run: Run, *others: Run) -> str | None:
     return should_stop(state_of(experiment, *others, run), space_of(experiment, PROBLEM), run)
 
 
-@pytest.mark.parametrize(
-    ("sparsity", "epoch", "least", "most"), [(0.99, 25, 0.965, 1), (0.6, 28, 0.5, 0.85)]
-)
+@pytest.mark.parametrize(("sparsity", "epoch", "most"), [(0.4, 26, 0.73), (0.6, 28, 0.65)])
 def test_a_run_that_cannot_come_to_a_target_is_stopped_with_the_reason(
-    sparsity: float, epoch: int, least: float, most: float
+    sparsity: float, epoch: int, most: float
 ) -> None:
     experiment = digits("search.targets=[0.9, 0.95]")
     run = half_way(experiment, NINETY, sparsity, epoch)
     low, high = LawSpace(experiment, PROBLEM).reach(run, "sparsity")
-    assert least < low < high < most
+    assert sparsity == pytest.approx(low)
+    assert low < high < most
     assert stops(experiment, run) == (
         f"would end between {low:.2%} and {high:.2%}, where no target is open"
     )
@@ -429,6 +428,7 @@ def test_a_run_that_cannot_come_to_a_target_is_stopped_with_the_reason(
         (0.9, 25),  # on its way
         (0.95, 25),  # to another target
         (0.2, 20),  # it can catch up
+        (0.99, 25),  # what is too much comes back
     ],
 )
 def test_a_run_that_may_hit_a_target_goes_on(sparsity: float, epoch: int) -> None:
@@ -438,18 +438,10 @@ def test_a_run_that_may_hit_a_target_goes_on(sparsity: float, epoch: int) -> Non
 
 def test_what_is_said_of_an_end_has_a_margin() -> None:
     experiment = digits("search.targets=[0.9]")
-    run, state = half_way(experiment, NINETY, 0.87, 26), state_of(experiment)
+    run, state = half_way(experiment, NINETY, 0.85, 26), state_of(experiment)
     _, high = LawSpace(experiment, PROBLEM).reach(run, "sparsity")
     assert high < state.goal.window(NINETY).low
     assert stops(experiment, run) is None
-
-
-def test_before_half_of_the_training_nothing_is_said() -> None:
-    experiment = digits("search.targets=[0.5]")
-    early, later = (half_way(experiment, HALF, 0.9, epoch, decay=5.0) for epoch in (14, 15))
-    assert LawSpace(experiment, PROBLEM).reach(early, "sparsity")[0] > 0.8
-    assert stops(experiment, early) is None
-    assert stops(experiment, later) is not None
 
 
 def test_a_run_that_serves_nobody_is_stopped_at_once() -> None:
@@ -475,10 +467,10 @@ def test_what_is_no_run_for_a_target_is_left_alone() -> None:
 
 def test_multiply_adds_are_judged_by_themselves() -> None:
     experiment = digits("search.targets=[{macs: 0.1}]")
-    lean = half_way(experiment, Target(macs=0.1), 0.93, epoch=25)
+    lean = half_way(experiment, Target(macs=0.1), 0.93, epoch=28)
     on_its_way = replace(lean, macs_pruned=0.9)
     assert stops(experiment, on_its_way) is None
-    assert stops(experiment, replace(lean, macs_pruned=0.995)) is not None
+    assert stops(experiment, replace(lean, macs_pruned=0.6)) is not None
     # A run that leads itself by weights may do anything to multiply-adds.
     other = digits("search.targets=[{macs: 0.1}, 0.5]")
     assert stops(other, half_way(other, HALF, 0.99, 25)) is None

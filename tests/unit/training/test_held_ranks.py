@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from strsweep.settings import Lead, RunSettings
+from strsweep.sparsity.cost import RankCost
 from strsweep.sparsity.landing import keep_ranks
 from strsweep.sparsity.lowrank import factored, factorize
 from strsweep.sparsity.measure import measure
 from strsweep.sparsity.methods.lowrank import LowRankMethod
 from strsweep.sparsity.methods.method import Course, HeldThresholds
-from strsweep.sparsity.rank_cost import RankCost
 from strsweep.training.law import Law, Leader, ThresholdClock
 
 HELD = HeldThresholds(

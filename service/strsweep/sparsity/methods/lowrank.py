@@ -47,9 +47,9 @@ class LowRankMethod(LearnedMethod, frozen=True):
         slowest=0.75,
     )
     """Fitted to FastGRNN on spoken digits, where runs without a plan took 11 for 4 targets; with it
-    4 (make bench-lowrank). Learned twice as fast as here, with a decay that stays, networks of 40
-    and 25 % of the multiply-adds lose 3 points; with a ramp of 0.3 two of six collapse at 40 %, with
-    0.5 those of 15 % lose 5. tests/unit/training/test_lowrank_runs.py sweeps digits by rows."""
+    4 (make bench-lowrank). Twice as fast, with a decay that stays, networks of 40 and 25 % of the
+    multiply-adds lose 3 points; with a ramp of 0.3 two of six collapse at 40 %, with 0.5 those of
+    15 % lose 5. tests/unit/training/test_lowrank_runs.py sweeps digits by rows."""
     about: ClassVar[str] = "low rank: ranks learned per layer by STR (Kusupati et al., ICML 2020)"
 
     def attach(self, model: nn.Module, run: RunSettings, example: Any) -> None:
@@ -129,8 +129,8 @@ class _Led(_Held):
     """
 
     def __init__(self, model: nn.Module, run: RunSettings, lead: Lead, course: Course) -> None:
+        from strsweep.sparsity.cost import RankCost
         from strsweep.sparsity.measure import measure
-        from strsweep.sparsity.rank_cost import RankCost
 
         super().__init__(model, run)
         report = measure(model, course.example)

@@ -55,15 +55,22 @@ class HeldThresholds:
     """Least share of what is left that an epoch keeps."""
 
     def planned(self, wanted: float, passed: float, kept: float) -> float:
-        """Return the share that an epoch of a led run leaves, by the cubic of Zhu & Gupta (2017).
+        """Return the share that an epoch of a led run leaves.
 
         Args:
             wanted: Share that is to be left in the end.
             passed: Share of the epochs that thresholds act in, after this one.
             kept: Share that is left before it.
         """
-        cubic = wanted + (1 - wanted) * max(1 - passed / self.ramp, 0.0) ** 3
-        return max(cubic, min(self.slowest * kept, 1.0))
+        return max(cubic(wanted, passed / self.ramp), min(self.slowest * kept, 1.0))
+
+
+def cubic(wanted: float, passed: float) -> float:
+    """Return the share that is left at a time ``passed`` of a ramp to the share ``wanted``.
+
+    Zhu & Gupta (2017); from 1 on the ramp is over.
+    """
+    return wanted + (1 - wanted) * max(1 - passed, 0.0) ** 3
 
 
 class Hooks:

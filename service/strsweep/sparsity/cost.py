@@ -1,18 +1,22 @@
-"""What the ranks of a model cost, in ranks, weights or multiply-adds."""
+"""What is left of a model while it trains, in ranks, weights or multiply-adds."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from strsweep.sparsity.convert import weights_with
+from strsweep.sparsity.layers import WeightTensor, weight_tensors
 from strsweep.sparsity.lowrank import Factored
 from strsweep.sparsity.measure import SparsityReport
-from strsweep.sparsity.quantile import ROUNDING
+from strsweep.sparsity.products import Example
+from strsweep.sparsity.quantile import ROUNDING, weight_uses
+from strsweep.sparsity.threshold import SoftThreshold
 
 Quantity = Literal["sparsity", "macs", "rank"]
 
@@ -86,3 +90,36 @@ class RankCost:
     def _size(self, index: int, rank: int) -> int:
         unit = self.units[index]
         return self.layers[index].weights_at(rank) * unit if unit else rank
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightCost:
+    """Counts what is left of a model whose weights have thresholds."""
+
+    weights: Sequence[tuple[WeightTensor, SoftThreshold]]
+    uses: Mapping[str, float]
+    """What one weight of each layer costs."""
+    dense: float
+    """What the layers without thresholds cost."""
+    total: float
+    """What the dense model costs."""
+
+    @classmethod
+    def of(cls, model: nn.Module, quantity: Quantity, example: Example) -> WeightCost:
+        """Return the cost of ``model``; ``example`` is one input, as of ``measure``."""
+        every = weight_tensors(model)
+        ones = {weight.name: 1.0 for weight in every}
+        uses = weight_uses(model, example) if quantity == "macs" else ones
+        weights = weights_with(model, SoftThreshold)
+        total = sum(weight.original.numel() * uses[weight.name] for weight in every)
+        own = sum(weight.original.numel() * uses[weight.name] for weight, _ in weights)
+        return cls(weights=weights, uses=uses, dense=total - own, total=total)
+
+    @torch.no_grad()
+    def kept(self) -> Tensor:
+        """Return the share that is kept now, float64 of shape [], on the device of the model."""
+        each = [
+            self.uses[weight.name] * (step(weight.original) != 0).sum().double()
+            for weight, step in self.weights
+        ]
+        return (torch.stack(each).sum() + self.dense) / self.total
