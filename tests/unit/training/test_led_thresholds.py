@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+from strsweep.auto import resolve
+from strsweep.config import load_experiment
+from strsweep.plan import first_settings
+from strsweep.search.space import space_of
 from strsweep.settings import Lead, Quantity, RunSettings
 from strsweep.sparsity.convert import sparsify, threshold_parameters
 from strsweep.sparsity.cost import WeightCost
 from strsweep.sparsity.measure import measure
 from strsweep.sparsity.methods.learned import Onset, Str
 from strsweep.sparsity.methods.method import Course, Hooks, cubic
+from strsweep.tasks import task_of
+from strsweep.training.problem import measure_problem
+from strsweep.training.run import TrainingRun
 
+DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 EXAMPLE = torch.zeros(1, 1, 6, 6)
 EPOCHS, STEPS, ONSET = 12, 8, 2
 
@@ -106,3 +116,22 @@ def test_a_run_that_is_not_led_is_left_alone() -> None:
     run = RunSettings(threshold_init=-9, weight_decay=0, threshold_decay=0.1, onset=ONSET)
     course = Course(epochs=EPOCHS, steps_per_epoch=STEPS, example=(EXAMPLE,))
     assert type(Str().hooks(network(), run, course)) is Onset
+
+
+def test_under_adamw_a_run_to_98_percent_ends_there() -> None:
+    """Without the plan it prunes everything within four epochs."""
+    asked = (
+        "training.optimizer=adamw",
+        "training.learning_rate=3e-3",
+        "search.weight_decay=5e-4",
+        "search.targets=[0.98]",
+    )
+    experiment = load_experiment(DIGITS, asked)
+    problem = measure_problem(experiment, task_of(experiment))
+    experiment = resolve(experiment, problem)
+    (settings,) = first_settings(experiment, problem, space_of(experiment, problem))
+    run = TrainingRun(experiment, settings, device=torch.device("cpu"))
+    *_, last = run.epochs()
+    assert max(metrics.sparsity for metrics in run.history) < 0.985
+    assert last.sparsity == pytest.approx(0.98, abs=0.006)
+    assert last.task["accuracy"] > 0.8
