@@ -6,7 +6,7 @@ import math
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from strsweep.config import Experiment, Problem, Range
 from strsweep.search.runs import Run, SearchState, Status
@@ -194,31 +194,13 @@ class LawSpace(Space):
         ends = [logit(run.pruned(target.quantity)) for run in known]
         exposures = [self.exposure(run) for run in known]
         belief = self.law.believe(self.expected, list(zip(exposures, ends, strict=True)), level)
-        tries = [(r, end) for r, end in zip(known, ends, strict=True) if r.target == target]
+        tries = [end for r, end in zip(known, ends, strict=True) if r.target == target]
         if self._search.led and len(tries) > 1:
-            if (between := self._between_tries(tries, level)) is not None:
-                unknown = (between - belief.late) / self.law.relative_exposure(level)
-                belief = replace(belief, exposure_at_90=max(unknown, 1e-6))
-            else:
-                # The first miss corrects the law. What a led run misses after that is an error of
-                # its control, and would come again: the next one aims beyond by as much.
-                beyond = sum(level - end for _, end in tries[1:])
-                level += min(max(beyond, -_FARTHEST), _FARTHEST)
+            # The first miss corrects the law. What a led run misses after that is an error of its
+            # control, and would come again: the next one aims beyond by as much.
+            beyond = sum(level - end for end in tries[1:])
+            level += min(max(beyond, -_FARTHEST), _FARTHEST)
         return _Aim(quantity=target.quantity, level=level, belief=belief, law=self.law)
-
-    def _between_tries(self, tries: Sequence[tuple[Run, float]], level: float) -> float | None:
-        """Return the exposure between two runs that ended on both sides of ``level``.
-
-        Near collapse a run cannot lead itself back: what it began with decides.
-        """
-        ends = sorted((end, run.settings.first_decay) for run, end in tries)
-        below, above = [t for t in ends if t[0] <= level], [t for t in ends if t[0] > level]
-        if not below or not above:
-            return None
-        (low_end, low), (high_end, high) = below[-1], above[0]
-        share = min(max((level - low_end) / (high_end - low_end), 0.3), 0.7)  # halving, nearly
-        decay = low ** (1 - share) * high**share
-        return decay * self.clock.total - self.delay(self.threshold_init[0])
 
     def _position(self, exposure: float) -> float:
         """Return where on the diagonal of the ranges, in [0, 1], a run has ``exposure``.

@@ -316,24 +316,6 @@ def test_what_led_runs_miss_again_the_next_one_aims_beyond(
     assert one == other, "without a lead it is the law alone that is corrected"
 
 
-@pytest.mark.parametrize("ends", [(0.86, 0.93), (0.93, 0.86), (0.5, 0.86, 0.93, 0.97)])
-def test_between_two_misses_the_next_run_begins_between_their_decays(
-    ends: tuple[float, ...],
-) -> None:
-    space, state = law_space()
-    settings = space.settings(NINETY, state)
-    decays = {0.5: 0.01, 0.86: 0.02, 0.93: 0.04, 0.97: 0.08}
-    runs = [
-        ended(n, settings.model_copy(update={"threshold_decay": decays[end]}), end, target=NINETY)
-        for n, end in enumerate(ends)
-    ]
-    following = space.settings(NINETY, state_of(digits(), *runs))
-    share = (logit(0.9) - logit(0.86)) / (logit(0.93) - logit(0.86))
-    assert following.first_decay == pytest.approx(0.02 * 2**share, rel=1e-4)
-    assert following.lead is not None
-    assert following.lead.pruned == pytest.approx(0.9)
-
-
 @pytest.mark.parametrize("decay", [2.0**-6, 0.0])
 def test_a_decay_that_is_a_number_is_taken_to_its_last_digit(decay: float) -> None:
     asked = ("search.threshold_init=[-100, -0.001]", f"search.weight_decay={decay}")
