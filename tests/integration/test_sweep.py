@@ -248,7 +248,10 @@ def test_models_are_registered_while_later_runs_train(killed: Killed) -> None:
     events = killed.journal.read()
     published = [event for event in events if isinstance(event, ModelPublished)]
     landed = [event for event in events if isinstance(event, ModelLanded)]
-    assert len(landed) == len(published) == len(TARGETS), "none is landed or registered twice"
+    assert len(published) == len(TARGETS), "none is registered twice"
+    aims = {event.target for event in landed}
+    assert aims, "a run that ends on its target to the weight needs no landing, others do"
+    assert len(aims) == len(landed), "none is landed twice"
     last = killed.record.runs[max(killed.record.runs)]
     assert min(event.time for event in published) < last.proposed.time
 
@@ -303,7 +306,8 @@ def test_the_receipt_is_what_the_file_holds(killed: Killed, target: float) -> No
     dense = killed.record.runs["run-001"].finished
     assert dense is not None
     assert receipt["dense_score"] == dense.metrics["accuracy"]
-    assert receipt["landed"]["sparsity_before"] in Window.around(target, None)
+    before = target if receipt["landed"] is None else receipt["landed"]["sparsity_before"]
+    assert before in Window.around(target, None)
     assert receipt["macs"] < receipt["dense_macs"]
     assert not any("parametrizations" in name for name in weights)
     assert (

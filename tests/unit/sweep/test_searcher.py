@@ -256,7 +256,7 @@ def stopped_run(sweep: JournaledSweep) -> str:
 
 
 def test_a_run_without_hope_is_stopped_and_noted(tmp_path: Path) -> None:
-    sweep = JournaledSweep(tmp_path, hardness=8.0)
+    sweep = JournaledSweep(tmp_path, hardness=16.0)
     run_id = stopped_run(sweep)
     run = sweep.record.runs[run_id]
     assert run.stopped is not None
