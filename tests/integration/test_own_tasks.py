@@ -155,8 +155,6 @@ def test_a_vision_transformer_under_adamw_is_led_and_stays_near_dense(tmp_path: 
     begun = [run for run in journal_of(found).runs.values() if run.target is not None]
     scores = [model.receipt.score for model in delivery.models if model.receipt is not None]
     print(f"{len(begun)} runs; dense {delivery.dense_score}, sparse {scores}")
-    # The first one misses: a transformer under AdamW holds on to its weights longer than the law
-    # expects of a network.
-    assert len(begun) <= 2 * len(targets)
+    assert len(begun) <= 1.4 * len(targets), "one of them may miss"
     assert delivery.dense_score is not None
     assert scores[0] > delivery.dense_score - 0.03
