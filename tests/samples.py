@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strsweep.config import Experiment, Problem, load_experiment
 from strsweep.journal import EpochFinished, ModelLanded, RunFinished, RunProposed, SweepStarted
 from strsweep.packages.receipt import LandedFrom, Receipt
 from strsweep.settings import Metric, RunSettings, Target
 from strsweep.storage import Store
+
+if TYPE_CHECKING:
+    from strsweep.cluster.searcher import TargetSearcher
 
 DIGITS = Path(__file__).parents[1] / "jobs/configs/digits.yaml"
 ACCURACY = Metric(name="accuracy")
@@ -115,6 +119,15 @@ def receipt(target: Target | None = NINETY_FIVE, **changes: Any) -> Receipt:
         "weights_sha256": "ab" * 32,
     }
     return Receipt(**{**known, **changes})
+
+
+def searched(searcher: TargetSearcher) -> Iterator[tuple[str, RunSettings]]:
+    """Yield id and settings of run after run; a run is over when the next one is taken."""
+    number = 0
+    while isinstance(config := searcher.suggest(f"t{number}"), dict):
+        yield config["run_id"], RunSettings.model_validate(config["settings"])
+        searcher.on_trial_complete(f"t{number}")
+        number += 1
 
 
 def folders(storage: Store, folder: str) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
-from samples import DIGITS
+from samples import DIGITS, searched
 
 from strsweep.auto import resolve
 from strsweep.cluster.searcher import TargetSearcher
@@ -60,13 +61,8 @@ class TrainedSweep:
         """Train until the search is over."""
         self.start()
         searcher = TargetSearcher(self.experiment, self.journal, lambda: 1)
-        number = 0
-        while isinstance(config := searcher.suggest(f"t{number}"), dict):
-            run_id: str = config["run_id"]
-            settings = RunSettings.model_validate(config["settings"])
-            self.train(run_id, settings, lambda epoch, run_id=run_id: searcher.stops(run_id, epoch))
-            searcher.on_trial_complete(f"t{number}")
-            number += 1
+        for run_id, settings in searched(searcher):
+            self.train(run_id, settings, partial(searcher.stops, run_id))
 
     def propose(self, settings: RunSettings, target: Target | None, reason: str) -> str:
         """Write a proposal of one's own; returns the id of the run."""

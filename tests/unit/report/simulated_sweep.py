@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.planted import PlantedRuns
 from benchmarks.recorded import Epoch
-from samples import ACCURACY, DIGITS, finished, proposed, receipt
+from samples import ACCURACY, DIGITS, finished, proposed, receipt, searched
 
 from strsweep.auto import resolve
 from strsweep.cluster.searcher import TargetSearcher
@@ -101,17 +101,12 @@ class SimulatedSweep:
         """Run the search to its end; run ``n`` fails for the reason ``fails(n)``, if any."""
         self.start()
         searcher = TargetSearcher(self.experiment, self.journal, lambda: 1)
-        number = 0
-        while isinstance(config := searcher.suggest(f"t{number}"), dict):
-            run_id: str = config["run_id"]
-            settings = RunSettings.model_validate(config["settings"])
-            if reason := fails(number + 1):
+        for number, (run_id, settings) in enumerate(searched(searcher), start=1):
+            if reason := fails(number):
                 self.epochs(run_id, settings, count=3)
                 self.journal.append(RunFailed(run_id=run_id, reason=reason))
             else:
                 self.train(run_id, settings, partial(searcher.stops, run_id))
-            searcher.on_trial_complete(f"t{number}")
-            number += 1
         return self
 
     def deliver(self) -> SimulatedSweep:
