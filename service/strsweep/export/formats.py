@@ -162,9 +162,8 @@ def owned_state(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
 
 
-def _with_state(model: nn.Module, state: dict[str, Tensor]) -> LoadedExport:
-    """Return a copy of ``model`` that runs with ``state``."""
-    copy = deepcopy(model)
+def _load_dense(model: nn.Module, path: Path) -> LoadedExport:
+    copy, state = deepcopy(model), load_file(path)
     load_weights(copy, state)
     return LoadedExport(copy, weight_zeros(model, state))
 
@@ -245,7 +244,7 @@ FORMATS = {
     "dense": ExportFormat(
         file_name="model.safetensors",
         write=lambda model, _, path: path.write_bytes(save(owned_state(model))),
-        load=lambda model, path: _with_state(model, load_file(path)),
+        load=_load_dense,
     ),
     "program": ExportFormat(file_name="model.pt2", write=_write_program, load=_load_program),
     "onnx": ExportFormat(

@@ -108,8 +108,7 @@ class WeightCost:
     def of(cls, model: nn.Module, quantity: Quantity, example: Example) -> WeightCost:
         """Return the cost of ``model``; ``example`` is one input, as of ``measure``."""
         every = weight_tensors(model)
-        ones = {weight.name: 1.0 for weight in every}
-        uses = weight_uses(model, example) if quantity == "macs" else ones
+        uses = weight_uses(model, example) if quantity == "macs" else {w.name: 1.0 for w in every}
         weights = weights_with(model, SoftThreshold)
         total = sum(weight.original.numel() * uses[weight.name] for weight in every)
         own = sum(weight.original.numel() * uses[weight.name] for weight, _ in weights)

@@ -99,7 +99,12 @@ def ramp(model: nn.Module, progress: float) -> None:
 
 def cubic_share(progress: float) -> float:
     """Return the share of the final sparsity that is due: ``1 - (1 - progress)^3``, in [0, 1]."""
-    return 1 - (1 - min(max(progress, 0.0), 1.0)) ** 3
+    return 1 - cubic(0.0, progress)
+
+
+def cubic(wanted: float, progress: float) -> float:
+    """Return the share of the weights that is left on the way to the share ``wanted``."""
+    return wanted + (1 - wanted) * (1 - min(max(progress, 0.0), 1.0)) ** 3
 
 
 def largest(weight: Tensor, count: int) -> Tensor:

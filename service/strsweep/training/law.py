@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from strsweep.config import Experiment
 from strsweep.settings import Lead
-from strsweep.sparsity.methods import HeldThresholds
+from strsweep.sparsity.methods import HeldThresholds, acting_share
 from strsweep.training.schedule import decay_clock
 
 
@@ -244,9 +244,9 @@ class Leader:
         assert held is not None
         if epoch <= onset:
             return self.first_decay
-        wanted, passed = 1 - self.lead.pruned, (epoch + 1 - onset) / (epochs - onset)
-        planned = held.planned(wanted, passed, kept)
-        if passed > held.ramp and planned <= wanted:  # this epoch is there: what is left recovers
+        wanted, over = 1 - self.lead.pruned, acting_share(epoch, onset, epochs)
+        planned = held.planned(wanted, over, kept)
+        if over > held.ramp and planned <= wanted:  # this epoch is there: what is left recovers
             return self.first_decay
         above = math.log((max(kept, 1e-6) + excess) / (planned + excess))
         return min(last * math.exp(held.gain * above), held.most)

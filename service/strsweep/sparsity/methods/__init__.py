@@ -14,7 +14,7 @@ from strsweep.imports import imported, is_import_path
 from strsweep.sparsity.methods.budgeted import Dnw, Gmp
 from strsweep.sparsity.methods.learned import PRESETS, Str
 from strsweep.sparsity.methods.lowrank import LowRankMethod
-from strsweep.sparsity.methods.method import Course, HeldThresholds, Hooks, Method
+from strsweep.sparsity.methods.method import Course, HeldThresholds, Hooks, Method, acting_share
 from strsweep.sparsity.methods.steered import Scheduled, St3, Steered
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "HeldThresholds",
     "Hooks",
     "Method",
+    "acting_share",
 ]
 
 

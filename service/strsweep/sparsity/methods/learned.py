@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from strsweep.settings import Lead, RunSettings
-from strsweep.sparsity.methods.method import Course, Hooks, ThresholdMethod, cubic
+from strsweep.sparsity.methods.method import Course, Hooks, ThresholdMethod, acting_share
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -91,22 +91,22 @@ class _Led(Onset):
 
     def before_epoch(self, epoch: int) -> None:
         """See ``Hooks``; weights that sank below their threshold come back."""
+        from strsweep.sparsity.magnitude import cubic
+
         super().before_epoch(epoch)
         if not self._run.acts_in(epoch):
             return
-        passed = (epoch + 1 - self._run.onset) / (self._course.epochs - self._run.onset)
-        self._least = cubic(1 - self._lead.pruned, passed / _RAMP)
+        over = acting_share(epoch, self._run.onset, self._course.epochs)
+        self._least = cubic(1 - self._lead.pruned, over / _RAMP)
         if self._cost.kept() < self._least:
             self._give_back()
         self._before = [s.detach().clone() for s in self._thresholds]
 
     def before_step(self, step: int) -> None:
-        """See ``Hooks``."""
         if step % _EVERY == 0:
             self._hold()
 
     def after_epoch(self, epochs: int) -> None:
-        """See ``Hooks``."""
         self._hold()
 
     def _hold(self) -> None:

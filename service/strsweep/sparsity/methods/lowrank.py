@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from strsweep.errors import SettingError
 from strsweep.settings import Lead, Positive, RunSettings
 from strsweep.sparsity.methods.learned import LearnedMethod, Onset
-from strsweep.sparsity.methods.method import Course, HeldThresholds, Hooks
+from strsweep.sparsity.methods.method import Course, HeldThresholds, Hooks, acting_share
 
 if TYPE_CHECKING:
     from torch import nn
@@ -107,11 +107,9 @@ class _Held(Onset):
         self._layers = factored(model)
 
     def before_step(self, step: int) -> None:
-        """See ``Hooks``."""
         self._hold()
 
     def after_epoch(self, epochs: int) -> None:
-        """See ``Hooks``."""
         self._hold()
 
     def _hold(self) -> None:
@@ -140,14 +138,13 @@ class _Led(_Held):
         """Share that the steps of this epoch keep."""
 
     def before_epoch(self, epoch: int) -> None:
-        """See ``Hooks``."""
         super().before_epoch(epoch)
         if not self._run.acts_in(epoch):
             return
         held, kept = LowRankMethod.held, self._cost.kept()
-        passed = (epoch + 1 - self._run.onset) / (self._epochs - self._run.onset)
-        planned = held.planned(self._wanted, passed, kept)
-        if passed > held.ramp and kept > planned:
+        over = acting_share(epoch, self._run.onset, self._epochs)
+        planned = held.planned(self._wanted, over, kept)
+        if over > held.ramp and kept > planned:
             self._keep(planned)
         self._least = _SLACK * planned
 

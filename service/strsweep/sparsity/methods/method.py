@@ -62,15 +62,14 @@ class HeldThresholds:
             passed: Share of the epochs that thresholds act in, after this one.
             kept: Share that is left before it.
         """
+        from strsweep.sparsity.magnitude import cubic
+
         return max(cubic(wanted, passed / self.ramp), min(self.slowest * kept, 1.0))
 
 
-def cubic(wanted: float, passed: float) -> float:
-    """Return the share that is left at a time ``passed`` of a ramp to the share ``wanted``.
-
-    Zhu & Gupta (2017); from 1 on the ramp is over.
-    """
-    return wanted + (1 - wanted) * max(1 - passed, 0.0) ** 3
+def acting_share(epoch: int, onset: int, epochs: int) -> float:
+    """Return the share of the ``epochs`` from ``onset`` on that is over after ``epoch``, from 0."""
+    return (epoch + 1 - onset) / (epochs - onset)
 
 
 class Hooks:
