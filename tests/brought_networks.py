@@ -85,6 +85,57 @@ class ExtraState(Classifier):
         pass
 
 
+class LateState(Classifier):
+    """Keeps a plain value in its state dict, once it has seen a training batch."""
+
+    seen: Any = None
+
+    def get_extra_state(self) -> Any:
+        return torch.zeros(1) if self.seen is None else {"seen": self.seen}
+
+    def set_extra_state(self, state: Any) -> None:
+        pass
+
+    def forward(self, x: Tensor) -> Any:
+        self.seen = len(x) if self.training else self.seen
+        return super().forward(x)
+
+
+class PlainAverage(Classifier):
+    """Keeps what it learns of its inputs in an attribute that is no buffer."""
+
+    average: Any = 0.0
+
+    def forward(self, x: Tensor) -> Any:
+        features = self.features(x).mean((2, 3))
+        if self.training:
+            self.average = 0.9 * self.average + 0.1 * features.detach().mean(0)
+        return self.head(features - self.average)
+
+
+class Expanded(Classifier):
+    """Has a buffer whose entries are one place in memory."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__(num_classes)
+        self.register_buffer("gain", torch.ones(1).expand(16))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(self.features(x).mean((2, 3)) * self.gain)
+
+
+class LeavesOut(Classifier):
+    """Leaves out a layer for three of four training batches, at random."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__(num_classes)
+        self.extra = nn.Conv2d(16, 16, 3, padding=1)
+
+    def features(self, x: Tensor) -> Tensor:
+        x = super().features(x)
+        return x if self.training and torch.rand(()) < 0.75 else self.extra(x).relu()
+
+
 class Unused(Classifier):
     """Has an old head that forward does not call any more."""
 
@@ -143,6 +194,19 @@ class OwnNorm(nn.BatchNorm2d):
         return super().forward(images).relu()
 
 
+class OwnStatistics(nn.Module):
+    """Normalizes by buffers of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(16))
+        self.register_buffer("variance", torch.ones(16))
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean, variance = self.get_buffer("mean"), self.get_buffer("variance")
+        return F.batch_norm(images, mean, variance, training=self.training)
+
+
 class WithNorm(Classifier):
     """Normalizes by a batch norm of the kind that the options name."""
 
@@ -152,6 +216,13 @@ class WithNorm(Classifier):
             "plain": nn.BatchNorm2d(16),
             "untracked": nn.BatchNorm2d(16, track_running_stats=False),
             "own": OwnNorm(16),
+            "own statistics": OwnStatistics(),
+            "sample": nn.Sequential(
+                nn.AdaptiveAvgPool2d(1),
+                nn.Flatten(),
+                nn.BatchNorm1d(16, track_running_stats=False),
+                nn.Unflatten(1, (16, 1, 1)),
+            ),
             "flat": nn.Sequential(nn.Flatten(2), nn.BatchNorm1d(16), nn.Unflatten(2, (8, 8))),
         }
         self.norm = kinds[kind]

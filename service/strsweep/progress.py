@@ -10,6 +10,11 @@ from contextlib import contextmanager
 _SILENCE_S = 10.0
 
 
+def printable(text: str) -> str:
+    """Return ``text`` with bytes of file names that are no UTF-8 written as hexadecimal escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 class _Voice:
     """Of this process; steps lie within each other, and the innermost one is told."""
 
@@ -21,7 +26,7 @@ class _Voice:
     def say(self, text: str) -> None:
         """Print a line at once."""
         self._said = time.monotonic()
-        print(text, flush=True)
+        print(printable(text), flush=True)
 
     @contextmanager
     def doing(self, step: str) -> Generator[None]:

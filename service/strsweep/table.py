@@ -135,15 +135,18 @@ def as_terminal(rows: Sequence[Row], title: str) -> str:
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """Return a table with links; a note stands in the first cell without text."""
+    """Return a table with links; a note stands in the first cell without text.
+
+    MLflow draws tables without any room between columns: every cell ends with a space that stays.
+    """
     head = rows[0].cells if rows else []
     rules = ["---" if "text" in cell.style else "--:" for cell in head]
-    lines = [[cell.heading for cell in head], rules]
+    lines = [[f"{cell.heading}&emsp;" for cell in head], rules]
     for row in rows:
         texts = [f"[{c.text}]({c.link})" if c.link else c.text for c in row.cells]
         if row.note and "" in texts:
             texts[texts.index("")] = row.note
-        lines.append([text.replace("|", "\\|") for text in texts])
+        lines.append([f"{text}&emsp;".replace("|", "\\|") for text in texts])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -126,11 +126,10 @@ def train_with_bad_files(images: Path, rank: int, world_size: int) -> dict[str, 
     }
 
 
-def land(state: Any, rank: int, world_size: int) -> dict[str, float]:
+def land(state: Any, rank: int, world_size: int, shared: str = "true") -> dict[str, float]:
     """Land a state on workers that show batch norm 1400 images, 96 at a time."""
-    experiment = load_experiment(
-        DIGITS, ["training.batch_size=96", "training.epochs=3", f"workers.count={world_size}"]
-    )
+    given = ["training.batch_size=96", "training.epochs=3", f"training.sync_batchnorm={shared}"]
+    experiment = load_experiment(DIGITS, [*given, f"workers.count={world_size}"])
     images = InputPipeline(experiment, rank, world_size)
     return land_run(experiment, FIXED, state, Target(sparsity=0.6), images=images).metrics
 
@@ -141,8 +140,10 @@ def untrained() -> dict[str, Any]:
 
 def worker(rank: int, folder: Path) -> None:
     join(rank, folder)
-    landed = land(torch.load(folder / "state.pt", weights_only=True), rank, 2)
-    (folder / f"landed-{rank}.json").write_text(json.dumps(landed))
+    state = torch.load(folder / "state.pt", weights_only=True)
+    for shared in ("true", "false"):
+        landed = land(state, rank, 2, shared)
+        (folder / f"landed-{shared}-{rank}.json").write_text(json.dumps(landed))
     found = train_with_bad_files(folder / "images", rank, 2)
     (folder / f"bad_files-{rank}.json").write_text(json.dumps(found))
     for case in CASES:
@@ -229,9 +230,10 @@ def test_bad_files_of_all_workers_are_counted_and_named(shared: Path) -> None:
         assert two["accuracy"] == alone["accuracy"]
 
 
-def test_two_workers_land_as_one_does(shared: Path) -> None:
+@pytest.mark.parametrize("is_shared", ["true", "false"])
+def test_two_workers_land_as_one_does_however_they_trained(is_shared: str, shared: Path) -> None:
     alone = land(untrained(), 0, 1)
-    for two in seen(shared, "landed"):
+    for two in seen(shared, f"landed-{is_shared}"):
         assert two == pytest.approx(alone, abs=1e-5)
 
 

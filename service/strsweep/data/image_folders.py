@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from strsweep.config import DataConfig
-from strsweep.data.labelled import ImageFiles, LabelledData, printable
+from strsweep.data.labelled import ImageFiles, LabelledData
 from strsweep.data.transforms import transforms_of
 from strsweep.errors import SettingError
-from strsweep.progress import say
+from strsweep.progress import printable, say
 
 _SHOWN = 5
 _LEFT_BEHIND = {
@@ -72,7 +72,8 @@ def _check(config: DataConfig) -> int:
     if bare := [folder for folder in scanned if not folder.num_images]:
         told = f"{len(bare)} class folders hold no images: {', '.join(map(str, bare[:_SHOWN]))}."
         raise _wrong(config, f"{told} Images end in {', '.join(_image_suffixes())}.")
-    if left_out := sum((folder.left_out for folder in scanned), Counter[str]()):
+    beside = (e.name for split in splits for e in split.iterdir() if e.name not in train)
+    if left_out := sum((folder.left_out for folder in scanned), Counter(map(_kind, beside))):
         parts = [f"{count} {name}" for name, count in left_out.most_common()]
         told = ", ".join(parts[:_SHOWN]) + (", ..." if len(parts) > _SHOWN else "")
         say(f"data.path: {left_out.total()} files and folders are left out: {told}")
@@ -107,7 +108,7 @@ def _scan(path: Path) -> _ClassFolder:
     found, suffixes = _ClassFolder(f"{path.parent.name}/{path.name}"), _image_suffixes()
     for entry in _files(path):
         if not is_visible(entry.name) or not entry.name.lower().endswith(suffixes):
-            found.left_out[Path(entry.name).suffix or entry.name] += 1
+            found.left_out[_kind(entry.name)] += 1
             continue
         found.num_images += 1
         try:
@@ -116,6 +117,11 @@ def _scan(path: Path) -> _ClassFolder:
             is_empty = True
         found.empty_files += [entry.path] * is_empty
     return found
+
+
+def _kind(name: str) -> str:
+    """Return what a file that is left out counts as: its suffix, or its name."""
+    return "._*" if name.startswith("._") else Path(name).suffix or name
 
 
 def _files(folder: Path | str) -> Iterator[os.DirEntry[str]]:

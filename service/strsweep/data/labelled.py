@@ -20,6 +20,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from strsweep.progress import printable
+
 _FEWER_BITS = 2**12
 """Of the 16 levels that the upper 8 of 16 bits leave below it, a picture would be nearly black."""
 
@@ -96,9 +98,12 @@ class ImageFiles(Dataset[Any]):
         """Return why image ``index`` cannot be read; "" if it can, or the file is missing."""
         try:
             decode(self.path(index), self._shape[0])
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            return printable(error.strerror or str(error))
         except Exception as error:  # as below
-            is_away = isinstance(error, OSError) and error.errno is not None
-            return "" if is_away else printable(str(error))
+            return printable(str(error))
         return ""
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
@@ -107,11 +112,6 @@ class ImageFiles(Dataset[Any]):
         except Exception:  # Pillow raises what the file happens to break
             return torch.zeros(self._shape), unreadable_label(index)
         return self._transform(image), int(self._labels[index])
-
-
-def printable(text: str) -> str:
-    """Return ``text`` with bytes of file names that are no UTF-8 written as hexadecimal escapes."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def unreadable_label(index: int) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
+from difflib import SequenceMatcher
 from itertools import zip_longest
 
 from torch import Tensor
@@ -16,6 +18,8 @@ THRESHOLD = "sparseThreshold"
 _NORM = ("running_mean", "running_var", "num_batches_tracked")
 _OF_LAYERS = {"weight", "bias", *_NORM, THRESHOLD}
 """Tensors that a layer computes with: without one of them it would be another layer."""
+_PARTS = re.compile(r"\d+|[^\W\d_]+")
+"""Of a name: its words and numbers."""
 _MOST_NAMED = 6
 """Problems that one message lists; a file of another network has hundreds."""
 
@@ -50,7 +54,8 @@ def match_layers(
     """Return which layer of the file is which layer of the model, as pairs of names.
 
     By name if all names agree. Otherwise by order: a layer must then fit in the names and shapes of
-    all its tensors, and a name that both sides know must meet itself.
+    all its tensors, a name that both sides know must meet itself, and no two layers of one shape
+    may be named as if they were each other (q, k for key, query).
 
     Args:
         source: What the messages call the file.
@@ -64,6 +69,9 @@ def match_layers(
     pairs = [(name, name) for name in ours]
     if theirs.keys() != ours.keys():
         pairs = list(zip(theirs, ours, strict=False))
+        if sorted(theirs) == list(theirs) != sorted(theirs, key=_natural):
+            told = "lists its layers by name, so their order says nothing, and the names differ"
+            raise CheckpointError(f"{source} {told}: {_lists(theirs, ours)}")
         misplaced = any(one != other and (one in ours or other in theirs) for one, other in pairs)
         if misplaced or len(theirs) != len(ours):
             raise CheckpointError(f"{source} belongs to another network: {_lists(theirs, ours)}")
@@ -74,7 +82,34 @@ def match_layers(
     ]
     if misfits:
         raise CheckpointError(f"{source} does not fit the model: {some(misfits)}")
+    if crossed := list(_crossed(pairs, ours)):
+        told = "by the order of layers, and by their names others would meet"
+        raise CheckpointError(f"{source} fits the model {told}: {some(crossed)}. Rename them.")
     return pairs
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts 2 before 10."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in _PARTS.findall(name)]
+
+
+def _crossed(pairs: Sequence[tuple[str, str]], ours: Layers) -> Iterator[str]:
+    """Yield the layers of one shape that met by order, where both are named as the other's."""
+    shapes = [{key: tensor.shape for key, tensor in ours[other].items()} for _, other in pairs]
+    for index, (one, other) in enumerate(pairs):
+        for later in range(index + 1, len(pairs)):
+            their, our = pairs[later]
+            if shapes[index] != shapes[later] or other in {one, our}:
+                continue
+            if _alike(one, our) > _alike(one, other) and _alike(their, other) > _alike(their, our):
+                yield f"{one} would be {other}, and {their} {our}"
+
+
+def _alike(one: str, other: str) -> float:
+    """Return how much two names have in common: parts such as numbers, and letters."""
+    parts = SequenceMatcher(None, _PARTS.findall(one), _PARTS.findall(other), autojunk=False)
+    letters = (re.sub(r"[^a-z]", "", name.lower()) for name in (one, other))
+    return parts.ratio() + SequenceMatcher(None, *letters, autojunk=False).ratio()
 
 
 def _misfits(

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from strsweep.errors import CheckpointError
 from strsweep.models.layer_match import (
     THRESHOLD,
+    Layers,
     extra_tensors,
     key_of,
     layers_of,
@@ -43,12 +44,16 @@ _KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "module", 
 """Where training scripts put the state dict."""
 _COUNTER = "num_batches_tracked"
 """Files from before torch 0.4.1 have none."""
-_SCALAR: Any = np.float64(0).__reduce__()[0]
+_SCALAR: Any = np.float64(0).__reduce__()[0]  # a learning rate beside the weights is often one
+_ARRAY: Any = np.zeros(1).__reduce__()[0]  # so is the state of a random generator
 _NUMPY: list[Any] = [
-    _SCALAR,  # a learning rate beside the weights is often one
+    _SCALAR,
+    _ARRAY,
     (_SCALAR, "numpy.core.multiarray.scalar"),  # as NumPy called it before version 2
+    (_ARRAY, "numpy.core.multiarray._reconstruct"),
+    np.ndarray,
     np.dtype,
-    *{type(np.dtype(code)) for code in "?bhilqBHILQefd"},
+    *{type(np.dtype(code)) for code in "?bhilqBHILQefdgFDGSUMm"},
     _codecs.encode,
 ]
 
@@ -62,12 +67,16 @@ class Start:
     """Of the model; these keep their initialization."""
     unused: tuple[str, ...]
     """Of the file; the model has no place for them."""
+    renamed: tuple[str, ...] = ()
+    """Layers that met by their order: the name in the file, and in the model."""
     is_maskless: bool = False
     """A file of the authors' code, or of one like it, without thresholds: DNW and GMP prune in the
     forward pass and write no mask."""
 
     def __str__(self) -> str:
         said = f"{self.loaded} tensors loaded"
+        if self.renamed:
+            said += f" by their order, as names differ: {some(self.renamed, ', ')}"
         if self.is_maskless:
             said += (
                 ", all dense: no thresholds are in the file, and those of DNW or GMP have no mask"
@@ -99,23 +108,34 @@ def load_start(path: Path, model: nn.Module, *, skip_head: bool = False) -> Star
     path, own = Path(path), model.state_dict()
     is_ordered = path.suffix != ".safetensors"  # that format sorts names
     read, names_its_network = _read(path) if is_ordered else (_read_safetensors(path), False)
-    found = _renamed(read, list(own))
+    found = _renamed(path, read, list(own))
     head = _other_head(model, found) if skip_head else []
     anew, unused = _left_out(found, own, head, is_ordered)
     wanted = {name: own[name] for name in own if name not in anew}
     theirs, ours = layers_of({n: found[n] for n in found if n not in unused}), layers_of(wanted)
+    pairs = _matched(path, model, theirs, ours, skip_head=skip_head)
+    _load(model, pairs, theirs, ours)
+    is_maskless = names_its_network and not threshold_parameters(model)
+    return Start(
+        loaded=len(wanted),
+        anew=tuple(anew),
+        unused=tuple(unused),
+        renamed=tuple(f"{one} as {other}" for one, other in pairs if one != other),
+        is_maskless=is_maskless,
+    )
+
+
+def _matched(
+    path: Path, model: nn.Module, theirs: Layers, ours: Layers, *, skip_head: bool
+) -> list[tuple[str, str]]:
+    """Return which layer of the file is which of the model; see ``match_layers``."""
     try:
-        pairs = match_layers(str(path), theirs, ours, [one.name for one in weight_tensors(model)])
+        return match_layers(str(path), theirs, ours, [one.name for one in weight_tensors(model)])
     except CheckpointError as error:
         with suppress(CheckpointError):
             if not skip_head and load_start(path, deepcopy(model), skip_head=True):
                 error = CheckpointError(f"{error}. All else fits: try model.skip_head=true.")
         raise error from None
-    _load(model, pairs, theirs, ours)
-    is_maskless = names_its_network and not threshold_parameters(model)
-    return Start(
-        loaded=len(wanted), anew=tuple(anew), unused=tuple(unused), is_maskless=is_maskless
-    )
 
 
 def _left_out(
@@ -145,8 +165,8 @@ def load_weights(model: nn.Module, state: Mapping[str, Any], *, strict: bool = T
 def _load(
     model: nn.Module,
     pairs: Iterable[tuple[str, str]],
-    theirs: dict[str, State],
-    ours: dict[str, State],
+    theirs: Layers,
+    ours: Layers,
 ) -> None:
     pairs = list(pairs)
     thresholds = {
@@ -209,22 +229,34 @@ def _is_state(state: Any) -> bool:
     return all(isinstance(key, str) and isinstance(state[key], Tensor) for key in state)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
-def _renamed(found: State, own: list[str]) -> State:
+def _renamed(path: Path, found: State, own: list[str]) -> State:
     """Return the tensors of a file under the names that the model has for them."""
-    ours = _common(own)
-    best: tuple[int, dict[str, str]] = (0, {})
-    for inner in dict.fromkeys(("", ours)):
+    by_prefix = _under_prefixes(found, own)
+    most = max(map(len, by_prefix.values()))
+    best = [prefix for prefix, names in by_prefix.items() if len(names) == most]
+    if not most or ("" not in best and most < len(own) and len(best) > 1):
+        common = _common(found)  # by order, then; a wrapper's name says nothing
+        return {name.removeprefix(common): tensor for name, tensor in found.items()}
+    if "" not in best and len(best) > 1:
+        raise CheckpointError(
+            f"{path} holds the network {len(best)} times, as {some(best, ', ')}: save the one that "
+            "you want by itself"
+        )
+    names = _with_thresholds(by_prefix["" if "" in best else best[0]], found)
+    return {names.get(name, name): tensor for name, tensor in found.items()}
+
+
+def _under_prefixes(found: State, own: list[str]) -> dict[str, dict[str, str]]:
+    """Return for every prefix of the file which of its tensors is which of the model."""
+    by_prefix: dict[str, dict[str, str]] = {}
+    for inner in dict.fromkeys(("", _common(own))):
         short = {name.removeprefix(inner): name for name in own}
         ends = next(iter(short))
         outer = {name.removesuffix(ends) for name in found if name.endswith(ends)}
-        for prefix in ("", *sorted(outer, key=len)):
+        for prefix in ("", *sorted(outer)):
             names = {prefix + name: short[name] for name in short if prefix + name in found}
-            best = max(best, (len(names), _with_thresholds(names, found)), key=lambda one: one[0])
-    names = best[1]
-    common = _common(found)
-    if not names:  # by order, then; a wrapper's name says nothing
-        return {name.removeprefix(common): tensor for name, tensor in found.items()}
-    return {names.get(name, name): tensor for name, tensor in found.items()}
+            by_prefix[prefix] = max(by_prefix.get(prefix, {}), names, key=len)
+    return by_prefix
 
 
 def _common(names: Iterable[str]) -> str:

@@ -243,6 +243,7 @@ def _scaled(metric: Metric, score: float) -> float:
 def _score_axis(metric: Metric, scores: Sequence[float] = ()) -> dict[str, Any]:
     """Return the axis; it has all of ``scores``, and room around them."""
     title = f"validation {metric.name}" + ("" if metric.higher_is_better else " (lower is better)")
+    title += "" if metric.few_samples is None else f" of {metric.few_samples} samples"
     unit = {"ticksuffix": " %", "tickformat": "~f"} if metric.is_share else {"tickformat": "~g"}
     low, high = (_scaled(metric, end(scores, default=0.0)) for end in (min, max))
     room = 0.08 * (high - low or 0.01 * abs(high) or 1.0)

@@ -46,7 +46,7 @@ class LayerBudget:
 def rows_of(text: str) -> list[list[str]]:
     """Return the rows of a table that are not blank; the first one is the header."""
     try:
-        rows = [row for row in csv.reader(io.StringIO(text)) if any(row)]
+        rows = [row for row in csv.reader(io.StringIO(text)) if any(map(str.strip, row))]
     except csv.Error as error:
         raise ValueError(f"this is not a layer budget: {error}") from error
     if not rows:

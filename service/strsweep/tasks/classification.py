@@ -97,6 +97,10 @@ class Classification(Task):
         """Return what the reader says of an image."""
         return self.data.reason(split, index)
 
+    def fingerprint(self) -> str:
+        """See ``Task``; ``describe`` has that of files, which no library decodes for it."""
+        return super().fingerprint() if self.data.fingerprint is None else ""
+
     def describe(self) -> str:
         """Return counts, classes, and a fingerprint of files."""
         return self.data.describe()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from strsweep.data import seeded
 from strsweep.settings import Metric
+
+_LOOKED_AT = 32
+"""Samples of each split that tell whether data are those of before."""
 
 
 class Task:
@@ -119,6 +124,33 @@ class Task:
         """Return why sample ``index`` cannot be read, if anybody knows."""
         return ""
 
+    def fingerprint(self) -> str:
+        """Return a fingerprint of some samples; "" if they differ from one look to the next."""
+        one, other = (_fingerprint(self.train, self.val) for _ in range(2))
+        return one if one == other else ""
+
     def describe(self) -> str:
         """Return in one line what the data are; a sweep goes on only where it is the same."""
         return f"{len(self.train):,} training and {len(self.val):,} validation samples"
+
+
+def _fingerprint(*splits: Any) -> str:
+    digest = hashlib.sha256()
+    with seeded(0):
+        for samples in splits:
+            for index in range(0, len(samples), max(len(samples) // _LOOKED_AT, 1)):
+                _add(digest, samples[index])
+    return digest.hexdigest()[:8]
+
+
+def _add(digest: Any, value: Any) -> None:
+    """Add a sample, or a part of one, to a digest."""
+    if isinstance(value, Mapping):
+        value = [*value.items()]
+    if isinstance(value, list | tuple):
+        for part in value:
+            _add(digest, part)
+    elif isinstance(value, Tensor):
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    else:
+        digest.update(value.tobytes() if hasattr(value, "tobytes") else repr(value).encode())

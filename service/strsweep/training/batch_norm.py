@@ -89,14 +89,18 @@ def training_norms(model: nn.Module) -> list[_BatchNorm]:
     return [norm for norm in _norms(model) if norm.training]
 
 
-def share_batch_statistics(model: nn.Module, device: torch.device) -> nn.Module:
+def share_batch_statistics(
+    model: nn.Module, device: torch.device, *, is_required: bool = True
+) -> nn.Module:
     """Let every batch norm of ``model`` that trains do so over all workers; returns the model.
 
     Raises:
-        SettingError: One computes by a formula of its own.
+        SettingError: One computes by a formula of its own, and it ``is_required`` of all.
     """
     for norm in training_norms(model):
         if not isinstance(norm, nn.SyncBatchNorm) and type(norm).forward is not _BatchNorm.forward:
+            if not is_required:
+                continue
             remedy = (
                 f"{type(norm).__name__} has a forward of its own, whose statistics cannot be "
                 "shared over workers: write false, or train on one worker."

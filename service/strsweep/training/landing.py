@@ -189,8 +189,8 @@ def _finished(
     restore(model, state)
     if experiment.training.channels_last:
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    if dist.is_initialized() and experiment.training.sync_batchnorm:
-        share_batch_statistics(model, device)  # as one worker that has all of a batch
+    if dist.is_initialized():  # as one worker that has all of a batch, however it was trained
+        share_batch_statistics(model, device, is_required=experiment.training.sync_batchnorm)
     return model.to(device)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 import sys
 import time
 from copy import deepcopy
@@ -21,8 +22,9 @@ from strsweep.models.registered import start_file
 from strsweep.models.start import load_weights
 from strsweep.progress import say
 from strsweep.settings import RunSettings
-from strsweep.sparsity.measure import measure
+from strsweep.sparsity.measure import SparsityReport, measure
 from strsweep.tasks import Task
+from strsweep.training.checkpoints import State
 from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.loop import Stepper
 from strsweep.training.network import check_task, dense_model, sparse_model
@@ -48,9 +50,8 @@ def measure_problem(experiment: Experiment, task: Task) -> Problem:
         model = dense_model(experiment, task, lambda start: say(f"model.checkpoint: {start}"))
         before = {key: deepcopy(value) for key, value in model.state_dict().items()}
         shapes = check_task(experiment, task, model)
-        load_weights(model, before)  # batch norm has learned from what it saw
+        report = _measured(experiment, task, model, before)
         _check_steps(experiment.training, task, model)
-    report = measure(model, task.example())
     assert report.dense_macs is not None
     return Problem(
         steps_per_epoch=len(batches),
@@ -63,6 +64,28 @@ def measure_problem(experiment: Experiment, task: Task) -> Problem:
         model_options=task.model_options,
         identity=identity_of(experiment, task, model),
     )
+
+
+def _measured(
+    experiment: Experiment, task: Task, model: nn.Module, before: State
+) -> SparsityReport:
+    """Measure ``model`` in the state it had ``before`` it saw data: batch norm learned from them.
+
+    Raises:
+        SettingError: It cannot have that state again, or compute one input in evaluation.
+    """
+    name = experiment.model.name
+    try:
+        load_weights(model, before)
+    except RuntimeError as error:
+        remedy = "Its own state cannot be loaded again, so no run could resume: a tensor made by "
+        told = f"{remedy}expand() needs a clone(). {error}"
+        raise SettingError("model.name", name, told) from error
+    try:
+        return measure(model, task.example())
+    except Exception as error:  # a user's own model can raise anything
+        told = f"In evaluation it does not compute a single input: {type(error).__name__}: {error}"
+        raise SettingError("model.name", name, told) from error
 
 
 def _check_steps(training: TrainingConfig, task: Task, model: nn.Module) -> None:
@@ -124,16 +147,27 @@ def identity_of(experiment: Experiment, task: Task, model: nn.Module) -> dict[st
     start = start_file(experiment)
     return {
         "data": task.describe(),
+        "samples": _samples_of(experiment, task),
         "model": structure_of(model),
         "code": ", ".join(code),
         "checkpoint": "" if start is None else _digest(start.read_bytes()),
     }
 
 
+def _samples_of(experiment: Experiment, task: Task) -> str:
+    try:
+        return task.fingerprint()
+    except Exception as error:  # a user's own data can raise anything
+        told = f"A sample of it cannot be read: {type(error).__name__}: {error}"
+        raise SettingError("task", experiment.data_name, told) from error
+
+
 def structure_of(model: nn.Module) -> str:
-    """Return names and shapes of all parameters and buffers of ``model``, as a fingerprint."""
-    shapes = [f"{name} {list(tensor.shape)}" for name, tensor in model.state_dict().items()]
-    return f"{len(shapes)} tensors, {_digest(chr(10).join(shapes).encode())}"
+    """Return a fingerprint of the modules of ``model``, and of what they hold: names and shapes."""
+    state = model.state_dict().items()
+    shapes = [f"{name} {list(getattr(value, 'shape', ()))}" for name, value in state]
+    modules = re.sub(r" at 0x[0-9a-f]+", "", repr(model))  # where a function lies says nothing
+    return f"{len(shapes)} tensors, {_digest(chr(10).join([*shapes, modules]).encode())}"
 
 
 def check_identity(experiment: Experiment, before: Problem, now: dict[str, str]) -> None:

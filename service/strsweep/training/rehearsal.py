@@ -6,7 +6,7 @@ import re
 import signal
 import tempfile
 import threading
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Iterable
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+from torch.overrides import TorchFunctionMode
 
 from strsweep.config import Experiment
 from strsweep.data import seeded
@@ -35,6 +36,26 @@ from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.network import plain_network, sparse_model
 
 _LIMIT_S = 60
+_TRIES = 4
+"""Batches that several workers are tried with: some networks leave out layers at random."""
+_OF_LAYER = r"\.(parametrizations\..*|weight|bias)$"
+
+
+class _OwnBatchNorms(TorchFunctionMode):
+    """Finds the running means of batch norms that are no modules of torch."""
+
+    def __init__(self, norms: Iterable[_BatchNorm]) -> None:
+        super().__init__()
+        self._known = [norm.running_mean for norm in norms]
+        self.means: list[Tensor] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in {nn.functional.batch_norm, torch.batch_norm}:
+            given = [value for value in (*args, *(kwargs or {}).values()) if value is not None]
+            buffers = [v for v in given if isinstance(v, Tensor) and not v.requires_grad]
+            if not any(mean is value for mean in self._known for value in buffers):
+                self.means += buffers
+        return func(*args, **(kwargs or {}))
 
 
 class _OutOfTimeError(BaseException):
@@ -44,9 +65,9 @@ class _OutOfTimeError(BaseException):
 def rehearse(experiment: Experiment, settings: RunSettings, task: Task) -> None:
     """Take the untrained network through all that a delivery takes.
 
-    It is trained a step as several workers would, made plain, looked at where it multiplies, built
-    again from its weights file, and exported as a program. That it cannot be exported is said, and
-    no error: such models are registered as weights.
+    It sees a training batch, several if there are several workers, is made plain, looked at where
+    it multiplies, built again from its weights file, and exported as a program. That it cannot be
+    exported is said, and no error: such models are registered as weights.
 
     ``settings`` are those of the run that prunes most: what fits it fits all.
 
@@ -58,6 +79,9 @@ def rehearse(experiment: Experiment, settings: RunSettings, task: Task) -> None:
         batch = _two_samples(task)
         if experiment.workers.count > 1 and experiment.training.loop is None:
             _check_workers(experiment, task, deepcopy(model), batch)
+        if experiment.training.loop is None:
+            with torch.no_grad():  # what it remembers of training must be in its weights file
+                task.forward(model.train(), batch)
         _check_ranks(experiment, model, task)
         pruned = [weight.name for weight in weight_tensors(model) if is_ours(weight)]
         model, inputs = bake(model).eval(), _tensors(task.inputs(batch))
@@ -124,16 +148,24 @@ def _check_ranks(experiment: Experiment, model: nn.Module, task: Task) -> None:
 
 def _check_workers(experiment: Experiment, task: Task, model: nn.Module, batch: Any) -> None:
     """Check what only several workers need: gradients everywhere, and batch norms that are one."""
-    task.loss(task.forward(model.train(), batch), batch)[0].backward()
-    without = (n for n, p in model.named_parameters() if p.requires_grad and p.grad is None)
-    owned = (re.sub(r"\.(parametrizations\..*|weight|bias)$", "", name) for name in without)
-    unused = dict.fromkeys(owned)
-    norms = [(n, m) for n, m in model.named_modules() if isinstance(m, _BatchNorm)]
-    local = [name for name, norm in norms if norm.running_mean is None]
+    norms = {n: m for n, m in model.named_modules() if isinstance(m, _BatchNorm)}
+    unused: dict[str, None] = {}
+    with _OwnBatchNorms(norms.values()) as own:
+        for _ in range(_TRIES):
+            model.zero_grad(set_to_none=True)
+            task.loss(task.forward(model.train(), batch), batch)[0].backward()
+            without = (n for n, p in model.named_parameters() if p.requires_grad and p.grad is None)
+            unused |= dict.fromkeys(re.sub(_OF_LAYER, "", name) for name in without)
+    local = [name for name, norm in norms.items() if norm.running_mean is None]
+    unknown = [n for n, buffer in model.named_buffers() if any(buffer is one for one in own.means)]
     if experiment.training.sync_batchnorm:
+        if unknown:
+            remedy = "F.batch_norm on these cannot be shared over workers: use a module of torch.nn"
+            told = f"{', '.join(unknown)}: {remedy}, write false, or train on one worker."
+            raise SettingError("training.sync_batchnorm", True, told)
         share_batch_statistics(model, torch.device("cpu"))
     for names, told in (
-        (unused, "no gradient comes here: remove what forward() does not need, or freeze it"),
+        (unused, "a batch gives it no gradient: let forward() use it always, or freeze it"),
         (local, "without running statistics a share is normalized by itself: let it track them"),
     ):
         if names:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from commands import ran
 from PIL import Image
 from torchvision import transforms
 
@@ -228,11 +230,39 @@ def test_what_is_left_out_is_counted_and_named(
         (folder / left / "SYNOPHOTO_THUMB_M.jpg").write_bytes((ant / "0.png").read_bytes())
     check_data(imagefolder(folder))
     said = capsys.readouterr().out
-    assert "7 files and folders are left out: 3 .gif, " in said
-    for named in ("1 .jfif", "1 @eaDir", "1 #recycle", "1 .DS_Store"):
+    assert "8 files and folders are left out: 3 .gif, 2 @eaDir, " in said
+    for named in ("1 .jfif", "1 #recycle", "1 .DS_Store"):
         assert named in said
     images = load_data(imagefolder(folder))
     assert (len(images.train), images.num_classes) == (12, 3)
+
+
+def test_what_lies_beside_the_class_folders_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = (folder / "train" / "ant" / "0.png").read_bytes()
+    for index in range(3):
+        (folder / "train" / f"{index}.png").write_bytes(picture)
+        (folder / "val" / "ant" / f"._{index}.png").write_bytes(b"of macOS")
+    (folder / "train" / ".ipynb_checkpoints").mkdir()
+    check_data(imagefolder(folder))
+    said = capsys.readouterr().out
+    assert "7 files and folders are left out: 3 .png, 3 ._*, 1 .ipynb_checkpoints" in said
+
+
+def test_a_left_out_name_that_is_no_utf8_ends_nothing(folder: Path) -> None:
+    for name in (b"caf\xe9", b"x.\xe9"):
+        (folder / "train" / "ant" / os.fsdecode(name)).write_bytes(b"x")
+    code = "; ".join([
+        "from strsweep.config import DataConfig",
+        "from strsweep.data import check_data",
+        f"check_data(DataConfig(name='imagefolder', path={str(folder)!r}))",
+    ])
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}  # as in an English locale
+    said = ran([sys.executable, "-c", code], env=strict)
+    assert said.returncode == 0, said.stderr
+    assert "1 caf\\xe9" in said.stdout
+    assert "1 .\\xe9" in said.stdout
 
 
 def test_a_name_that_is_no_utf8_can_be_printed(folder: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -425,10 +426,18 @@ LAYOUTS: dict[str, Callable[[State], Any]] = {
         "state_dict": state,
         "optimizer": {"param_groups": [{"lr": np.float64(0.1)}]},
     },
+    "random states of numpy": lambda state: {
+        "state_dict": state,
+        "rng": np.random.get_state(),
+        "best": [np.complex64(1j), np.longdouble(1), np.str_("a"), np.datetime64("2026-01-01")],
+    },
     "half precision": lambda state: {
         k: v.half() if v.is_floating_point() else v for k, v in state.items()
     },
     "more than the model has": lambda state: state | {"teacher.weight": torch.ones(3)},
+    "an average beside it": lambda state: (
+        {f"average.{k}": torch.zeros_like(v) for k, v in state.items()} | state
+    ),
 }
 
 
@@ -447,7 +456,9 @@ def test_every_tensor_is_in_its_place(layout: str, tmp_path: Path) -> None:
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(tensor, expected), name
     assert bool(start.anew) == (layout == "before torch 0.4.1")
-    assert start.unused == (("teacher.weight",) if "more than" in layout else ())
+    beside = tuple(f"average.{name}" for name in wanted)
+    assert start.unused == {"more": ("teacher.weight",), "an a": beside}.get(layout[:4], ())
+    assert start.renamed == ()
 
 
 def test_safetensors_with_a_prefix_are_matched_by_name_not_by_the_alphabet(tmp_path: Path) -> None:
@@ -461,6 +472,62 @@ def test_safetensors_with_a_prefix_are_matched_by_name_not_by_the_alphabet(tmp_p
     load_start(tmp_path / "x.safetensors", model)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, trained.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_two_networks_in_a_file_are_refused(suffix: str, tmp_path: Path) -> None:
+    """Which of them was loaded was decided by the hashes of the prefixes, anew in every process."""
+    state, path = network().state_dict(), tmp_path / f"x{suffix}"
+    both = {f"{part}.{k}": v.clone() for part in ("student", "teacher") for k, v in state.items()}
+    save_file(both, path) if suffix == ".safetensors" else torch.save(both, path)
+    with pytest.raises(CheckpointError, match=r"2 times, as student\., teacher\.: save the one"):
+        load_start(path, network())
+
+
+def chain(names: Sequence[str]) -> nn.Module:
+    """Return layers of one shape with these names."""
+    return nn.Sequential(OrderedDict((name, nn.Linear(8, 8)) for name in names))
+
+
+NUMBERED = [f"block{number}" for number in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "told"),
+    [
+        (sorted(NUMBERED), [f"layer{number}" for number in range(12)], "by name, so their order"),
+        (sorted(NUMBERED), [f"layer{number}" for number in range(1, 13)], "by name, so their"),
+        (["q", "k", "v"], ["key", "query", "value"], "q would be key, and k query. Rename them."),
+        (["out", "inner"], ["inside", "output"], "out would be inside, and inner output"),
+        (["layer2", "layer1"], ["block1", "block2"], "layer2 would be block1, and layer1 block2"),
+    ],
+)
+def test_layers_of_one_shape_in_another_order_are_refused(
+    theirs: list[str], ours: list[str], told: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "x.pth", chain(theirs).state_dict())
+    with pytest.raises(CheckpointError, match=re.escape(told)):
+        load_start(path, chain(ours))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (NUMBERED, [f"layer{number}" for number in range(12)]),
+        (NUMBERED, [f"layer{number}" for number in range(1, 13)]),
+        (["q", "k", "v"], ["query", "key", "value"]),
+        (["a", "b", "c"], ["stem", "body", "head"]),
+    ],
+)
+def test_layers_that_meet_by_order_are_named(
+    theirs: list[str], ours: list[str], tmp_path: Path
+) -> None:
+    trained, model = chain(theirs), chain(ours)
+    start = load_start(written(tmp_path / "x.pth", trained.state_dict()), model)
+    assert start.renamed == tuple(f"{a} as {b}" for a, b in zip(theirs, ours, strict=True))
+    assert f"by their order, as names differ: {theirs[0]} as {ours[0]}, " in str(start)
+    values = zip(trained.state_dict().values(), model.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in values)
 
 
 def test_a_prefix_of_the_model_is_taken_away_too(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_a_table_by_number_is_read_by_the_job_and_needs_its_network(tmp_path: Pa
         Budget.from_authors_csv(DISTRIBUTIONS, "ERK", lambda: nn.Linear(2, 2))
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n\r\n", ",,,\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n\r\n", ",,,\n", " \n", "\t , \n"])
 @pytest.mark.parametrize(("table", "column"), [(RESNET50, "90.23"), (DISTRIBUTIONS, "ERK")])
 def test_a_blank_line_of_a_table_is_nothing(
     table: Path, column: str, end: str, resnet50: nn.Module, tmp_path: Path

@@ -91,11 +91,82 @@ def test_another_class_is_told(folder: Path) -> None:
     assert "of 3 classes" in said
 
 
-def test_another_network_and_another_code_are_told(folder: Path, own_network: Path) -> None:
+def test_another_code_is_told(folder: Path, own_network: Path) -> None:
     before = measured(folder)
     own_network.write_text(own_network.read_text() + "\n# a comment\n")
     importlib.reload(sys.modules["identity_network"])
     assert "The code changed" in refusal(folder, before)
     assert "identity_network.py" in refusal(folder, before)
-    other = before.model_copy(update={"identity": {**before.identity, "model": "another"}})
-    assert "The model changed since this sweep was begun" in refusal(folder, other)
+
+
+SWITCHED = """
+from pathlib import Path
+from torch import nn
+
+def network(num_classes):
+    kind = Path(__file__).with_name("kind.txt").read_text()
+    return nn.Sequential(nn.Flatten(), getattr(nn, kind)(), nn.Linear(3 * 16 * 16, num_classes))
+"""
+
+
+def test_another_network_of_the_same_weights_is_told(folder: Path, own_network: Path) -> None:
+    own_network.write_text(SWITCHED)
+    (folder / "kind.txt").write_text("ReLU")
+    before = measured(folder)
+    check_identity(experiment(folder), before, measured(folder).identity)
+    (folder / "kind.txt").write_text("Tanh")
+    assert "The model changed since this sweep was begun" in refusal(folder, before)
+
+
+OWN = """
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+
+LABELS = Path(__file__).with_name("labels.txt")
+
+class Samples:
+    classes = ["ant", "bee"]
+
+    def __init__(self, count, sample):
+        self.count, self.sample = count, sample
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return self.sample(index, int(LABELS.read_text()[index % 4]))
+
+def fixed():
+    def sample(index, label):
+        return torch.full((3, 16, 16), float(index)), label
+    return Samples(20, sample), Samples(10, sample)
+
+def drawn():
+    def sample(index, label):
+        image = torch.rand(3, 16, 16) + random.random() + np.random.rand()
+        return image.float(), np.int64(label)
+    return Samples(20, sample), Samples(10, sample)
+"""
+
+
+@pytest.mark.usefixtures("own_network")
+@pytest.mark.parametrize("name", ["fixed", "drawn"])
+def test_swapped_labels_of_own_data_are_told(name: str, folder: Path) -> None:
+    (folder / "identity_data.py").write_text(OWN)
+    sys.modules.pop("identity_data", None)
+    own = f"data={{name: 'identity_data:{name}'}}"
+
+    def looked_at() -> Problem:
+        found = experiment(folder, own)
+        return measure_problem(found, task_of(found))
+
+    (folder / "labels.txt").write_text("0110")
+    before = looked_at()
+    assert before.identity["samples"]
+    check_identity(experiment(folder, own), before, looked_at().identity)
+    (folder / "labels.txt").write_text("1001")
+    with pytest.raises(SettingError, match="The samples changed since this sweep was begun"):
+        check_identity(experiment(folder, own), before, looked_at().identity)

@@ -34,6 +34,8 @@ def check(network: str, *overrides: str) -> None:
         ("Normed", ("sparsity.skip=[wide]", "search.targets=[0.4]")),
         ("Unused", ("sparsity.skip=[projection]", "search.targets=[0.05]")),
         ("WithNorm", TWO),
+        ("Classifier", (NORMS.format("'own statistics'"),)),
+        ("Classifier", (*TWO, NORMS.format("'own statistics'"), "training.sync_batchnorm=false")),
         ("Classifier", (*TWO, NORMS.format("flat"))),
         ("Classifier", (*TWO, NORMS.format("own"), "training.sync_batchnorm=false")),
         ("Classifier", (NORMS.format("untracked"),)),
@@ -66,11 +68,20 @@ def test_what_can_be_delivered_passes_and_is_a_program(
             ("sparsity.skip=[wide]", "search.targets=[{macs: 0.001}]"),
             r"^search\.targets: got '0\.1 % MACs'.*leave fewer dense, or ask for less",
         ),
-        ("Unused", TWO, r"^workers\.count: got 2\. projection: no gradient comes here"),
+        ("LateState", (), r"^model\.name: .*'dict' object has no attribute"),
+        ("PlainAverage", (), r"^model\.name: .*is not what it was, .*parameters and buffers"),
+        ("Expanded", (), r"^model\.name: .*no run could resume: .*expand\(\) needs a clone"),
+        (
+            "Classifier",
+            (NORMS.format("sample"),),
+            r"^model\.name: .*does not compute a single input: ValueError: Expected more than 1",
+        ),
+        ("LeavesOut", TWO, r"^workers\.count: got 2\. extra: a batch gives it no gradient"),
+        ("Unused", TWO, r"^workers\.count: got 2\. projection: a batch gives it no gradient"),
         (
             "Unused",
             ("sparsity.skip=[projection]", "search.targets=[0.05]", *TWO),
-            r"^workers\.count: got 2\. projection: no gradient comes here",
+            r"^workers\.count: got 2\. projection: a batch gives it no gradient",
         ),
         (
             "Classifier",
@@ -81,6 +92,11 @@ def test_what_can_be_delivered_passes_and_is_a_program(
             "Classifier",
             (*TWO, NORMS.format("own")),
             r"^training\.sync_batchnorm: got True\. OwnNorm has a forward of its own.*write false",
+        ),
+        (
+            "Classifier",
+            (*TWO, NORMS.format("'own statistics'")),
+            r"^training\.sync_batchnorm: got True\. norm\.mean, norm\.variance: F\.batch_norm on",
         ),
     ],
 )
