@@ -96,7 +96,11 @@ def test_the_page_of_the_sweep_and_of_a_run(
     says(chromium, "Asked for 80 %, 94 %, 99.5 %", "digits v2", "missed", "The whole report")
     chromium.shot("mlflow-sweep")
     chromium.open(page(mlflow_server.uri, *run_path(ids, "sweep", "model-metrics")), size=_SIZE)
-    says(chromium, "targets_delivered", "delivered_accuracy", "best_accuracy")
+    says(chromium, "targets_delivered", "delivered_accuracy", "best_accuracy", "front")
+    front = chromium.element("img[src*='front']")
+    drawn = "return arguments[0].complete && arguments[0].naturalWidth"
+    chromium.wait(lambda: chromium.driver.execute_script(drawn, front), "the front")
+    chromium.element(".js-plotly-plot .scatterlayer")
     chromium.shot("mlflow-sweep-charts")
     chromium.open(page(mlflow_server.uri, *run_path(ids, "run-002")), size=(1900, 1800))
     says(chromium, "run-002 · 94 % · 9", "Landed on 94 %: 94.00 % zeros", "delivered: 94 %")

@@ -17,8 +17,8 @@ from strsweep.registry.server import page
 from strsweep.report.runs import run_hours
 from strsweep.search.outcome import dense_score
 from strsweep.search.runs import read_state
-from strsweep.settings import percent
-from strsweep.table import as_markdown, only
+from strsweep.settings import count, percent
+from strsweep.table import as_markdown, duration, only
 
 _LONGEST = 4900
 """Characters that MLflow's databases keep of a description, less some."""
@@ -36,11 +36,13 @@ def _listed(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {str(value)[:_LONGEST_VALUE]}" for key, value in values.items())
 
 
-def _duration(hours: float) -> str:
-    return f"{hours:,.1f} h" if hours >= 1 else f"{hours * 60:,.1f} min"
-
-
-_TEMPLATES.filters |= {"percent": percent, "listed": _listed, "duration": _duration}
+_FILTERS: dict[str, Any] = {
+    "percent": percent,
+    "listed": _listed,
+    "duration": duration,
+    "count": count,
+}
+_TEMPLATES.filters.update(_FILTERS)
 
 
 def model_card(
@@ -63,7 +65,7 @@ def model_card(
         record=record,
         hours=_hours(record),
         experiment=experiment,
-        data=experiment.data.model_dump(mode="json", exclude_defaults=True),
+        data=record.problem.identity.get("data", "") if record.problem is not None else "",
         training=shown | training.model_dump(mode="json", exclude_defaults=True),
         pruning=experiment.sparsity.model_dump(
             mode="json", exclude_defaults=True, exclude={"mode"}

@@ -18,6 +18,7 @@ from strsweep.journal import Journal, ModelPublished, SweepRecord, replay
 from strsweep.packages.package import Package, Packager
 from strsweep.progress import say
 from strsweep.registry.delivery import Delivered, Delivery
+from strsweep.registry.front import show_front
 from strsweep.registry.logged_model import FORM_TAG, logged_model
 from strsweep.registry.notes import delivered_note, model_card
 from strsweep.registry.registered_model import (
@@ -239,6 +240,10 @@ class Publisher:
                 for name, content in files.items():
                     (Path(folder) / name).write_bytes(content)
                 tracking.client.log_artifacts(mlflow_id, folder)
+        receipts = [model.receipt for model in models if model.receipt and model.version]
+        last = max((event.time for event in self._record.published.values()), default=0.0)
+        with artifact_errors():
+            show_front(tracking.client, mlflow_id, receipts, last)
         if is_over:
             tracking.close_sweep(self._record)
         address = runs_page(experiment.tracking.uri, tracking.runs.place)

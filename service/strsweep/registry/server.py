@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,10 @@ _VIEW = "strsweep"
 _UNKNOWN = {"ENDPOINT_NOT_FOUND", "NOT_FOUND"}
 _LASTING = {*_REFUSED, *_UNKNOWN, "INVALID_PARAMETER_VALUE", "FEATURE_DISABLED"}
 """What is refused for good, and not only now: the same call gets the same answer."""
+_STATUS = re.compile(r"failed with error code (\d+) != 200")
+"""What MLflow says of an answer that is none of its own, such as that of a proxy."""
+_PASSING = {408, 425, 429}
+_NEVER = {501, 505}
 
 
 def connect(experiment: Experiment) -> MlflowClient:
@@ -176,7 +181,10 @@ def refusals(experiment: Experiment) -> Generator[None]:
 
 def may_pass(error: BaseException) -> bool:
     """Return whether MLflow may take later what it does not take now."""
-    return isinstance(error, MlflowException) and error.error_code not in _LASTING
+    if not isinstance(error, MlflowException) or error.error_code in _LASTING:
+        return False
+    status = int(found[1]) if (found := _STATUS.search(str(error))) else 500
+    return status in _PASSING or (status >= 500 and status not in _NEVER)
 
 
 def is_collision(error: BaseException) -> bool:

@@ -43,8 +43,8 @@ def test_it_says_what_was_asked_what_the_file_holds_what_it_cost_and_how_to_load
         "threshold_init -10.0, weight_decay 0.0005, threshold_decay 0.02",
         f"(Kusupati et al., ICML 2020); {METHOD}.",
         "strsweep 0.2.7",
-        "This run: 4 epochs, 2.0 h.",  # of half an hour each
-        "2 runs, 8 epochs, 4.0 h of training",
+        "This run: 4 epochs, 2.0\u00a0h.",  # of half an hour each
+        "2 runs, 8 epochs, 4.0\u00a0h of training",
         "Trained as run-001 of digits-1",
         "training ended at 95.31 % sparsity and 98.30 % accuracy",
         "shifted by -0.02",
@@ -128,7 +128,7 @@ def test_the_note_of_a_sweep_says_what_was_delivered(is_server: bool) -> None:
     tail = "?workflowType=machine_learning"
     link = f"[digits v3]({server}/#/models/digits/versions/3{tail})"
     row = "| - | landed | 98.12 % | 95.00 % | 25,000 | 5.00 % | run-001 | {} |"
-    assert text.splitlines()[1:] == [
+    assert text.replace("&emsp;", "").splitlines()[1:] == [
         "",
         "| target | state | accuracy | sparsity | MACs | MACs left | run | registered as |",
         "| --- | --- | --: | --: | --: | --: | --- | --- |",
@@ -136,7 +136,7 @@ def test_the_note_of_a_sweep_says_what_was_delivered(is_server: bool) -> None:
         row.format("not yet"),
         "| 5 % MACs | missed |  |  |  |  |  |  |",
         "",
-        "It cost 2 runs, 8 epochs, 4.00 hours of training.",
+        "It cost 2 runs, 8 epochs, 4.0\u00a0h of training.",
         "",
         f"[The whole report]({server}/#/experiments/7/runs/ab{tail})",
     ]

@@ -47,6 +47,11 @@ def published(sweep: RecordedSweep) -> tuple[list[str], str]:
     return runs, str(aliases["sparsity-50"])
 
 
+def fronts(tracking: Tracking) -> list[str]:
+    files = tracking.client.list_artifacts(tracking.mlflow_id(None), "images")
+    return [file.path for file in files if file.path.endswith(".png")]
+
+
 def test_a_model_is_registered_once_it_has_landed_and_gives_way_to_a_better_one(
     sweep: RecordedSweep,
 ) -> None:
@@ -66,13 +71,15 @@ def test_a_model_is_registered_once_it_has_landed_and_gives_way_to_a_better_one(
     page = tracking.client.get_run(tracking.mlflow_id(None))
     assert "live v1" in page.data.tags["mlflow.note.content"]
     assert page.info.status == "RUNNING"
+    assert len(fronts(tracking)) == 1
 
     hit(sweep, "run-002", 0.9)
     land(sweep, "run-002", 0.9)
     live(tracking.deliver())
     assert published(sweep) == (["run-001", "run-002"], "2")
-    delivery = publish_sweep(sweep.experiment, tracking)
-    assert delivery.is_complete
+    for _ in range(2):
+        assert publish_sweep(sweep.experiment, tracking).is_complete
+    assert len(fronts(tracking)) == 2, "one for each time that another model was published"
     assert published(sweep) == (["run-001", "run-002"], "2")
     first = tracking.client.get_run(tracking.mlflow_id("run-001"))
     assert first.data.tags["state"] == "landed: 50 %"

@@ -88,6 +88,11 @@ def asked(server: FakeServer, monkeypatch: pytest.MonkeyPatch, folder: Path) -> 
         ("experiments/set-experiment-tag", 403, b"Forbidden", "who may write there"),
         ("registered-models/set-tag", 403, coded("PERMISSION_DENIED"), "who may write there"),
         ("registered-models/get", 401, b"", "MLFLOW_TRACKING_USERNAME"),
+        ("experiments/get-by-name", 400, b"<html>nginx</html>", "refuses .*error code 400 != 200"),
+        ("logged-models/search", 400, b"", "refuses .*error code 400 != 200"),
+        ("logged-models/search", 405, b"", "refuses .*error code 405 != 200"),
+        ("experiments/get-by-name", 410, b"", "refuses .*error code 410 != 200"),
+        ("logged-models/search", 501, b"", "refuses .*error code 501 != 200"),
         (
             "experiments/get-by-name",
             400,
@@ -115,6 +120,8 @@ def test_a_lasting_refusal_is_told_at_the_start(
     [
         (200, b""),
         (503, b""),
+        (502, b"<html>nginx</html>"),
+        (408, b""),
         (429, coded("REQUEST_LIMIT_EXCEEDED")),
         (500, coded("INTERNAL_ERROR")),
     ],
