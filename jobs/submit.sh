@@ -82,6 +82,10 @@ def stage_modules(experiment):
             shutil.copytree(place, f"{stage}/{name}", ignore=skipped, dirs_exist_ok=True)
         else:
             shutil.copy(place, stage)
+        print(f"uploaded: {place}", file=sys.stderr)
+        if not place.is_dir():
+            told = "Files beside it are not; what it reads must be in a package, or on every node."
+            print(told, file=sys.stderr)
 
 
 def stage_checkpoint(experiment):
