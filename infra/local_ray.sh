@@ -50,8 +50,12 @@ start_once() {
     (umask 077 && python3 -c 'import secrets; print(secrets.token_hex(32), end="")' >"$home/token")
     # A folder of its own: jobs find their cluster by a note in it, and would find the Ray that was
     # started last. Short, because it becomes part of socket names; Ray's logs stay in it.
-    local folder
-    folder=$(mktemp -d "${TMPDIR:-/tmp}/ray-XXXXXX")
+    local folder base=${TMPDIR:-/tmp}
+    if [ ${#base} -gt 30 ]; then # a socket's path has 107 bytes at most, and Ray's part takes 66
+        echo "TMPDIR=$base is too long for Ray's sockets: they are in /tmp"
+        base=/tmp
+    fi
+    folder=$(mktemp -d "$base/ray-XXXXXX")
     cat >"$home/env" <<EOF
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH='$home/token' RAY_TMPDIR='$folder'
 export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 # a node alone: Ray takes the loopback, as on a Mac

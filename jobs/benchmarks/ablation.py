@@ -25,7 +25,7 @@ from benchmarks.onset import patched
 from benchmarks.problems import TARGETS, Case
 from benchmarks.recorded import ReplayedRuns, Trained, TrainedRuns, json_lines, shared_fork
 from benchmarks.simulator import SimulatedSweep
-from strsweep.config.sections import results_folder
+from strsweep.config.addresses import results_folder
 from strsweep.search.space import LawSpace
 from strsweep.settings import RunSettings
 from strsweep.training import law

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from benchmarks.problems import Case
 from benchmarks.recorded import TrainedRuns, shared_fork
-from strsweep.config.sections import results_folder
+from strsweep.config.addresses import results_folder
 from strsweep.plan import first_settings
 from strsweep.search.space import LawSpace
 from strsweep.settings import RunSettings, Target

@@ -20,7 +20,7 @@ from benchmarks.recorded import TrainedRuns, json_lines
 from benchmarks.simulator import SimulatedSweep
 from strsweep.auto import resolve
 from strsweep.config import Experiment, Problem, load_experiment
-from strsweep.config.sections import results_folder
+from strsweep.config.addresses import results_folder
 from strsweep.settings import RunSettings, Target
 from strsweep.tasks import task_of
 from strsweep.training.problem import measure_problem

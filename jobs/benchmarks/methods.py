@@ -21,7 +21,7 @@ from rich.table import Table
 from benchmarks.problems import Case
 from benchmarks.recorded import TrainedRuns, code_id, json_lines
 from benchmarks.simulator import SimulatedSweep
-from strsweep.config.sections import results_folder
+from strsweep.config.addresses import results_folder
 from strsweep.search.outcome import dense_score
 
 TARGETS = (0.90, 0.95, 0.98, 0.99, 0.995)

@@ -20,7 +20,7 @@ from rich.table import Table
 from benchmarks.problems import TARGETS, Case
 from benchmarks.recorded import TrainedRuns
 from benchmarks.simulator import SimulatedSweep
-from strsweep.config.sections import results_folder
+from strsweep.config.addresses import results_folder
 from strsweep.training import law
 
 ONSETS = (0.0, 0.2, 1 / 3, 0.5)

@@ -37,7 +37,7 @@ from strsweep.cluster.searcher import EarlyStop, TargetSearcher
 from strsweep.cluster.status import StatusLines
 from strsweep.cluster.trial import work_of
 from strsweep.config import Experiment, Problem, load_experiment
-from strsweep.config.sections import results_folder
+from strsweep.config.addresses import results_folder
 from strsweep.journal import (
     EpochFinished,
     Event,

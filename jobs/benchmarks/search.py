@@ -22,7 +22,7 @@ from benchmarks.problems import TARGETS, TOLERANCE, Case
 from benchmarks.recorded import Trained, TrainedRuns, shared_fork
 from benchmarks.simulator import SimulatedSweep
 from strsweep.config import Range
-from strsweep.config.sections import results_folder
+from strsweep.config.addresses import results_folder
 from strsweep.search.outcome import dense_score
 from strsweep.search.space import LawSpace
 from strsweep.settings import RunSettings

@@ -20,7 +20,7 @@ from rich.table import Table
 from benchmarks.problems import SETUPS, TARGETS, Case
 from benchmarks.recorded import TrainedRuns
 from benchmarks.simulator import SimulatedSweep
-from strsweep.config.sections import results_folder
+from strsweep.config.addresses import results_folder
 from strsweep.search.runs import Run
 from strsweep.search.space import LawSpace
 from strsweep.training.law import logit

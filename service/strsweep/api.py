@@ -47,18 +47,20 @@ def trained_and_registered(
     Raises:
         StrsweepError: The input is wrong, or the runs failed.
     """
-    with doing("checking model, data and settings"):
-        from strsweep import preflight
-
-        check = preflight.check_sweep if is_sweep else preflight.check_run
-        experiment, problem = check(experiment)
     with ExitStack() as guarded:
+        guarded.enter_context(guard(_nothing))
+        with doing("checking model, data and settings"):
+            from strsweep import preflight
+
+            check = preflight.check_sweep if is_sweep else preflight.check_run
+            experiment, problem = check(experiment)
         with ExitStack() as held:
             with doing("connecting to Ray"):
                 from strsweep.cluster.connection import connected
                 from strsweep.cluster.run import held_sweep, run_single, run_sweep
 
                 held.enter_context(connected())
+                guarded.enter_context(guard(_nothing))  # Ray has taken the signals for itself
                 lanes = held.enter_context(held_sweep(experiment))
             with doing("connecting to MLflow"):
                 from strsweep import registry, report
@@ -74,3 +76,7 @@ def trained_and_registered(
         with doing("registering what was trained"):
             publish = registry.publish_sweep if is_sweep else registry.publish_single
             return publish(experiment, tracking)
+
+
+def _nothing() -> None:
+    """Before training begins, nothing is under way."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
+
+_BEFORE_USER = re.compile(r"^(?=[^/]+$)|(?<!models)(?::/*|//)")
+"""Where credentials may begin. ``models:/NAME@ALIAS`` has none."""
+_BEFORE_QUERY = re.compile(r"[?#;&]")
 
 
 class StrsweepError(Exception):
@@ -17,13 +22,16 @@ class StrsweepError(Exception):
 
 
 class SettingError(StrsweepError):
-    """A setting cannot work: carries its dotted key, the value it got and the remedy."""
+    """A setting cannot work: carries its dotted key, the value it got and the remedy.
+
+    Addresses lose their credentials and queries in all of them: logs keep what errors say.
+    """
 
     def __init__(self, setting: str, value: object, remedy: str) -> None:
-        super().__init__(f"{setting}: got {value!r}. {remedy}")
-        self.setting = setting
-        self.value = repr(value)
-        self.remedy = remedy
+        self.setting = _redacted(setting)
+        self.value = _shown(value)
+        self.remedy = re.sub(r"\S+", lambda word: _redacted(word[0]), remedy)
+        super().__init__(f"{self.setting}: got {self.value}. {self.remedy}")
 
 
 class InvalidExperimentError(StrsweepError):
@@ -70,6 +78,31 @@ def nearest(name: object, known: Iterable[str]) -> str:
     """Return ``Did you mean 'adamw'? `` for what is written most like ``name``, or nothing."""
     close = get_close_matches(str(name).lower(), list(known), n=1)
     return f"Did you mean {close[0]!r}? " if close else ""
+
+
+def _shown(value: object) -> str:
+    """Return ``repr(value)`` without the secrets of addresses in it."""
+    if isinstance(value, str):
+        return repr(_redacted(value))
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, cast('list[object]', value)))}]"
+    if isinstance(value, dict):
+        items = cast("dict[object, object]", value).items()
+        return f"{{{', '.join(f'{_shown(key)}: {_shown(one)}' for key, one in items)}}}"
+    return _redacted(repr(value))
+
+
+def _redacted(text: str) -> str:
+    """Return ``text`` without what stands before its last @, and without a query."""
+    before, at, host = text.rpartition("@")
+    if at and (start := _BEFORE_USER.search(before)):
+        # With a query before it, this @ may stand in a token, and what follows be the rest of it.
+        shown = "" if _BEFORE_QUERY.search(before) else f"@{host}"
+        text = f"{before[: start.end()]}...{shown}"
+    query = _BEFORE_QUERY.search(text)
+    if query and text[query.end() :] and ("//" in text or "=" in text[query.end() :]):
+        text = f"{text[: query.end()]}..."
+    return text
 
 
 def _rebuild(kind: type[StrsweepError], args: tuple[Any, ...], state: dict[str, Any]) -> object:

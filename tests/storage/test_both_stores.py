@@ -104,6 +104,39 @@ def test_only_the_newest_checkpoints_are_kept(storage: Store) -> None:
     assert newest[1]["model"]["w"].tolist() == [11, 11, 11]
 
 
+@pytest.mark.parametrize("kept", [1, 2])
+@pytest.mark.parametrize(
+    "foreign",
+    ["backup/epoch_00099", "epoch_99", "epoch_0000099", "epoch_\u0669\u0669", "old/epoch_00001"],
+)
+def test_copies_in_the_folder_of_a_run_are_no_checkpoints(
+    storage: Store, kept: int, foreign: str
+) -> None:
+    checkpoints = RunCheckpoints(storage, "run-001", kept)
+    for epoch in (1, 2, 3):
+        checkpoints.save(epoch, {"model": {"w": torch.full((3,), float(epoch))}})
+        storage.write(f"runs/run-001/{foreign}/state.pt", b"of somebody else")
+    own = [checkpoints.folder(epoch) for epoch in (1, 2, 3)]
+    stored = {name.removesuffix("/state.pt") for name in storage.sizes("runs/run-001")}
+    assert stored == {*own[-kept:], f"runs/run-001/{foreign}"}
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert newest[0] == 3
+
+
+@pytest.mark.parametrize("damaged", [(30,), (20, 30)])
+def test_damaged_checkpoints_do_not_drive_out_what_is_saved_after_them(
+    storage: Store, damaged: tuple[int, ...]
+) -> None:
+    checkpoints = RunCheckpoints(storage, "run-001", kept=len(damaged))
+    for epoch in damaged:
+        storage.write(f"{checkpoints.folder(epoch)}/state.pt", b"damaged")
+    checkpoints.save(10, {"model": {"w": torch.ones(3)}})
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert newest[0] == 10
+
+
 def test_the_state_that_runs_share_is_kept_and_begun_with(storage: Store) -> None:
     shared = RunCheckpoints(storage, "run-001", kept=1, shared_epoch=2)
     for epoch in (1, 2, 3, 4):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import os
 import threading
 import time
@@ -17,7 +18,7 @@ from small_disk import small_disk
 
 from strsweep.config import StorageConfig
 from strsweep.errors import SettingError, StorageError
-from strsweep.storage import check_storage, store_at
+from strsweep.storage import check_storage, check_writable, store_at
 from strsweep.storage.object_store import ObjectStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow")
@@ -169,11 +170,56 @@ def test_a_full_disk_is_told_and_harms_nothing(disk: Path) -> None:
         filler.write_bytes(bytes(2**21))
     with pytest.raises(StorageError, match="The disk is full"):
         storage.append_line("journal/sweep.jsonl", "x" * 8192)
+    with pytest.raises(SettingError, match=r"\. The disk is full: free .* that every node can"):
+        check_storage(StorageConfig(path=str(disk)))
+    with pytest.raises(SettingError, match=r"^--out: .* full: free some space, or name a folder"):
+        check_writable(disk / "sweep", "--out")
+    assert {path.name for path in disk.iterdir()} == {"sweep", "filler"}
     filler.unlink()
     storage.append_line("journal/sweep.jsonl", "new")
     lines = storage.read("journal/sweep.jsonl").splitlines()
     assert lines[0] == b"old"
     assert lines[-1] == b"new"
+
+
+class FullService(http.server.BaseHTTPRequestHandler):
+    """Answers as services do whose disks are full."""
+
+    protocol_version = "HTTP/1.1"
+    code = ""
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = f"<Error><Code>{self.code}</Code></Error>".encode() if self.code else b""
+        self.send_response(507)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.mark.parametrize("code", ["XMinioStorageFull", "InsufficientStorage", ""])
+def test_a_full_service_is_told_at_once_and_not_waited_for(
+    code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    handler = type("Handler", (FullService,), {"code": code})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as service:
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        config = StorageConfig(
+            path="s3://bucket/p",
+            endpoint=f"http://127.0.0.1:{service.server_address[1]}",
+            region="us-east-1",
+            path_style=True,
+            patience=0.2,
+        )
+        full = rf"the service refuses \({code or 507}\)\. The store is full: free some space"
+        with pytest.raises(StorageError, match=full):
+            store_at(config.path, config).write("a", b"content")
+        with pytest.raises(SettingError, match=full):
+            check_storage(config)
+        service.shutdown()
+    assert "does not answer" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", ["refuses", "keeps", "flips"])

@@ -116,6 +116,9 @@ def test_shells_complete_settings() -> None:
         (["init", "--task", "my:Task"], "--model: got None. Name the network"),
         (["init", "--task", "my:Task", "--data", "digits"], "--data: got 'digits'. A task brings"),
         (["init", "--data", "no/where"], "--data: got 'no/where'. There is no such folder"),
+        (["init", "--out", "no/my.yaml"], "--out: got 'no/my.yaml'. Name a file in a folder that"),
+        (["init", "--out", "/", "--force"], "--out: got '/'. Name a file in a folder that is"),
+        (["init", "--out", "/proc/my.yaml"], "--out: got '/proc/my.yaml'. No such file or dir"),
         (["init", "--data", "digit"], "data.name: got 'digit'. Did you mean 'digits'?"),
         (["init", "--data", "digits_rows"], "--model: got None. Name a network for inputs"),
         (
@@ -138,6 +141,38 @@ def test_a_wrong_input_ends_with_2_and_one_message(
     assert told in said.err
     assert "--json" not in arguments or said.out == ""
     assert not (tmp_path / "my.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["init", "--out=~/no/my.yaml"], "--out"),
+        (["init", "--data=~/no"], "--data"),
+        (["plan", "--config=~/no/my.yaml"], "--config"),
+        (["status", "--config=~/no/my.yaml"], "--config"),
+        (["train", f"--config={DIGITS}", "--budget=~/no/budget.csv"], "--budget"),
+        (["train", f"--config={DIGITS}", "--budget=~/no/table.csv#90.23"], "--budget"),
+        (["evaluate", "--model=~/no"], "--model"),
+        (["export", "--model=models:/a/1", "--out=~/file"], "--out"),
+        (["compare", "--sweep=~/no"], "--sweep"),
+    ],
+)
+def test_home_is_found_where_a_shell_leaves_it_to_us(
+    arguments: list[str],
+    option: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "file").touch()
+    assert called(*arguments) == 2
+    assert f"wrong input: {option}: got '{tmp_path}/" in capsys.readouterr().err
+
+
+def test_a_user_that_is_not_known_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert called("init", "--out=~nobodyhere/my.yaml") == 2
+    assert "~nobodyhere/my.yaml begins with a user" in capsys.readouterr().err
 
 
 def test_a_plan_as_json_is_all_that_is_printed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +78,38 @@ def test_setting_error_names_key_value_and_remedy() -> None:
 def test_setting_errors_has_one_line_per_setting() -> None:
     lines = str(made(InvalidExperimentError)).split("\n")
     assert lines == ["a.b: got 1. Mend it.", "c: got None. Set."]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("http://me:cret@host/a", "'http://...@host/a'"),
+        ("see http://me:cr?et@cret@host", "'see http://...'"),
+        ("cret@host", "'...@host'"),
+        ("host?token=cret", "'host?...'"),
+        (
+            {"a": ["http://cret@h", 1], "http://cret@i": None},
+            "{'a': ['http://...@h', 1], 'http://...@i': None}",
+        ),
+        (Path("http://me:cret@host"), "PosixPath('http:/...@host')"),
+        (("http://cret@h",), "('http://...@h',)"),
+        ("models:/digits@sparsity-95", "'models:/digits@sparsity-95'"),
+        ("TABLE.csv#90.23", "'TABLE.csv#90.23'"),
+        ("/data/me@org/a", "'/data/me@org/a'"),
+        ({"macs": 9.0}, "{'macs': 9.0}"),
+    ],
+)
+def test_no_secret_of_an_address_is_shown(value: object, shown: str) -> None:
+    error = SettingError("a.b", value, "Mend it.")
+    assert (error.value, str(error)) == (shown, f"a.b: got {shown}. Mend it.")
+
+
+def test_no_secret_is_shown_in_a_key_or_a_remedy() -> None:
+    error = SettingError("a.http://me:cret@h", 1, "'http://h/?t=cret' says: 'ftp://me:cret@h'.")
+    assert str(error) == "a.http://...@h: got 1. 'http://h/?... says: 'ftp://...@h'."
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("part", [":", "//", "a", "?", "@/", ":@", "a/"])
+def test_a_long_value_is_shown_soon(part: str) -> None:
+    SettingError("a.b", part * 100_000, part * 100_000)

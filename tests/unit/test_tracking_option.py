@@ -34,12 +34,21 @@ def test_what_is_no_address_is_told_by_the_name_it_was_given_with(
         tracking_uri_of(None)
 
 
-def test_no_password_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:marzipan@mlflow:5000")
-    for option in (None, "http://me:marzipan@mlflow:5000"):
+@pytest.mark.parametrize(
+    "uri", ["http://me:marzipan@h", "http://me:mar[marzipan@h", "mysql://me:mar/marzipan@h/db"]
+)
+def test_no_password_is_shown(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    for option in (None, uri):
         with pytest.raises(SettingError, match="MLFLOW_TRACKING_PASSWORD") as caught:
             tracking_uri_of(option)
         assert "marzipan" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["$NOWHERE/m.db", "~nobodyhere/m.db"])
+def test_a_place_with_an_unknown_name_is_refused(place: str) -> None:
+    with pytest.raises(SettingError, match=r"^--tracking-uri: got 'sqlite:///"):
+        tracking_uri_of(f"sqlite:///{place}")
 
 
 def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:

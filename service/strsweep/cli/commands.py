@@ -50,9 +50,9 @@ def _program(
 def init(
     model: options.OwnModelOption = None,
     data: options.OwnDataOption = None,
-    data_path: Annotated[Path | None, typer.Option(help="Folder of a data set of ours.")] = None,
+    data_path: options.OwnDataPathOption = None,
     task: options.OwnTaskOption = None,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("my.yaml"),
+    out: options.FileOption = Path("my.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write an experiment for your model and data or task, with what was found as comments.
@@ -245,7 +245,7 @@ def export(
 @app.command()
 def compare(
     sweeps: options.SweepsOption,
-    out: Annotated[Path | None, typer.Option(help="By default comparison/ in the results.")] = None,
+    out: options.ComparisonOption = None,
     trust: options.TrustOption = None,
 ) -> None:
     """Put several sweeps or methods into one report: fronts overlaid, models and cost side by side.
@@ -254,12 +254,12 @@ def compare(
     Exit code 0: they are written; 2: a sweep cannot be found or read, or has another metric.
     """
     with exit_codes(), doing("reading the sweeps"), trusting(trust or ()):
-        from strsweep.config.sections import results_folder
+        from strsweep.config.addresses import results_folder
         from strsweep.report import COMPARISON, comparison_files, read_sweep
+        from strsweep.storage import check_writable
 
         files = comparison_files([read_sweep(reference) for reference in sweeps])
-        folder = out or results_folder() / "comparison"
-        folder.mkdir(parents=True, exist_ok=True)
+        check_writable(folder := out or results_folder() / "comparison", "--out", who="this job")
         for name, content in files.items():
             (folder / name).write_bytes(content)
         print(folder.absolute() / COMPARISON)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from ast import literal_eval
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-
-from strsweep.errors import SettingError
 
 _A_SWEEP = "Id of a sweep under the results folder, or its folder, or s3://BUCKET/PREFIX of it"
 
@@ -22,7 +19,23 @@ def _settings(incomplete: str) -> list[str]:
     return [f"{name}=" for name in names if name.startswith(incomplete)]
 
 
-ConfigOption = Annotated[Path, typer.Option(help="The experiment, a YAML file: see strsweep init.")]
+def _expanded(given: Any) -> Any:
+    """Replace the ``~`` of --out=~/x, which a shell leaves as it is."""
+    if isinstance(given, list):
+        return [_expanded(one) for one in given]
+    if not str(given).startswith("~"):
+        return given
+    try:
+        return type(given)(Path(given).expanduser())
+    except RuntimeError:
+        raise typer.BadParameter(f"{given} begins with a user that is not known.") from None
+
+
+def _place(told: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, help=told, callback=_expanded, **more)
+
+
+ConfigOption = Annotated[Path, _place("The experiment, a YAML file: see strsweep init.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -36,23 +49,19 @@ SetOption = Annotated[
 SweepArgument = Annotated[
     str | None, typer.Argument(metavar="[SWEEP]", help=f"{_A_SWEEP}, instead of --config.")
 ]
-SweepConfigOption = Annotated[Path | None, typer.Option(help="The experiment that was started.")]
+SweepConfigOption = Annotated[Path | None, _place("The experiment that was started.")]
 SweepsOption = Annotated[
-    list[str], typer.Option("--sweep", metavar="SWEEP", help=f"{_A_SWEEP}. Can be repeated.")
+    list[str], _place(f"{_A_SWEEP}. Can be repeated.", "--sweep", metavar="SWEEP")
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object; all that is said goes to stderr.")
 ]
-ModelOption = Annotated[
-    str, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder.")
-]
+ModelOption = Annotated[str, _place("models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder.")]
 UriOption = Annotated[
     str | None,
     typer.Option(help="MLflow; by default $MLFLOW_TRACKING_URI, or the results folder's database."),
 ]
-DataOption = Annotated[
-    Path | None, typer.Option(help="Folder of the data, if it moved since training.")
-]
+DataOption = Annotated[Path | None, _place("Folder of the data, if it moved since training.")]
 TrustOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -61,8 +70,8 @@ TrustOption = Annotated[
 ]
 BudgetOption = Annotated[
     str | None,
-    typer.Option(
-        help="Keep in every layer what this says: models:/NAME@ALIAS, a model folder, a budget as "
+    _place(
+        "Keep in every layer what this says: models:/NAME@ALIAS, a model folder, a budget as "
         ".json or .csv, or TABLE.csv#90.23 for a column of the authors' table.",
     ),
 ]
@@ -81,15 +90,18 @@ FormatOption = Annotated[
         help="dense (safetensors), program (pt2) or onnx. Can be repeated; by default all three.",
     ),
 ]
-FolderOption = Annotated[Path, typer.Option(help="Folder for the files; it is created.")]
+FolderOption = Annotated[Path, _place("Folder for the files; it is created.")]
+ComparisonOption = Annotated[Path | None, _place("By default comparison/ in the results.")]
+FileOption = Annotated[Path, _place("File to write.")]
 OwnModelOption = Annotated[
     str | None,
     typer.Option(help="my_module:factory, torchvision:NAME or one of ours; else one is chosen."),
 ]
 OwnDataOption = Annotated[
     str | None,
-    typer.Option(help="my_module:function, a folder with train/ and val/, or a data set of ours."),
+    _place("my_module:function, a folder with train/ and val/, or a data set of ours."),
 ]
+OwnDataPathOption = Annotated[Path | None, _place("Folder of a data set of ours.")]
 OwnTaskOption = Annotated[
     str | None, typer.Option(help="my_module:Task, which brings its own data.")
 ]
@@ -102,12 +114,9 @@ def tracking_uri_of(option: str | None) -> str:
         SettingError: It is no address that MLflow can be asked at.
     """
     from strsweep.config import TrackingConfig
+    from strsweep.config.addresses import tracking_address
 
     uri = option or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         return TrackingConfig().uri
-    try:
-        return TrackingConfig(uri=uri).uri
-    except SettingError as error:
-        name = "--tracking-uri" if option else "MLFLOW_TRACKING_URI"
-        raise SettingError(name, literal_eval(error.value), error.remedy) from None
+    return tracking_address(uri, setting="--tracking-uri" if option else "MLFLOW_TRACKING_URI")

@@ -120,14 +120,19 @@ def write_experiment(brought: Brought, out: Path, *, force: bool) -> None:
         force: Overwrite it.
 
     Raises:
-        SettingError: The file is there, data or model are not, or they do not fit together; then
-            the file is there to be changed.
+        SettingError: The file is there or cannot be written, data or model are not there, or they
+            do not fit together; then the file is there to be changed.
     """
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise SettingError("--out", str(out), "Name a file in a folder that is there.")
     if out.exists() and not force:
         raise SettingError("--out", str(out), "It is there: add --force, or name another file.")
     brought.check()
     source = _of_data(brought) if brought.task is None else _of_task(brought.task, brought.model)
-    out.write_text(_text(out, source), encoding="utf-8")
+    try:
+        out.write_text(_text(out, source), encoding="utf-8")
+    except OSError as error:
+        raise SettingError("--out", str(out), f"{error.strerror}: name another file.") from None
     print(f"{out} is written; checking that it can be swept", flush=True)
     try:
         check_sweep(load_experiment(out))

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from strsweep.config.addresses import in_upload
 from strsweep.config.search import SearchConfig
 from strsweep.config.sections import (
     DataConfig,
@@ -17,7 +18,6 @@ from strsweep.config.sections import (
     TaskConfig,
     TrainingConfig,
     WorkersConfig,
-    in_upload,
 )
 from strsweep.config.tracking import TrackingConfig
 from strsweep.errors import SettingError
@@ -145,7 +145,7 @@ class Experiment(Section, frozen=True):
                 "With a shared decay the dense network has none of its own: use search.decay=own."
             )
             raise SettingError("search.baseline", True, remedy)
-        if method.needs_clipping and self.training.clip_gradients is None:
+        if method.needs_clipping and training.clip_gradients is None and not training.loop:
             remedy = f"{method.mode} diverges without: write 3.0, as in the code of its authors."
             raise SettingError("training.clip_gradients", None, remedy)
         if self.training.compile and not method.can_compile:

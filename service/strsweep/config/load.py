@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
     MappingEndEvent,
@@ -32,6 +32,7 @@ Settings = dict[str, Any]
 _SET_BY_PRESET = ("search.threshold_init", "search.weight_decay", "search.decay")
 _MOST_BYTES, _MOST_VALUES, _DEEPEST = 2**18, 20_000, 20
 """Of a file: an experiment with a budget of a thousand layers has a fifth of them."""
+_KEY = re.compile(r"[\w-]+(\.[\w-]+)*")
 _UNION_PREFIXES = ("tuple[", "literal[", "dict[")
 _UNION_MEMBERS = {"bool", "int", "float", "str", "constrained-float", "constrained-int"}
 
@@ -77,12 +78,20 @@ def _read(path: Path) -> Settings:
     except UnicodeDecodeError:
         remedy = "The file is not text: name a YAML file."
     except (YAMLError, ValueError) as error:
-        remedy = f"This is not valid YAML: {' '.join(str(error).split())}"
+        remedy = f"This is not valid YAML: {_told(error)}"
     else:
         if isinstance(content, dict):
             return cast("Settings", content)
         remedy = "The file must hold sections such as 'model:'."
     raise SettingError("--config", str(path), remedy)
+
+
+def _told(error: YAMLError | ValueError) -> str:
+    """Return what is wrong and where, without what stands there: it may be a secret."""
+    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split())
+    problem, mark = str(error.problem).partition(" with value ")[0], error.problem_mark
+    return f"{problem} in line {mark.line + 1}, column {mark.column + 1}"
 
 
 def _loaded(text: str) -> Any:
@@ -112,7 +121,7 @@ def _loaded(text: str) -> Any:
 
 def _apply(settings: Settings, override: str) -> None:
     key, separator, text = override.partition("=")
-    if not separator or not all(key.split(".")):
+    if not separator or not _KEY.fullmatch(key):
         raise SettingError("--set", override, "Write section.key=value, e.g. training.epochs=30.")
     try:
         value = _loaded(text)
@@ -158,9 +167,8 @@ def _translate(error: ValidationError) -> InvalidExperimentError:
     # A union reports one failure per member; the key is told once.
     by_key: dict[str, SettingError] = {}
     for details, kind in _flat(error):
-        location = [part for part in details["loc"] if _is_setting(part)]
-        key = ".".join(str(part) for part in location)
-        by_key.setdefault(key, _setting_error(key, details, kind))
+        location = [str(part) for part in details["loc"] if _is_setting(part)]
+        by_key.setdefault(".".join(location), _setting_error(location, details, kind))
     # The same mistake deeper inside is told there: an entry of a budget that is a mapping.
     innermost = [
         setting
@@ -191,8 +199,10 @@ def _is_setting(part: int | str) -> bool:
     )
 
 
-def _setting_error(key: str, details: ErrorDetails, kind: type[BaseModel]) -> SettingError:
-    *sections, last = key.split(".")
+def _setting_error(
+    location: list[str], details: ErrorDetails, kind: type[BaseModel]
+) -> SettingError:
+    key, (*sections, last) = ".".join(location), location or [""]
     model = _section_model(sections) if kind is Experiment else kind
     meaning = _meaning(model, last)
     if details["type"] == "extra_forbidden":

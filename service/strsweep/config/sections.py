@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from itertools import dropwhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlparse
 
 from pydantic import AfterValidator, Field, model_validator
 
+from strsweep.config.addresses import SERVER, placed, results_folder, storage_location
 from strsweep.errors import SettingError, nearest
 from strsweep.imports import is_import_path
 from strsweep.settings import Count, Finite, NonNegative, Positive, Section
-
-
-def placed(path: Path) -> Path:
-    """Return ``path`` with ``~`` and ``$NAME`` replaced, and absolute: workers stand elsewhere."""
-    expanded = os.path.expandvars(path)
-    if "$" in expanded:
-        raise ValueError(f"{expanded} has a name that is not set in the environment of this job")
-    return Path(expanded).expanduser().absolute()
-
-
-def in_upload(path: Path) -> Path | None:
-    """Return where ``path`` lies in what Ray uploads with a job, each time to another folder."""
-    inner = list(dropwhile(lambda part: not part.startswith("_ray_pkg_"), path.parts))
-    return Path(*inner[1:]) if inner else None
 
 
 def _start(path: Path) -> Path:
@@ -34,19 +18,6 @@ def _start(path: Path) -> Path:
 
 
 Folder = Annotated[Path, AfterValidator(placed)]
-
-
-def _location(value: str) -> str:
-    if "://" not in value:
-        return str(placed(Path(value)))
-    address = urlparse(value)
-    if address.scheme != "s3" or not address.netloc:
-        remedy = "Use a folder, or s3://BUCKET/PREFIX of any S3-compatible service."
-        raise SettingError("storage.path", value, remedy)
-    if "@" in address.netloc:
-        remedy = "Leave credentials out of it: they come from the AWS chain."
-        raise SettingError("storage.path", f"s3://...@{address.hostname}", remedy)
-    return value.rstrip("/")
 
 
 class ModelConfig(Section, frozen=True):
@@ -257,7 +228,7 @@ class WorkersConfig(Section, frozen=True):
 class StorageConfig(Section, frozen=True):
     """Where journals, checkpoints and models are written."""
 
-    path: Annotated[str, AfterValidator(_location)] = Field(
+    path: Annotated[str, AfterValidator(storage_location)] = Field(
         default_factory=lambda: str(results_folder()),
         json_schema_extra={"default": "$STRSWEEP_RESULTS, or results"},
     )
@@ -275,16 +246,7 @@ class StorageConfig(Section, frozen=True):
 
     @model_validator(mode="after")
     def _check(self) -> StorageConfig:
-        if self.endpoint is not None:
-            address = urlparse(self.endpoint)
-            is_more = "@" in self.endpoint or address.query
-            if address.scheme not in {"http", "https"} or not address.hostname or is_more:
-                remedy = "Use http://HOST:PORT, without credentials: the AWS chain has them."
-                shown = address.hostname if is_more else self.endpoint
-                raise SettingError("storage.endpoint", shown, remedy)
+        if self.endpoint is not None and not SERVER.fullmatch(self.endpoint):
+            remedy = "Use http://HOST:PORT, without credentials: the AWS chain has them."
+            raise SettingError("storage.endpoint", self.endpoint, remedy)
         return self
-
-
-def results_folder() -> Path:
-    """Return the absolute results folder: ``$STRSWEEP_RESULTS``, or ``results`` where we stand."""
-    return Path(os.environ.get("STRSWEEP_RESULTS", "results")).absolute()

@@ -11,12 +11,13 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from strsweep.errors import JournalError
-from strsweep.journal.events import EVENT, Event
+from strsweep.journal.events import EVENT, Event, RunProposed
 from strsweep.journal.record import SweepRecord, add
 from strsweep.storage import Store
 
 _OURS = re.compile(r"journal/[\w-]+(\.[\w-]+)?\.jsonl")
 """Systems leave files of their own in any folder."""
+_OF_RUN = re.compile(r"journal/(run-\d+)[.-]")
 _log = logging.getLogger(__name__)
 
 
@@ -56,12 +57,20 @@ class Journal:
         of different files mean the same in any order.
 
         Raises:
-            JournalError: A file is damaged, or that of the job is gone.
+            JournalError: A file is damaged, or that of the job is gone or lost lines.
         """
-        return [event for lines in self.files().values() for event in lines]
+        if _unproposed(files := self.files()):
+            files = self.files()  # a run may have begun after the file of the job was looked at
+        if names := _unproposed(files):
+            told = f"{self._storage.uri('journal/sweep.jsonl')} (in a bucket, an object of it) lost"
+            told += f" lines: it proposes no run of {', '.join(names)}. Restore it, or remove these"
+            raise JournalError(f"{told} files: what they told is forgotten then.")
+        return [event for lines in files.values() for event in lines]
 
     def files(self) -> dict[str, list[Event]]:
         """Return the events of every file as they were written; files only grow.
+
+        Runs may be told of whose proposal is written already and was not seen yet.
 
         Raises:
             JournalError: A file is damaged, or that of the job is gone.
@@ -111,6 +120,13 @@ class Follower:
             self._num_added[name] = len(events)
         self._early = add(new, self._record)
         return self._record
+
+
+def _unproposed(files: dict[str, list[Event]]) -> list[str]:
+    """Return the files of runs that nobody proposed: a job does before it starts one."""
+    events = [event for lines in files.values() for event in lines]
+    proposed = {event.run_id for event in events if isinstance(event, RunProposed)}
+    return [name for name in files if (run := _OF_RUN.match(name)) and run[1] not in proposed]
 
 
 def _line(event: Event) -> str:

@@ -82,7 +82,7 @@ class SweepRecord:
     landed: _Landed = field(default_factory=_Landed)
     """By target and run."""
     last_number: int = 0
-    """The largest in the id of a run, also of one that a crash left without its proposal."""
+    """The largest in the id of a run, also of one whose proposal was not seen yet."""
     published: _Published = field(default_factory=_Published)
     """The newest publication of each target."""
     num_events: int = field(default=0, compare=False)
@@ -122,8 +122,8 @@ def run_id_of(number: int) -> str:
 def replay(events: Iterable[Event]) -> SweepRecord:
     """Return what ``events`` tell; an epoch that was written again counts as trained again.
 
-    Events about a run that was never proposed are left out: its proposal line was torn by a crash
-    before the run started.
+    Events about a run that was not proposed are left out; ``Journal.read`` returns none of a run
+    that has a file.
     """
     record, events = SweepRecord(), list(events)
     add(events, record)

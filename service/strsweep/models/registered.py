@@ -38,13 +38,14 @@ def pinned(experiment: Experiment) -> Experiment:
         return experiment
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     uri = experiment.tracking.uri
     _check_database(uri, "model.checkpoint", reference)
     ask_briefly()
     try:
         found = MlflowClient(uri, uri).get_model_version_by_alias(name, alias)
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         raise _refused("model.checkpoint", reference, uri, error) from error
     start = Path(f"{_SCHEME}{name}/{found.version}")
     model = experiment.model.model_copy(update={"checkpoint": start})

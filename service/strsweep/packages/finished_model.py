@@ -97,7 +97,11 @@ class FinishedModel(NamedTuple):
         if not is_ours or flavor.get("code") or (data / "model.pth").exists():
             remedy = "It is no exported program alone, as strsweep registers them: it is not run."
             raise SettingError("--model", str(self.mlflow_folder), remedy)
-        module: Any = mlflow_pytorch.load_model(str(self.mlflow_folder))
+        try:
+            module: Any = mlflow_pytorch.load_model(str(self.mlflow_folder))
+        except Exception as error:  # of MLflow or torch, as the file happens to be broken
+            remedy = f"Its program cannot be loaded, and is not run: {error}"
+            raise SettingError("--model", str(self.mlflow_folder), remedy) from error
         # An exported program is in evaluation mode for good and refuses to be told so.
         module.eval = lambda: module
         return module

@@ -95,12 +95,13 @@ class Packager:
 
         The dense network may have been trained since: its score is added to the receipt.
         """
-        read, names = self._storage.read, (files.WEIGHTS, files.EXAMPLE)
+        names = (*files.PACKAGE_FILES, files.EXAMPLE)
         try:
-            receipt = Receipt.model_validate_json(read(f"{folder}/{files.RECEIPT}"))
-            content, example = (read(f"{folder}/{name}") for name in names)
+            found = {name: self._storage.read(f"{folder}/{name}") for name in names}
+            receipt = Receipt.model_validate_json(found[files.RECEIPT])
         except (FileNotFoundError, ValidationError):
             return None
+        content, example = found[files.WEIGHTS], found[files.EXAMPLE]
         if not _is_of(receipt, source):
             return None
         try:

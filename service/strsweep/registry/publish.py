@@ -131,6 +131,8 @@ class Publisher:
             raise  # others would meet it, too
         except StrsweepError as error:
             return str(error)
+        except Exception as error:  # a network of the user's own can raise anything
+            return f"{type(error).__name__}: {error}"
 
     def registered(self, outcome: TargetOutcome | None, made: Package | str | None) -> Delivered:
         """Register what ``packaged`` gave; None if no run can be delivered for ``outcome``."""

@@ -50,15 +50,17 @@ def connect(experiment: Experiment) -> MlflowClient:
     """Return a client; asks the server nothing yet, so it works while the server is away."""
     uri, storage = experiment.tracking.uri, experiment.storage
     ask_briefly()
+    shown = {  # as for our own objects: MLflow may write artifacts itself, with a server, too
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+    }
     if not experiment.tracking.is_server:  # MLflow looks for the object store by itself
-        shown = {
+        shown |= {
             "MLFLOW_S3_ENDPOINT_URL": storage.endpoint,
             "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path" if storage.path_style else None,
             "AWS_DEFAULT_REGION": storage.region,
-            "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",  # as for our own objects
-            "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
         }
-        os.environ.update({name: value for name, value in shown.items() if value is not None})
+    os.environ.update({name: value for name, value in shown.items() if value is not None})
     mlflow.set_tracking_uri(uri)  # a client's own are not what MLflow looks models up with
     mlflow.set_registry_uri(uri)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)

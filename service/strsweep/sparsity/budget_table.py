@@ -15,6 +15,8 @@ from strsweep.sparsity.layers import weight_tensors
 
 _AUTHORS_HEADER = ["Metric", "Params", "FLOPs"]
 _AUTHORS_LAYER = re.compile(r"Layer \d+ - (.+)")
+_MOST = 2**63
+"""Weights and multiply-adds of a layer are fewer."""
 _ROUNDED = 5e-5
 """A share in their tables, in hundredths of a percent, may be off by so much."""
 
@@ -32,10 +34,10 @@ class LayerBudget:
 
     def __post_init__(self) -> None:
         """Refuse what no layer can keep."""
-        if self.weights < 1 or not 0 <= self.density <= 1:
-            raise ValueError(
-                f"{self.name}: {self.weights} weights at density {self.density} is no layer budget"
-            )
+        is_whole = 1 <= self.weights < _MOST and 0 <= (self.dense_macs or 0) < _MOST
+        if not is_whole or not 0 <= self.density <= 1:
+            told = f"{self.name}: {self.weights} weights at density {self.density}"
+            raise ValueError(f"{told}, of {self.dense_macs} multiply-adds, is no layer budget")
 
     @property
     def sparsity(self) -> float:
@@ -59,7 +61,7 @@ def layers_of_rows(rows: Any) -> tuple[LayerBudget, ...]:
     try:
         return tuple(
             LayerBudget(
-                name=row["name"],
+                name=_text(row["name"]),
                 weights=int(row["weights"]),
                 density=float(row["density"]),
                 dense_macs=int(row["dense_macs"]) if row.get("dense_macs") else None,
@@ -81,13 +83,15 @@ def authors_column(rows: list[list[str]], column: str) -> tuple[LayerBudget, ...
     layers = [
         LayerBudget(
             name=match[1],
-            weights=int(_number(row, 1)),
-            dense_macs=int(_number(row, 2)),
+            weights=_whole(row, 1),
+            dense_macs=_whole(row, 2),
             density=1 - _percent(row, index) / 100,
         )
         for row in rows
         if (match := _AUTHORS_LAYER.fullmatch(row[0]))
     ]
+    if not layers:
+        raise ValueError("the table has no row 'Layer 1 - NAME'")
     kept = math.fsum(layer.weights * layer.density for layer in layers)
     off = 1 - _percent(rows[1], index) / 100 - kept / sum(layer.weights for layer in layers)
     # By a hair more than needed: a sum of floats must not fall back over the edge.
@@ -122,10 +126,22 @@ def _column(names: list[str], start: int, wanted: str) -> int:
     return found[0]
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no name of a layer")
+    return value
+
+
 def _percent(row: list[str], index: int) -> float:
     if not 0 <= (share := _number(row, index)) <= 100:
         raise ValueError(f"the row {row[0]!r} has {share} % in column {index + 1}")
     return share
+
+
+def _whole(row: list[str], index: int) -> int:
+    if not math.isfinite(number := _number(row, index)):
+        raise ValueError(f"the row {row[0]!r} has {number} in column {index + 1}")
+    return int(number)
 
 
 def _number(row: list[str], index: int) -> float:

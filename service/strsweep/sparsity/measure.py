@@ -113,7 +113,8 @@ def measure(model: nn.Module, example: Example | None = None) -> SparsityReport:
             arguments. The model is run once on it to see how often each weight is used.
 
     Returns:
-        One entry per convolution and linear weight. MACs are None without ``example``.
+        One entry per convolution and linear weight. MACs are None without ``example``; they are
+        those of convolutions and matrix products, wherever they are, and of no other operation.
 
     Raises:
         ValueError: The model has no convolution or linear layer.

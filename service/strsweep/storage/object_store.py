@@ -41,12 +41,13 @@ _REMEDIES = {
     "InvalidAccessKeyId": f"The service does not know the access key. {_CREDENTIALS}",
     "SignatureDoesNotMatch": f"The secret does not belong to the access key. {_CREDENTIALS}",
     "ExpiredToken": f"The credentials have expired. {_CREDENTIALS}",
-    "InsufficientStorage": "The store is full: free some space.",
     "QuotaExceeded": "The quota is used up: free some space.",
 }
 _AWAY_CODES = {"SlowDown", "RequestTimeout", "ServiceUnavailable", "InternalError"}
 _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
 _FIRST_SERVER_ERROR = 500
+_FULL = 507
+"""Insufficient storage; services call it by names of their own."""
 _SEGMENT_BYTES = 256 * 1024
 """A log object is put anew with every line, so it is not allowed to grow much."""
 _ATTEMPTS = 3
@@ -108,6 +109,8 @@ class Outage:
         if isinstance(error, NoRegionError):
             return ": no region is known. Set storage.region, or AWS_DEFAULT_REGION."
         remedy = _REMEDIES.get(name, "Look at storage.path and storage.endpoint.")
+        if _status(error) == _FULL:
+            remedy = "The store is full: free some space."
         return f": the service refuses ({name}). {remedy}"
 
 
@@ -115,8 +118,8 @@ def _is_away(error: BaseException) -> bool:
     """Return whether the service is unavailable for a while, and does not refuse."""
     source = _source(error)
     if isinstance(source, ClientError):
-        status = int(source.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return status >= _FIRST_SERVER_ERROR or _name(source) in _AWAY_CODES
+        is_server_error = _FIRST_SERVER_ERROR <= _status(source) != _FULL
+        return is_server_error or _name(source) in _AWAY_CODES
     if isinstance(source, (*_NO_CREDENTIALS, NoRegionError)):
         return False
     return isinstance(source, (BotoCoreError, ConnectionError, TimeoutError))
@@ -124,6 +127,11 @@ def _is_away(error: BaseException) -> bool:
 
 def _source(error: BaseException | None) -> BaseException | None:
     return error.__cause__ or error.__context__ if isinstance(error, Boto3Error) else error
+
+
+def _status(error: BaseException) -> int:
+    response = getattr(_source(error), "response", {})
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _name(error: BaseException | None) -> str:

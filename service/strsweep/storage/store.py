@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from strsweep.config import Experiment, StorageConfig
-from strsweep.config.sections import results_folder
+from strsweep.config.addresses import results_folder
 from strsweep.errors import SettingError, StorageError
 
 _REMEDIES = {
-    errno.ENOSPC: "The disk is full: free some space, or name another storage.path.",
-    errno.EDQUOT: "The quota is used up: free some space, or name another storage.path.",
-    errno.EACCES: "It may not be written to: mend its permissions, or name another storage.path.",
-    errno.EROFS: "It can only be read: mend how it is mounted, or name another storage.path.",
+    errno.ENOSPC: "The disk is full: free some space",
+    errno.EDQUOT: "The quota is used up: free some space",
+    errno.EACCES: "It may not be written to: mend its permissions",
+    errno.EROFS: "It can only be read: mend how it is mounted",
 }
 _PARTIAL = ".partial"
 """Ends the name of a file that is being written."""
@@ -80,7 +80,7 @@ class FolderStore:
         """Remove half-written files that were begun before then; returns how many."""
         before = time.time() - older_than.total_seconds()
         partial = self._root.rglob(f"*{_PARTIAL}")
-        old = [path for path in partial if path.stat().st_mtime <= before]
+        old = [path for path in partial if path.lstat().st_mtime <= before]
         for path in old:
             path.unlink(missing_ok=True)
         return len(old)
@@ -101,7 +101,8 @@ def _written(path: Path) -> Generator[None]:
         remedy = _REMEDIES.get(error.errno or 0)
         if remedy is None:
             raise
-        raise StorageError(f"{path} cannot be written ({error.strerror}). {remedy}") from error
+        told = f"{path} cannot be written ({error.strerror}). {remedy}"
+        raise StorageError(f"{told}, or name another storage.path.") from error
 
 
 def _flush(file: BinaryIO, content: bytes) -> None:
@@ -117,7 +118,10 @@ def _files(folder: str) -> Iterator[tuple[str, int]]:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     yield from _files(entry.path)
-                elif entry.is_file() and not entry.name.endswith(_PARTIAL):
+                elif entry.name.endswith(_PARTIAL):
+                    continue
+                # Path knows links that lead nowhere, or in a circle, for what they are.
+                elif entry.is_file(follow_symlinks=False) or Path(entry).is_file():
                     with suppress(FileNotFoundError):  # another process has removed it just now
                         yield entry.path, entry.stat().st_size
     except (FileNotFoundError, NotADirectoryError):  # never made, or removed just now
@@ -227,8 +231,12 @@ def check_writable(path: Path, setting: str = "storage.path", who: str = "every 
     probe = path / f".write-test-{os.getpid()}"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"strsweep")
-        probe.unlink()
+        try:
+            probe.write_bytes(b"strsweep")
+        finally:
+            probe.unlink(missing_ok=True)  # a full disk takes an empty file
     except OSError as error:
-        told = f"Nothing can be written there ({error.strerror}): name a folder that {who} can "
-        raise SettingError(setting, str(path), f"{told}write to.") from error
+        known = _REMEDIES.get(error.errno or 0)
+        remedy = f". {known}, or" if known else ":"
+        told = f"Nothing can be written there ({error.strerror}){remedy} name a folder that {who} "
+        raise SettingError(setting, str(path), f"{told}can write to.") from error

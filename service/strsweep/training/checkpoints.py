@@ -21,7 +21,6 @@ _DIGEST_BYTES = 32
 """The file starts with the SHA-256 of the rest: torch alone does not notice a flipped bit."""
 
 _EPOCH = re.compile(rf"/epoch_(\d+)/{re.escape(STATE_FILE)}$")
-"""Systems leave files of their own in any folder."""
 
 State = dict[str, Any]
 
@@ -97,7 +96,8 @@ class RunCheckpoints:
     def save(self, epoch: int, state: State) -> None:
         """Store the state after ``epoch``, and then remove those that are too old to be kept."""
         save_checkpoint(self._storage, self.folder(epoch), state)
-        for old in self._epochs()[: -self._kept]:
+        # Later ones were damaged when this run began: they do not count as newer.
+        for old in [known for known in self._epochs() if known <= epoch][: -self._kept]:
             if old != self._shared_epoch:
                 self._storage.delete(self.folder(old))
 
@@ -135,5 +135,7 @@ class RunCheckpoints:
             return None
 
     def _epochs(self) -> list[int]:
-        found = map(_EPOCH.search, self._storage.sizes(self._folder))
-        return sorted({int(match[1]) for match in found if match is not None})
+        names = self._storage.sizes(self._folder)
+        found = {int(match[1]) for match in map(_EPOCH.search, names) if match is not None}
+        # People put copies and files of their own into any folder.
+        return sorted(epoch for epoch in found if f"{self.folder(epoch)}/{STATE_FILE}" in names)

@@ -217,23 +217,6 @@ def test_changed_line_is_named_by_file_and_number(storage: Store, line: str) -> 
     assert "Restore the file, or remove the line" in str(told.value)
 
 
-@pytest.mark.parametrize("left", [None, b"", EVENTS[1].model_dump_json().encode() + b"\n"])
-def test_a_journal_that_lost_the_file_of_the_job_is_told(
-    storage: Store, left: bytes | None
-) -> None:
-    for event in EVENTS[:2]:
-        Journal(storage).append(event)
-    Journal(storage, "run-001").append(epoch(1, 1.0))
-    follows = Journal(storage)
-    assert len(follows.read()) == 3
-    Path(storage.uri("journal/sweep.jsonl")).unlink()
-    if left is not None:
-        storage.write("journal/sweep.jsonl", left)
-    for reader in [follows, *([Journal(storage)] if left is None else [])]:
-        with pytest.raises(JournalError, match=r"sweep\.jsonl (is gone|lost what).*restore it"):
-            reader.read()
-
-
 NAMED = "a\udcff\u00e4.jpg"
 
 

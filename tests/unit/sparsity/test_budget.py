@@ -7,6 +7,7 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -256,6 +257,11 @@ TABLE = "Metric,Params,FLOPs,Sparsity (%)\nOverall,1,1,91\nBackbone,1,1,91\n"
         (f"{TABLE}Layer 1 - a,1,1\n", "row 'Layer 1 - a' has no number in column 4"),
         (f"{TABLE}Layer 1 - a,1,1,much\n", "row 'Layer 1 - a' has no number in column 4"),
         (f"{TABLE}Layer 1 - a,x,1,3\n", "row 'Layer 1 - a' has no number in column 2"),
+        (TABLE, "has no row 'Layer 1 - NAME'"),
+        (f"{TABLE}Layer 1 - a,inf,1,3\n", "'Layer 1 - a' has inf in column 2"),
+        (f"{TABLE}Layer 1 - a,1,1e400,3\n", "'Layer 1 - a' has inf in column 3"),
+        (f"{TABLE}Layer 1 - a,1,nan,3\n", "'Layer 1 - a' has nan in column 3"),
+        (f"{TABLE}Layer 1 - a,1e30,1,3\n", "no layer budget"),
         (f"{TABLE}Layer 1 - a,1,1,300\n", "has 300.0 % in column 4"),
         (f"{TABLE}Layer 1 - a,1,1,nan\n", "has nan % in column 4"),
         (f"{TABLE}{'x' * 200_000}\n", "field larger than field limit"),
@@ -298,9 +304,14 @@ def test_other_csv_is_no_budget(text: str) -> None:
         {"weights": 3, "density": 7},
         {"weights": 3, "density": float("nan")},
         {"weights": float("inf"), "density": 1},
+        {"weights": 10**400, "density": 1},
+        {"weights": 3, "density": 1, "dense_macs": 10**400},
+        {"weights": 3, "density": 1, "dense_macs": float("inf")},
+        {"weights": 3, "density": 1, "dense_macs": -1},
+        *({"name": name, "weights": 3, "density": 1} for name in (None, 5, True, [1], {"a": 1})),
     ],
 )
-def test_impossible_layers_are_refused(row: dict[str, float]) -> None:
+def test_impossible_layers_are_refused(row: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"(no|not a) layer budget"):
         Budget.from_json(json.dumps([{"name": "a", **row}]))
 

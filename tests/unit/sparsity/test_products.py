@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -29,6 +31,10 @@ class Through(nn.Linear):
         return F.linear(x, self.change(self.weight).to(x.dtype))
 
 
+def standardized(weight: Tensor) -> Tensor:
+    return (weight - weight.mean(1, keepdim=True)) / weight.std(1, keepdim=True)
+
+
 def quantized(weight: Tensor) -> Tensor:
     return torch.fake_quantize_per_tensor_affine(weight, 0.05, 0, -128, 127)
 
@@ -41,7 +47,14 @@ CHANGES: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "scaled_by_filter": (lambda w: w / w.norm(dim=1, keepdim=True), KEEPS),
     "quantized": (quantized, KEEPS),
     "rounded": (lambda w: w.sign() * w.abs().mean(), KEEPS),
-    "standardized": (lambda w: (w - w.mean(1, keepdim=True)) / w.std(1, keepdim=True), LOST),
+    "in_a_buffer": (lambda w: torch.zeros_like(w).copy_(w), KEEPS),
+    "unknown_to_autograd": (lambda w: (2 * w).data, KEEPS),
+    "standardized": (standardized, LOST),
+    "standardized_filter": (lambda w: torch.cat([standardized(w[:1]), w[1:]]), LOST),
+    "standardized_in_place": (lambda w: w.clone().sub_(w.mean()), LOST),
+    "standardized_in_a_buffer": (lambda w: torch.zeros_like(w).copy_(w - w.mean()), LOST),
+    "beside_the_identity": (lambda w: w + torch.eye(WIDTH), LOST),
+    "one_entry_shifted": (lambda w: w + F.pad(torch.ones(1, 1), (0, 7, 0, 7)), LOST),
     "shifted": (lambda w: w + 0.1, LOST),
     "positive": (F.softplus, LOST),
     "shuffled_sum": (lambda w: w + w.flip(0), LOST),
@@ -60,6 +73,109 @@ def test_zeros_must_reach_the_product(change: str) -> None:
     with pytest.raises(ValueError, match=f"Through: .*{reason}.*skip=\\['1'\\]"):
         check_products(model, ["0", "1"], torch.randn(1, WIDTH))
     check_products(model, ["0"], torch.randn(1, WIDTH))
+
+
+CHANGED = "the network changes its weight while it runs"
+WRITES: dict[str, Callable[[nn.Linear], object]] = {
+    "in_place": lambda layer: layer.weight.sub_(layer.weight.mean(1, keepdim=True)),
+    "a_filter": lambda layer: layer.weight[0].sub_(layer.weight[0].mean()),
+    "past_autograd": lambda layer: layer.weight.data.clamp_(-9, 9),
+    "another_tensor": lambda layer: setattr(
+        layer.weight, "data", torch.renorm(layer.weight.data, 2, 0, maxnorm=0.1)
+    ),
+    "another_parameter": lambda layer: setattr(layer, "weight", nn.Parameter(layer.weight * 2)),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_weight_that_a_run_changes_is_refused(write: str) -> None:
+    model = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH))
+
+    def change(layer: nn.Module, _: object) -> None:
+        WRITES[write](layer)  # pyright: ignore[reportArgumentType]
+
+    model[1].register_forward_pre_hook(change)
+    with pytest.raises(ValueError, match=f"Linear: {CHANGED}.*skip=\\['1'\\]"):
+        check_products(model, ["0", "1"], torch.randn(1, WIDTH))
+    check_products(model, ["0"], torch.randn(1, WIDTH))
+    assert measure(model, torch.zeros(1, WIDTH)).dense_macs == 2 * WIDTH**2
+
+
+class Between(nn.Module):
+    """Has a layer whose weight ``act`` brings to its inputs, between two others."""
+
+    def __init__(self, act: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.own, self.last = (nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(3))
+        self.act = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.gelu(self.first(x[0]))
+        return self.last(F.gelu(self.act(self.own.weight, x))[None])
+
+
+ELSEWHERE = "elsewhere than in a convolution or matrix product"
+ACTS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], str]] = {
+    "mv": (lambda w, x: w.mv(x), KEEPS),
+    "addmv": (lambda w, x: torch.addmv(x, w, x), KEEPS),
+    "dot": (lambda w, x: torch.stack([row.dot(x) for row in w]), KEEPS),
+    "vdot": (lambda w, x: torch.stack([row.vdot(x) for row in w]), KEEPS),
+    "addbmm": (lambda w, x: torch.addbmm(x[None], x[None, None], w.t()[None])[0], KEEPS),
+    "einsum": (lambda w, x: torch.einsum("oi,i->o", w, x), KEEPS),
+    "scaled_output": (lambda w, x: w.sign().mv(x) * w.abs().mean(1), KEEPS),
+    "elementwise": (lambda w, x: (w * x).sum(1), ELSEWHERE),
+    "written_out": (lambda w, x: torch.mm(x[None], w.t(), out=torch.zeros(1, WIDTH))[0], ELSEWHERE),
+    "modulated": (lambda w, x: F.linear(x, w * x.sigmoid()), ELSEWHERE),
+    "distance": (lambda w, x: torch.cdist(x[None], w)[0], ELSEWHERE),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_what_a_weight_makes_of_inputs_is_no_weight(act: str) -> None:
+    how, reason = ACTS[act]
+    model, example = Between(how), torch.randn(1, WIDTH)
+    own = 0 if reason else WIDTH**2
+    layers = measure(model, example).layers
+    assert [layer.dense_macs for layer in layers] == [WIDTH**2, own, WIDTH**2]
+    if not reason:
+        check_products(model, ["first", "own", "last"], example)
+        return
+    with pytest.raises(ValueError, match=f"Linear: .*{reason}.*skip=\\['own'\\]"):
+        check_products(model, ["first", "own", "last"], example)
+    check_products(model, ["first", "last"], example)
+
+
+class FromObject(Between):
+    """Takes its inputs out of an object."""
+
+    def forward(self, x: Any) -> Tensor:
+        return super().forward(x.images)
+
+
+def test_inputs_inside_an_object_are_inputs() -> None:
+    example = (SimpleNamespace(images=torch.randn(1, WIDTH)),)
+    model = FromObject(ACTS["elementwise"][0])
+    assert [layer.dense_macs for layer in measure(model, example).layers] == [64, 0, 64]
+    with pytest.raises(ValueError, match=f"{ELSEWHERE}.*skip=\\['own'\\]"):
+        check_products(model, ["first", "own", "last"], example)
+
+
+class Sometimes(nn.Module):
+    """Leaves a layer to training, or to samples that the router sends there."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.own, self.other, self.kind = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH), kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        wanted = {"unused": False, "training": self.training, "routed": bool(x.sum() < 0)}
+        return self.own(x) if wanted[self.kind] else self.other(x)
+
+
+@pytest.mark.parametrize("kind", ["unused", "training", "routed"])
+def test_a_layer_that_no_sample_reached_is_said_to_be_one(kind: str) -> None:
+    with pytest.raises(ValueError, match=r"in a try with a few samples .*training.*skip=\['own'\]"):
+        check_products(Sometimes(kind), ["own", "other"], torch.ones(2, WIDTH))
 
 
 def test_multiply_adds_are_those_of_what_is_multiplied() -> None:

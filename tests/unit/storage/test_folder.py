@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,18 @@ def test_sizes_are_of_all_files_below(storage: Store) -> None:
     for name in ("f/b", "f/a", "f/inner/c"):
         storage.write(name, b"")
     assert list(storage.sizes("f")) == ["f/a", "f/b", "f/inner/c"]
+
+
+@pytest.mark.parametrize("target", ["link", "other", "nowhere", "a/below"])
+def test_links_that_lead_to_no_file_are_no_files(storage: Store, target: str) -> None:
+    storage.write("f/a", b"own")
+    folder = Path(storage.uri("f"))
+    (folder / "link").symlink_to(target)
+    (folder / "other").symlink_to("link")
+    (folder / "whole").symlink_to("a")
+    (folder / "link.partial").symlink_to(target)
+    assert storage.sizes("f") == {"f/a": 3, "f/whole": 3}
+    assert storage.remove_partial_writes(older_than=timedelta(hours=1)) == 0
 
 
 def test_sizes_of_a_missing_folder_are_none(storage: Store) -> None:
