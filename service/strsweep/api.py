@@ -42,13 +42,12 @@ def trained_and_registered(
     Args:
         experiment: As it was loaded.
         is_sweep: Search until every target is hit, or train the one run with fixed settings.
-        guard: What to do if training or registering is interrupted.
+        guard: What to do if it is interrupted.
 
     Raises:
         StrsweepError: The input is wrong, or the runs failed.
     """
-    with ExitStack() as guarded:
-        guarded.enter_context(guard(_nothing))
+    with guard(lambda: None), ExitStack() as guarded:
         with doing("checking model, data and settings"):
             from strsweep import preflight
 
@@ -60,7 +59,7 @@ def trained_and_registered(
                 from strsweep.cluster.run import held_sweep, run_single, run_sweep
 
                 held.enter_context(connected())
-                guarded.enter_context(guard(_nothing))  # Ray has taken the signals for itself
+                guarded.enter_context(guard(lambda: None))  # Ray has taken the signals for itself
                 lanes = held.enter_context(held_sweep(experiment))
             with doing("connecting to MLflow"):
                 from strsweep import registry, report
@@ -69,14 +68,9 @@ def trained_and_registered(
                 held.enter_context(shown)
                 tracking = held.enter_context(registry.Tracking(experiment))
                 guarded.enter_context(registry.OwnTrackers(experiment))
-            if is_sweep:
-                tracking.then = registry.LiveDelivery(experiment, tracking)
+            tracking.then = registry.LiveDelivery(experiment, tracking) if is_sweep else None
             guarded.enter_context(guard(tracking.interrupt))
             (run_sweep if is_sweep else run_single)(experiment, problem, lanes)
         with doing("registering what was trained"):
             publish = registry.publish_sweep if is_sweep else registry.publish_single
             return publish(experiment, tracking)
-
-
-def _nothing() -> None:
-    """Before training begins, nothing is under way."""

@@ -18,6 +18,7 @@ RAY, SERVICE, S3 = (f"infra/local_{name}.sh" for name in ("ray", "service", "s3"
 def run(script: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     known = {**os.environ, "STRSWEEP_RESULTS": str(home), "LOCAL_RAY_CPUS": "1"}
     known["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{known['PATH']}"
+    known["TMPDIR"] = str(home)  # as long as on a Mac, too long for Ray's sockets
     command = [str(ROOT / script), *arguments]
     return subprocess.run(command, cwd=ROOT, env=known, capture_output=True, text=True, check=False)
 
@@ -81,7 +82,9 @@ def test_a_ray_is_kept_for_whoever_started_it_and_listens_on_the_loopback_alone(
     tmp_path: Path,
 ) -> None:
     try:
-        assert run(RAY, tmp_path, "start").returncode == 0
+        begun = run(RAY, tmp_path, "start")
+        assert begun.returncode == 0
+        assert f"TMPDIR={tmp_path} is too long for Ray's sockets" in begun.stdout
         leader = int((tmp_path / "ray/pid").read_text().split()[0])
         use = "import ray; ray.init(); ray.get(ray.remote(lambda: 1).remote())"
         done = run(RAY, tmp_path, "run", sys.executable, "-c", use)

@@ -12,10 +12,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from recorded_sweep import RecordedSweep, experiment_of
+from torch import nn
 
 from strsweep import registry
 from strsweep.errors import SettingError
 from strsweep.journal import ModelLanded
+from strsweep.packages import package
 from strsweep.registry import publish
 from strsweep.registry.tracking import Tracking
 from strsweep.settings import Target
@@ -126,6 +128,28 @@ def test_a_target_that_cannot_be_packaged_leaves_the_others_alone(
     said = capsys.readouterr().out
     assert f"50 % is not packaged: the checkpoint {damaged}" in said
     assert "submit the sweep again" in said
+
+
+def test_a_network_that_fails_leaves_the_others_alone(
+    recorded: Callable[..., RecordedSweep],
+    uri: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sweep, _ = landed_twice(recorded)
+    bake, calls = package.bake, list[object]()
+
+    def fail_once(model: nn.Module) -> nn.Module:
+        calls.append(model)
+        if len(calls) == 1:
+            raise RuntimeError("of the user's own")
+        return bake(model)
+
+    monkeypatch.setattr(package, "bake", fail_once)
+    delivery = registry.publish_journal(sweep.experiment)
+    registry.print_delivery(sweep.experiment, delivery)
+    assert len(versions(uri)) == 1
+    assert "is not packaged: RuntimeError: of the user's own" in capsys.readouterr().out
 
 
 def test_a_target_that_cannot_be_registered_leaves_the_others_alone(

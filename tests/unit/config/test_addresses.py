@@ -116,7 +116,7 @@ def test_whatever_a_password_holds_it_is_refused_and_not_shown(password: str, ki
     ("override", "told"),
     [
         ("tracking.url={}", "tracking.url: got '{}'. There is no such setting. Did you mean "),
-        ("trackin.uri={}", "trackin: got {{'uri': '{}'}}. There is no such setting. Did you "),
+        ("trackng.uri={}", "trackng: got {{'uri': '{}'}}. There is no such setting. Did you "),
         ("tracking={}", "tracking: got '{}'. Input should be an object."),
         ("tracking.uri=[a, '{}']", "tracking.uri: got ['a', '{}']. Input should be a valid"),
         ("tracking.uri={{a: [{{b: '{}'}}]}}", "tracking.uri: got {{'a': [{{'b': '{}'}}]}}."),

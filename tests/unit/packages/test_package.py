@@ -14,7 +14,7 @@ from strsweep.errors import SettingError, StrsweepError
 from strsweep.journal import EpochFinished, ModelLanded, RunFinished, RunProposed
 from strsweep.journal.record import add
 from strsweep.packages.package import Package, Packager
-from strsweep.packages.receipt import read_receipt
+from strsweep.packages.receipt import EXAMPLE, PACKAGE_FILES, read_receipt
 from strsweep.settings import RunSettings, Target
 from strsweep.training.checkpoints import load_checkpoint
 
@@ -137,6 +137,15 @@ def test_a_damaged_package_is_written_again(
     assert packaged(sweep, Target(sparsity=0.2)).receipt == made.receipt
     assert sweep.storage.read(f"{made.folder}/{name}") == content
     assert ("is damaged and is written again" in capsys.readouterr().out) == ("receipt" not in name)
+
+
+@pytest.mark.parametrize("name", [*PACKAGE_FILES, EXAMPLE])
+def test_a_file_that_is_missing_is_written_again(sweep: Any, name: str) -> None:
+    made = packaged(sweep, Target(sparsity=0.2))
+    content = sweep.storage.read(f"{made.folder}/{name}")
+    sweep.storage.delete(f"{made.folder}/{name}")
+    assert packaged(sweep, Target(sparsity=0.2)).receipt == made.receipt
+    assert sweep.storage.read(f"{made.folder}/{name}") == content
 
 
 def test_a_package_of_another_landing_is_not_taken_for_this_one(sweep: Any) -> None:
