@@ -34,11 +34,13 @@ def placed(path: Path) -> Path:
     """Return ``path`` with ``~`` and ``$NAME`` replaced, and absolute: workers stand elsewhere.
 
     Raises:
-        ValueError: There is no such variable or user.
+        ValueError: There is no such variable or user, or it is no UTF-8.
     """
     expanded = os.path.expandvars(path)
     if "$" in expanded:
         raise ValueError(f"{expanded} has a name that is not set in the environment of this job")
+    if expanded != (shown := expanded.encode("utf-8", "backslashreplace").decode()):
+        raise ValueError(f"{shown} is no UTF-8, as journal and MLflow have it: rename the folder")
     try:
         return Path(expanded).expanduser().absolute()
     except RuntimeError as error:

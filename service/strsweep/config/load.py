@@ -30,6 +30,8 @@ from strsweep.sparsity.methods import PRESETS, WRONG_SETTINGS
 Settings = dict[str, Any]
 
 _SET_BY_PRESET = ("search.threshold_init", "search.weight_decay", "search.decay")
+_MOST_MISTAKES = 20
+"""That one message tells."""
 _MOST_BYTES, _MOST_VALUES, _DEEPEST = 2**18, 20_000, 20
 """Of a file: an experiment with a budget of a thousand layers has a fifth of them."""
 _KEY = re.compile(r"[\w-]+(\.[\w-]+)*")
@@ -169,6 +171,8 @@ def _translate(error: ValidationError) -> InvalidExperimentError:
     for details, kind in _flat(error):
         location = [str(part) for part in details["loc"] if _is_setting(part)]
         by_key.setdefault(".".join(location), _setting_error(location, details, kind))
+        if len(by_key) == _MOST_MISTAKES:
+            break  # more would not be read, and each is compared with all settings
     # The same mistake deeper inside is told there: an entry of a budget that is a mapping.
     innermost = [
         setting

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -177,6 +178,15 @@ def test_places_are_written_as_in_a_shell(
 def test_a_place_with_an_unknown_name_is_refused(written: str, place: str) -> None:
     key, _, value = written.format(place).partition("=")
     assert f"{key}: got {value!r}." in refusal(written.format(place))
+
+
+@pytest.mark.parametrize("key", ["storage.path", "data.path", "model.checkpoint"])
+def test_a_place_that_is_no_utf8_is_refused(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODD", os.fsdecode(b"/data/b\xff"))
+    said = refusal(f"{key}=$ODD/x")
+    assert f"{key}: got" in said
+    assert "udcff/x is no UTF-8, as journal and MLflow have it: rename" in said
+    said.encode()
 
 
 @pytest.mark.parametrize(

@@ -296,6 +296,14 @@ def test_file_that_is_no_experiment_is_refused(tmp_path: Path, content: bytes, r
     assert remedy in file_refusal(path)
 
 
+def test_of_many_mistakes_the_first_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("".join(f"key{number}: 1\n" for number in range(9_000)))
+    with pytest.raises(InvalidExperimentError) as refused:
+        load_experiment(path)
+    assert str(refused.value).count(": got ") == 20
+
+
 @pytest.mark.parametrize(
     "content", ["name: 2020-13-45\n", "model: {options: {2020-01-01: 3}}\n", "a: &a [*a]\n"]
 )
