@@ -100,7 +100,7 @@ format: install ## mend what can be mended
 	ruff check --fix .
 
 ui: install ## MLflow on 127.0.0.1:5000 with everything under results/
-	mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///$(STRSWEEP_RESULTS)/mlflow.db
+	mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "sqlite:///$(STRSWEEP_RESULTS)/mlflow.db"
 
 clean: ## remove what make wrote: .venv/, results/ and caches
 	infra/local_ray.sh stop
