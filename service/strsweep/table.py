@@ -135,19 +135,18 @@ def as_terminal(rows: Sequence[Row], title: str) -> str:
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """Return a table with links; a note stands in the first cell without text.
-
-    MLflow draws tables without any room between columns: every cell ends with a space that stays.
-    """
+    """Return a table with links; a note stands in the first cell without text."""
     head = rows[0].cells if rows else []
     rules = ["---" if "text" in cell.style else "--:" for cell in head]
-    lines = [[f"{cell.heading}&emsp;" for cell in head], rules]
+    lines = [[cell.heading for cell in head]]
     for row in rows:
         texts = [f"[{c.text}]({c.link})" if c.link else c.text for c in row.cells]
         if row.note and "" in texts:
             texts[texts.index("")] = row.note
-        lines.append([f"{text}&emsp;".replace("|", "\\|") for text in texts])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        lines.append([text.replace("|", "\\|") for text in texts])
+    # MLflow draws tables without any room between columns.
+    first, *more = ("&ensp; | ".join(line) for line in lines)
+    return "\n".join(f"| {line} |" for line in (first, " | ".join(rules), *more))
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:

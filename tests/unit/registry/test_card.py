@@ -128,7 +128,7 @@ def test_the_note_of_a_sweep_says_what_was_delivered(is_server: bool) -> None:
     tail = "?workflowType=machine_learning"
     link = f"[digits v3]({server}/#/models/digits/versions/3{tail})"
     row = "| - | landed | 98.12 % | 95.00 % | 25,000 | 5.00 % | run-001 | {} |"
-    assert text.replace("&emsp;", "").splitlines()[1:] == [
+    assert text.replace("&ensp;", "").splitlines()[1:] == [
         "",
         "| target | state | accuracy | sparsity | MACs | MACs left | run | registered as |",
         "| --- | --- | --: | --: | --: | --: | --- | --- |",
