@@ -100,10 +100,8 @@ class ImageFiles(Dataset[Any]):
             decode(self.path(index), self._shape[0])
         except FileNotFoundError:
             return ""
-        except OSError as error:
-            return printable(error.strerror or str(error))
         except Exception as error:  # as below
-            return printable(str(error))
+            return printable(getattr(error, "strerror", None) or str(error))
         return ""
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:

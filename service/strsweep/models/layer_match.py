@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from difflib import SequenceMatcher
-from itertools import zip_longest
+from itertools import combinations, zip_longest
 
 from torch import Tensor
 
@@ -96,13 +96,13 @@ def _natural(name: str) -> list[tuple[int, str]]:
 def _crossed(pairs: Sequence[tuple[str, str]], ours: Layers) -> Iterator[str]:
     """Yield the layers of one shape that met by order, where both are named as the other's."""
     shapes = [{key: tensor.shape for key, tensor in ours[other].items()} for _, other in pairs]
-    for index, (one, other) in enumerate(pairs):
-        for later in range(index + 1, len(pairs)):
-            their, our = pairs[later]
-            if shapes[index] != shapes[later] or other in {one, our}:
-                continue
-            if _alike(one, our) > _alike(one, other) and _alike(their, other) > _alike(their, our):
-                yield f"{one} would be {other}, and {their} {our}"
+    alike = [_alike(one, other) for one, other in pairs]
+    for first, last in combinations(range(len(pairs)), 2):
+        (one, other), (their, our) = pairs[first], pairs[last]
+        if shapes[first] != shapes[last] or one == other:
+            continue
+        if _alike(one, our) > alike[first] and _alike(their, other) > alike[last]:
+            yield f"{one} would be {other}, and {their} {our}"
 
 
 def _alike(one: str, other: str) -> float:

@@ -28,9 +28,11 @@ def show_front(
     Raises:
         MlflowException: The server does not answer.
     """
+    if not receipts:
+        return
     stamp = int(time * 1000)
     known = client.list_artifacts(mlflow_id, "images")
-    if receipts and not any(f"timestamp+{stamp}+" in file.path for file in known):
+    if not any(f"timestamp+{stamp}+" in file.path for file in known):
         picture = front_picture(receipts)
         client.log_image(mlflow_id, picture, key=_KEY, step=0, timestamp=stamp)
 

@@ -77,9 +77,9 @@ def rehearse(experiment: Experiment, settings: RunSettings, task: Task) -> None:
     with seeded(experiment.training.seed):
         model = sparse_model(experiment, settings, task)
         batch = _two_samples(task)
-        if experiment.workers.count > 1 and experiment.training.loop is None:
-            _check_workers(experiment, task, deepcopy(model), batch)
         if experiment.training.loop is None:
+            if experiment.workers.count > 1:
+                _check_workers(experiment, task, deepcopy(model), batch)
             with torch.no_grad():  # what it remembers of training must be in its weights file
                 task.forward(model.train(), batch)
         _check_ranks(experiment, model, task)
