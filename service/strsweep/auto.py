@@ -76,14 +76,13 @@ def _check_prunes(experiment: Experiment, space: LawSpace, problem: Problem) -> 
     if 0.5 * threshold / problem.weight_scale >= _NOTHING_PRUNED:
         return
     needed = space.clock.decay_for(space.expected, space.delay(first))
-    knob = experiment.search.knob_value
     remedy = (
         f"Nothing would be pruned: with this schedule thresholds that start at {first:g} stay too "
         f"far below zero. About {needed:.2g} is expected to prune 90 %: raise it, take a "
         "threshold_init nearer to zero, or write auto."
     )
-    shown = list(knob) if isinstance(knob, tuple) else decay
-    error = SettingError(f"search.{experiment.search.knob}", shown, remedy)
+    search = experiment.search
+    error = SettingError(f"search.{search.knob}", search.knob_value, remedy)
     if not experiment.is_single:
         raise error
     print(f"note: {error}", flush=True)  # one run with settings that somebody chose is theirs

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ class StrsweepError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception.__reduce__ would call the constructor with the message alone, which loses the
         # fields of the subclasses and fails for those with several arguments.
-        return _rebuild, (type(self), self.args, dict(self.__dict__))
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class SettingError(StrsweepError):
@@ -74,6 +75,20 @@ class EveryRunFailedError(StrsweepError):
     """Run after run failed, so going on would only repeat the failure."""
 
 
+@contextmanager
+def blaming(setting: str, value: object, told: str) -> Generator[None]:
+    """Raise a ``SettingError`` for whatever code of the user's own raises in the ``with`` block.
+
+    ``told`` says what went wrong; kind and message of the error follow.
+    """
+    try:
+        yield
+    except SettingError:
+        raise
+    except Exception as error:  # such code can raise anything
+        raise SettingError(setting, value, f"{told}: {type(error).__name__}: {error}") from error
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """Return ``Did you mean 'adamw'? `` for what is written most like ``name``, or nothing."""
     close = get_close_matches(str(name).lower(), list(known), n=1)
@@ -81,11 +96,11 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return ``repr(value)`` without the secrets of addresses in it."""
+    """Return ``value`` as a file says it, without the secrets of addresses in it."""
     if isinstance(value, str):
         return repr(_redacted(value))
-    if isinstance(value, list):
-        return f"[{', '.join(map(_shown, cast('list[object]', value)))}]"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, cast('Iterable[object]', value)))}]"
     if isinstance(value, dict):
         items = cast("dict[object, object]", value).items()
         return f"{{{', '.join(f'{_shown(key)}: {_shown(one)}' for key, one in items)}}}"
@@ -103,10 +118,3 @@ def _redacted(text: str) -> str:
     if query and text[query.end() :] and ("//" in text or "=" in text[query.end() :]):
         text = f"{text[: query.end()]}..."
     return text
-
-
-def _rebuild(kind: type[StrsweepError], args: tuple[Any, ...], state: dict[str, Any]) -> object:
-    error = kind.__new__(kind, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error

@@ -41,7 +41,7 @@ def check_sweep(experiment: Experiment) -> tuple[Experiment, Problem]:
     for key in ("threshold_init", search.knob) if search.led else ():
         if isinstance(value := getattr(search, key), tuple):
             remedy = "Runs that keep one decay search ranges: add search.led=false, or write auto."
-            raise SettingError(f"search.{key}", list(value), remedy)
+            raise SettingError(f"search.{key}", value, remedy)
     needed = len(search.targets) + (experiment.shares_prefix or search.baseline)
     if search.max_runs < needed:
         more = ", and so do the epochs that all share" if experiment.shares_prefix else ""
@@ -69,19 +69,12 @@ def check_run(experiment: Experiment) -> tuple[Experiment, Problem]:
     search = experiment.search
     for key in ("threshold_init", search.knob) if experiment.sparsity.needs_search else ():
         value = getattr(search, key)
-        if value == "auto" and key == search.knob:
+        if isinstance(value, tuple) or (value == "auto" and key == search.knob):
             remedy = (
-                "One run takes one number, which decides the sparsity: add "
-                f"--set search.{key}=NUMBER; strsweep plan tells which number gives what."
+                f"One run takes one number: add --set search.{key}=NUMBER, or use strsweep sweep; "
+                "strsweep plan tells which number gives what."
             )
-            raise SettingError(f"search.{key}", "auto", remedy)
-        if isinstance(value, tuple):
-            raise SettingError(
-                f"search.{key}",
-                list(value),
-                f"One run takes one number: add --set search.{key}=NUMBER, or use strsweep sweep "
-                "for a range; strsweep plan tells which number gives what.",
-            )
+            raise SettingError(f"search.{key}", value, remedy)
     return _check_parts(experiment)
 
 
@@ -119,7 +112,7 @@ def _check_macs(goal: Goal) -> None:
     for target in goal.targets:
         if target.macs is not None and target.macs >= 1 and 1 - goal.pruned(target) < _LEAST_MACS:
             remedy = (
-                f"From 1 on it is a number, and the dense network has {goal.dense_macs:,}: "
+                f"From 1 on it is a number, and the dense network has {goal.problem.dense_macs:,}: "
                 "write 0.05 for 5 % of them."
             )
             raise SettingError("search.targets", {"macs": target.macs}, remedy)

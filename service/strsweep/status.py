@@ -24,12 +24,15 @@ from strsweep.table import Column, as_terminal, rows_of, share
 _Row = dict[str, Any]
 
 
-def recorded(sweep: str | None, experiment: Experiment | None) -> tuple[Experiment, SweepRecord]:
+def recorded(
+    sweep: str | None, experiment: Experiment | None, setting: str = "SWEEP"
+) -> tuple[Experiment, SweepRecord]:
     """Return a sweep that was started, without ``auto``, and all that its journal knows.
 
     Args:
         sweep: Its id under the results folder, its folder, or ``s3://BUCKET/PREFIX`` of it.
         experiment: Instead of ``sweep``: what was started, as its file says it.
+        setting: What an error calls ``sweep``.
 
     Raises:
         SettingError: There is no such sweep, or this version cannot read it.
@@ -37,7 +40,7 @@ def recorded(sweep: str | None, experiment: Experiment | None) -> tuple[Experime
         StorageError: The storage refuses, or stayed away too long.
     """
     if (sweep is None) == (experiment is None):
-        raise SettingError("SWEEP", sweep, "Name the sweep, or else its file with --config.")
+        raise SettingError(setting, sweep, "Name the sweep, or else its file with --config.")
     storage = storage_of(experiment) if experiment is not None else store_of_sweep(str(sweep))
     record = replay(Journal(storage).read())
     folder, _, name = storage.location.rpartition("/")
@@ -47,13 +50,13 @@ def recorded(sweep: str | None, experiment: Experiment | None) -> tuple[Experime
         if experiment is not None:
             begins = "It has not begun: a job begins it once it has reached Ray."
             raise SettingError("--config", name, f"{begins} {told}")
-        raise SettingError("SWEEP", name, f"No such sweep. {told}")
+        raise SettingError(setting, sweep, f"No such sweep. {told}")
     started = record.started[-1]
     try:
         found = experiment or Experiment.model_validate(started.experiment)
     except (ValidationError, InvalidExperimentError) as error:
         told = " ".join(str(error).split())
-        raise SettingError("SWEEP", sweep, f"This version cannot read it: {told:.300}") from error
+        raise SettingError(setting, sweep, f"This version cannot read it: {told:.300}") from error
     if experiment is None and folder.endswith("/sweeps"):  # it may have been moved
         place = found.storage.model_copy(update={"path": folder.removesuffix("/sweeps")})
         found = found.model_copy(update={"storage": place})
@@ -77,7 +80,7 @@ def status_of(experiment: Experiment, record: SweepRecord) -> dict[str, Any]:
     return {
         "sweep_id": experiment.sweep_id,
         "location": storage_of(experiment).location,
-        "metric": state.goal.metric.name,
+        "metric": state.goal.problem.metric.name,
         "targets": [_target_values(one, known, record) for one in found],
         "runs": [_run_values(run, record.runs[run.run_id], epochs) for run in state.runs],
         "epochs_trained": record.epochs_trained,

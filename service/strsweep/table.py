@@ -69,12 +69,9 @@ class Row(NamedTuple):
     @property
     def hover(self) -> str:
         """The cells as a mark shows them, in plotly's markup."""
-        lines = [
-            f"{escape(cell.heading)}: {escape(shorten(cell.text, 90))}"
-            for cell in self.cells
-            if cell.text
-        ]
-        return "<br>".join(lines + ["<i>click for its page in MLflow</i>"] * bool(self.link))
+        known = [f"{cell.heading}: {shorten(cell.text, 90)}" for cell in self.cells if cell.text]
+        lines = [*map(escape, known), *["<i>click for its page in MLflow</i>"] * bool(self.link)]
+        return "<br>".join(lines)
 
 
 def rows_of(
@@ -86,22 +83,18 @@ def rows_of(
     items = list(items)
     table = [(column, [column.value(item) for item in items]) for column in columns]
     shown = [
-        (column, f"text {column.style}".strip() if _is_text(values) else column.style, values)
+        (column, "text " * any(isinstance(value, str) for value in values) + column.style, values)
         for column, values in table
         if column.heading and any(value not in (None, "") for value in values)
     ]
     return [
         Row(
             {column.name: values[index] for column, values in table if column.name},
-            [_cell(column, style, item, values[index]) for column, style, values in shown],
+            [_cell(column, style.strip(), item, values[index]) for column, style, values in shown],
             note(item),
         )
         for index, item in enumerate(items)
     ]
-
-
-def _is_text(values: Iterable[Any]) -> bool:
-    return any(isinstance(value, str) for value in values)
 
 
 def _cell(column: Column[_Item], style: str, item: _Item, value: Any) -> Cell:

@@ -92,7 +92,7 @@ def test_setting_errors_has_one_line_per_setting() -> None:
             "{'a': ['http://...@h', 1], 'http://...@i': None}",
         ),
         (Path("http://me:cret@host"), "PosixPath('http:/...@host')"),
-        (("http://cret@h",), "('http://...@h',)"),
+        (("http://cret@h",), "['http://...@h']"),
         ("models:/digits@sparsity-95", "'models:/digits@sparsity-95'"),
         ("TABLE.csv#90.23", "'TABLE.csv#90.23'"),
         ("/data/me@org/a", "'/data/me@org/a'"),

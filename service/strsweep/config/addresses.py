@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from strsweep.errors import SettingError
+from strsweep.progress import printable
 
 SERVER = re.compile(r"https?://(\[[\da-f:]+\]|[\w.-]+)(:\d+)?(/[\w./~-]*)?", re.IGNORECASE)
 """A server, with the path that it may have below its host."""
@@ -39,7 +40,7 @@ def placed(path: Path) -> Path:
     expanded = os.path.expandvars(path)
     if "$" in expanded:
         raise ValueError(f"{expanded} has a name that is not set in the environment of this job")
-    if expanded != (shown := expanded.encode("utf-8", "backslashreplace").decode()):
+    if expanded != (shown := printable(expanded)):
         raise ValueError(f"{shown} is no UTF-8, as journal and MLflow have it: rename the folder")
     try:
         return Path(expanded).expanduser().absolute()

@@ -119,11 +119,8 @@ class Experiment(Section, frozen=True):
     def _check_method(self) -> None:
         method, search = self.sparsity, self.search
         if not method.needs_search and not isinstance(search.weight_decay, float | int):
-            shown = search.weight_decay
             remedy = f"With sparsity.mode={method.mode} nothing is searched: write one number."
-            raise SettingError(
-                "search.weight_decay", list(shown) if isinstance(shown, tuple) else shown, remedy
-            )
+            raise SettingError("search.weight_decay", search.weight_decay, remedy)
         if self.model.checkpoint is not None:
             method.check_start()
         training = self.training
@@ -139,7 +136,7 @@ class Experiment(Section, frozen=True):
             raise SettingError("search.weight_decay", search.weight_decay, remedy)
         if search.knob_value == "auto" and isinstance(search.threshold_init, tuple):
             remedy = f"With {search.knob}=auto write one threshold_init, or auto."
-            raise SettingError("search.threshold_init", list(search.threshold_init), remedy)
+            raise SettingError("search.threshold_init", search.threshold_init, remedy)
         if search.baseline and not isinstance(search.weight_decay, float | int):
             remedy = (
                 "With a shared decay the dense network has none of its own: use search.decay=own."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -35,8 +35,8 @@ _MOST_MISTAKES = 20
 _MOST_BYTES, _MOST_VALUES, _DEEPEST = 2**18, 20_000, 20
 """Of a file: an experiment with a budget of a thousand layers has a fifth of them."""
 _KEY = re.compile(r"[\w-]+(\.[\w-]+)*")
-_UNION_PREFIXES = ("tuple[", "literal[", "dict[")
-_UNION_MEMBERS = {"bool", "int", "float", "str", "constrained-float", "constrained-int"}
+_UNION_MEMBER = re.compile(r"(tuple|literal|dict)\[.*|bool|int|float|str|constrained-(int|float)")
+"""pydantic adds the members of a union to the path: ``constrained-float``, ``tuple[float]``."""
 
 
 def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:
@@ -169,7 +169,8 @@ def _translate(error: ValidationError) -> InvalidExperimentError:
     # A union reports one failure per member; the key is told once.
     by_key: dict[str, SettingError] = {}
     for details, kind in _flat(error):
-        location = [str(part) for part in details["loc"] if _is_setting(part)]
+        parts = [part for part in details["loc"] if isinstance(part, str)]
+        location = [part for part in parts if not _UNION_MEMBER.fullmatch(part)]
         by_key.setdefault(".".join(location), _setting_error(location, details, kind))
         if len(by_key) == _MOST_MISTAKES:
             break  # more would not be read, and each is compared with all settings
@@ -186,7 +187,7 @@ def _flat(error: ValidationError) -> Iterator[tuple[ErrorDetails, type[BaseModel
     """Yield every mistake with the model that it is in: of a method, that is its own."""
     for details in error.errors():
         if details["type"] != WRONG_SETTINGS:
-            yield details, Experiment
+            yield details, _section_model(details["loc"][:-1])
             continue
         carried = details["ctx"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
         for inner in carried["errors"]:
@@ -194,24 +195,25 @@ def _flat(error: ValidationError) -> Iterator[tuple[ErrorDetails, type[BaseModel
             yield inner, carried["kind"]
 
 
-def _is_setting(part: int | str) -> bool:
-    # pydantic adds the members of a union to the path: "constrained-float", "tuple[float, float]".
-    return (
-        isinstance(part, str)
-        and part not in _UNION_MEMBERS
-        and not part.startswith(_UNION_PREFIXES)
-    )
+def _section_model(sections: Iterable[int | str]) -> type[BaseModel]:
+    model: type[BaseModel] = Experiment
+    for section in sections:
+        field = model.model_fields.get(str(section))
+        for kind in (field.annotation, *get_args(field.annotation)) if field is not None else ():
+            if isinstance(kind, type) and issubclass(kind, BaseModel):  # one, or a tuple of them
+                model = kind
+    return model
 
 
 def _setting_error(
     location: list[str], details: ErrorDetails, kind: type[BaseModel]
 ) -> SettingError:
     key, (*sections, last) = ".".join(location), location or [""]
-    model = _section_model(sections) if kind is Experiment else kind
-    meaning = _meaning(model, last)
     if details["type"] == "extra_forbidden":
-        suggestion = _suggestion(model, last, sections)
+        suggestion = _suggestion(kind, last, sections)
         return SettingError(key, details["input"], f"There is no such setting. {suggestion}")
+    field = kind.model_fields.get(last)
+    meaning = plain(field.description or "") if field is not None else ""
     if details["type"] == "missing" and not isinstance(details["loc"][-1], int):
         return SettingError(key, None, f"It must be set. {meaning}".strip())
     known = re.findall(r"'([^']*)'", details["msg"]) if details["type"] == "literal_error" else []
@@ -229,23 +231,6 @@ def _suggestion(model: type[BaseModel], name: str, sections: list[str]) -> str:
     if close:
         return f"Did you mean {' or '.join(dict.fromkeys(close))}?"
     return f"{'.'.join(sections) or 'the file'} has: {', '.join(fields)}."
-
-
-def _meaning(model: type[BaseModel], name: str) -> str:
-    field = model.model_fields.get(name)
-    return plain(field.description or "") if field is not None else ""
-
-
-def _section_model(sections: list[str]) -> type[BaseModel]:
-    model: type[BaseModel] = Experiment
-    for section in sections:
-        field = model.model_fields.get(section)
-        if field is None:
-            break
-        for kind in (field.annotation, *get_args(field.annotation)):  # one, or a tuple of them
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                model = kind
-    return model
 
 
 def _refuse_relative_paths_in_uploaded_copy(experiment: Experiment, settings: Settings) -> None:

@@ -79,13 +79,13 @@ class SearchConfig(Section, frozen=True):
                 "Thresholds have a decay of their own (search.threshold_decay), and weights one "
                 "number: write it, or search.decay=shared to search one decay for both."
             )
-            raise SettingError("search.weight_decay", _shown(self.weight_decay), remedy)
+            raise SettingError("search.weight_decay", self.weight_decay, remedy)
         if self.decay == "shared" and self.threshold_decay != "auto":
             remedy = "With search.decay=shared thresholds have that of the weights: leave it out."
-            raise SettingError("search.threshold_decay", _shown(self.threshold_decay), remedy)
+            raise SettingError("search.threshold_decay", self.threshold_decay, remedy)
         if isinstance(self.knob_value, tuple) and self.knob_value[0] <= 0:
             remedy = "The search moves in its logarithm: both ends must be above 0."
-            raise SettingError(f"search.{self.knob}", list(self.knob_value), remedy)
+            raise SettingError(f"search.{self.knob}", self.knob_value, remedy)
 
     @property
     def knob(self) -> Knob:
@@ -98,18 +98,14 @@ class SearchConfig(Section, frozen=True):
         return self.threshold_decay if self.decay == "own" else self.weight_decay
 
 
-def _shown(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value  # pyright: ignore[reportUnknownVariableType]
-
-
 def _check_range(setting: str, value: Any) -> None:
     if isinstance(value, tuple) and not value[0] < value[1]:
         remedy = "The range is empty: write the lower end first, or one number."
-        raise SettingError(setting, _shown(value), remedy)
+        raise SettingError(setting, value, remedy)
 
 
 def _check_threshold_init(value: float | Range | Auto) -> None:
     highest = value[1] if isinstance(value, tuple) else value
     if highest != "auto" and highest >= 0:
         remedy = "It must be negative, so that training starts dense: the paper uses -25 to -12800."
-        raise SettingError("search.threshold_init", _shown(value), remedy)
+        raise SettingError("search.threshold_init", value, remedy)

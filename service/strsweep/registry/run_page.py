@@ -19,7 +19,7 @@ from strsweep.registry.sweep_runs import (
     metrics_at,
     show_as,
 )
-from strsweep.report.runs import role_of, shown
+from strsweep.report.runs import purpose_of, role_of
 from strsweep.settings import percent
 
 _EPOCHS_PER_CALL = 100
@@ -91,7 +91,7 @@ def _status(run: RunRecord) -> str:
 
 def _run_tags(run: RunRecord, record: SweepRecord) -> dict[str, str]:
     """Return name, target, state and note of a run; none of them is empty."""
-    aim = role_of(run) or shown(run.target or run.proposed.refines)
+    aim = purpose_of(run)
     tags = {NAME_TAG: run_name(run, record), STATE_TAG: _state(run, record)}
     return tags | {NOTE_TAG: note(run, record)} | ({TARGET_TAG: aim} if aim else {})
 

@@ -12,14 +12,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from strsweep.config import Experiment, Problem
-from strsweep.errors import InvalidExperimentError, JournalError, SettingError
-from strsweep.journal import Journal, LayerRow, SweepRecord, replay
+from strsweep.errors import JournalError, SettingError
+from strsweep.journal import LayerRow, SweepRecord
 from strsweep.packages.receipt import RECEIPT, Receipt
 from strsweep.report.models import is_under_way, model_rows, models_of
-from strsweep.report.runs import Link, rank_rows, run_rows, shown
+from strsweep.report.runs import Link, rank_rows, run_rows
 from strsweep.search.outcome import dense_score, outcomes_of
 from strsweep.search.runs import read_state
 from strsweep.settings import Metric
+from strsweep.status import recorded
 from strsweep.storage import Store, store_of_sweep
 from strsweep.table import Column, Row, duration, number, rows_of, share, whole
 
@@ -163,7 +164,7 @@ def _layer_rows(record: SweepRecord, receipts: Sequence[Receipt]) -> list[Row]:
     finished = {run.run_id: run.finished.layers for run in record.finished_runs if run.finished}
     models = [
         (
-            shown(receipt.target) or receipt.run_id,
+            str(receipt.target or receipt.run_id),
             record.landed[receipt.target, receipt.run_id].layers
             if receipt.landed is not None and receipt.target is not None
             else finished[receipt.run_id],
@@ -204,17 +205,12 @@ def read_sweep(reference: str) -> SweepContents:
         SettingError: There is no such sweep, or this version cannot read it.
         StorageError: The storage refuses, or stayed away too long.
     """
-    storage = store_of_sweep(reference)
     try:
-        record = replay(Journal(storage).read())
-        if not record.started:
-            remedy = "No sweep lies there: name its id, or its folder with journal/ in it."
-            raise SettingError("--sweep", reference, remedy)
-        experiment = Experiment.model_validate(record.started[-1].experiment)
-        return contents_of(experiment, record, stored_receipts(experiment, record, storage))
-    except (ValidationError, InvalidExperimentError, JournalError) as error:
-        told = str(error).splitlines()[0]
-        raise SettingError("--sweep", reference, f"It cannot be read: {told:.300}") from error
+        experiment, record = recorded(reference, None, setting="--sweep")
+    except JournalError as error:
+        raise SettingError("--sweep", reference, f"It cannot be read: {error!s:.300}") from error
+    receipts = stored_receipts(experiment, record, store_of_sweep(reference))
+    return contents_of(experiment, record, receipts)
 
 
 def stored_receipts(experiment: Experiment, record: SweepRecord, storage: Store) -> list[Receipt]:

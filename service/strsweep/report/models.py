@@ -9,7 +9,7 @@ from typing import Any
 from strsweep.config import Experiment
 from strsweep.journal import SweepRecord
 from strsweep.packages.receipt import Receipt
-from strsweep.report.runs import Link, shown
+from strsweep.report.runs import Link
 from strsweep.search.decide import Finish, next_action
 from strsweep.search.outcome import outcomes_of
 from strsweep.search.runs import read_state
@@ -61,7 +61,7 @@ def model_rows(
 
     name, before, text = metric.name, f"{metric.name}_before", metric.text
     columns: list[Column[TargetModel]] = [
-        Column("target", lambda m: shown(m.target) or "-", "target"),
+        Column("target", lambda m: str(m.target or "-"), "target"),
         Column("state", lambda m: m.state, "state"),
         Column("advice", lambda m: m.note),
         Column(name, of(lambda r: r.score), name, text, "strong"),
@@ -103,16 +103,16 @@ def models_of(
     by_target = {receipt.target: receipt for receipt in receipts}
     for target in dict.fromkeys([*experiment.search.targets, *by_target]):
         receipt, published = by_target.get(target), record.published.get(target)
-        if receipt is None:
-            is_missed = advice.get(target) and not is_open
-            note = advice[target] if is_missed else _news(target, record, advice)
-            missing = MISSED if is_missed else OPEN
-            models.append(TargetModel(target=target, missing=missing, note=note))
-        else:
+        if receipt is not None:
             name = ""
             if published is not None and published.run_id == receipt.run_id:
                 name = f"{experiment.model_name} v{published.version}"
             models.append(TargetModel(target=target, receipt=receipt, registered_as=name))
+        elif advice.get(target) and not is_open:
+            models.append(TargetModel(target=target, note=advice[target]))
+        else:
+            note = _news(target, record, advice)
+            models.append(TargetModel(target=target, missing=OPEN, note=note))
     return models
 
 

@@ -20,9 +20,8 @@ from strsweep.config import Experiment
 from strsweep.errors import SettingError
 from strsweep.journal import SweepRecord
 from strsweep.packages.receipt import Receipt
-from strsweep.report.charts import front, sweep_charts
+from strsweep.report.charts import front, shown_layers, sweep_charts
 from strsweep.report.contents import SweepContents, contents_of, sweep_rows
-from strsweep.report.maps import shown_layers
 from strsweep.report.runs import Link
 from strsweep.table import as_csv, duration, share, whole
 
@@ -115,7 +114,7 @@ def comparison_files(sweeps: Sequence[SweepContents]) -> dict[str, bytes]:
 
 def _render(template: str, charts: Mapping[str, Any], **values: object) -> bytes:
     """Return a page; every chart is drawn into the element with its id."""
-    figures = {name: chart.to_dict() for name, chart in charts.items()}
+    figures = {name: chart.update_layout(template=None).to_dict() for name, chart in charts.items()}
     shared = {"figures": figures, "plotly": _packed_plotly(), "version": __version__}
     return _TEMPLATES.get_template(template).render(**shared, **values).encode()
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from strsweep.config import Problem
 from strsweep.journal import RunRecord
-from strsweep.settings import Metric, Target
+from strsweep.settings import Metric
 from strsweep.table import Column, Row, number, rows_of, share, whole
 
 Link = Callable[[str], str]
@@ -29,17 +29,14 @@ def run_hours(run: RunRecord) -> float:
     return statistics.fmean(seconds) * run.num_epochs_trained / 3600 if seconds else 0.0
 
 
-def shown(target: Target | None) -> str:
-    """Return a target as a person reads it; empty for none."""
-    return "" if target is None else str(target)
+def purpose_of(run: RunRecord) -> str:
+    """Return what a run is for as a person reads it: its role, or its target; empty for neither."""
+    return role_of(run) or str(run.target or run.proposed.refines or "")
 
 
 def run_rows(runs: Iterable[RunRecord], problem: Problem, link: Link) -> list[Row]:
     """Return one row per run of a sweep, in the order of proposal. Shares are fractions."""
     metric, name = problem.metric, problem.metric.name
-
-    def purpose(run: RunRecord) -> str:
-        return role_of(run) or shown(run.target or run.proposed.refines)
 
     def why(run: RunRecord) -> str:
         end = None if run.finished else run.failed or run.stopped
@@ -58,7 +55,7 @@ def run_rows(runs: Iterable[RunRecord], problem: Problem, link: Link) -> list[Ro
     columns: list[Column[RunRecord]] = [
         Column("run_id", lambda run: run.run_id, "run", link=lambda run: link(run.run_id)),
         Column("role", role_of),
-        Column("purpose", purpose, "for"),
+        Column("purpose", purpose_of, "for"),
         Column("state", _state, "state"),
         Column(name, lambda run: _last(run).get(name), name, metric.text),
         Column("sparsity", lambda run: _last(run).get("sparsity"), "sparsity", share),

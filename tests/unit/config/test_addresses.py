@@ -190,7 +190,7 @@ def test_a_place_that_is_no_utf8_is_refused(key: str, monkeypatch: pytest.Monkey
     monkeypatch.setenv("ODD", os.fsdecode(b"/data/b\xff"))
     said = refusal(f"{key}=$ODD/x")
     assert f"{key}: got" in said
-    assert "udcff/x is no UTF-8, as journal and MLflow have it: rename" in said
+    assert "/data/b\\xff/x is no UTF-8, as journal and MLflow have it: rename" in said
     said.encode()
 
 

@@ -21,8 +21,7 @@ from simulated_sweep import DIGITS_LAYERS, SimulatedSweep
 
 from strsweep.journal import RunFailed, RunProposed, replay
 from strsweep.report import report_files
-from strsweep.report.charts import APART, share_axis
-from strsweep.report.maps import LEAST, left_of
+from strsweep.report.charts import APART, LEAST, left_of, share_axis
 from strsweep.settings import RunSettings
 
 ROOT = Path(__file__).parents[3]
@@ -122,7 +121,7 @@ def test_a_metric_that_falls_and_is_no_share_reads_right(tmp_path: Path) -> None
         assert "ticksuffix" not in axis
     landed, layout = figures["front-sparsity"]["data"][-1], figures["front-sparsity"]["layout"]
     assert landed["y"] == [receipt.score]
-    assert layout["xaxis2"]["ticktext"] == [f"{receipt.score:.4g}"]
+    assert [one["text"] for one in layout["annotations"]] == [f"{receipt.score:.4g}"]
     assert f'<td class="strong">{receipt.score:.4g}</td>' in page
     assert receipt.dense_score is not None
     assert f"<td>{receipt.score - receipt.dense_score:+.3g}</td>" in page
