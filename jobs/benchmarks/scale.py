@@ -257,7 +257,7 @@ def sweep(runs: SimulatedRuns, folder: Path) -> Iterator[tuple[str, str]]:
     trial: Any = tune.with_parameters(SimulatedTrial, runs=runs)
     wall, driver = time.perf_counter(), time.process_time()
     with (folder / "status.log").open("w") as log, redirect_stdout(log):
-        status = StatusLines(experiment, journal, slots, searcher.state)
+        status = StatusLines(searcher, slots)
         tune.Tuner(
             tune.with_resources(trial, {"memory": 1.0}),
             tune_config=tune_config(EarlyStop(searcher)),

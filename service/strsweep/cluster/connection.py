@@ -86,7 +86,7 @@ def _wait_for_nodes(nodes: Sequence[Resources], experiment: Experiment) -> None:
 
 def _missing(nodes: Sequence[Resources], experiment: Experiment) -> SettingError | None:
     workers = experiment.workers
-    fitting = num_workers_that_fit(nodes, cpus=workers.cpus, gpus=workers.gpus)
+    fitting = num_workers_that_fit(nodes, worker_size(experiment))
     later = "If nodes are still to come, set workers.wait_minutes."
     if fitting == 0:
         key, value = _scarce(nodes, experiment)
@@ -104,14 +104,10 @@ def _missing(nodes: Sequence[Resources], experiment: Experiment) -> SettingError
 
 def free_slots(experiment: Experiment) -> int:
     """Return how many runs the cluster holds now; 0: not even one."""
-    return _num_slots(_alive(), experiment)
-
-
-def _num_slots(nodes: Sequence[Resources], experiment: Experiment) -> int:
     workers, most = experiment.workers, experiment.search.max_concurrent
     if workers.wait_minutes and most:
         return most  # what does not fit yet makes the cluster grow
-    fitting = num_workers_that_fit(nodes, cpus=workers.cpus, gpus=workers.gpus)
+    fitting = num_workers_that_fit(_alive(), worker_size(experiment))
     runs = max(fitting // workers.count, 1 if fitting >= workers.least else 0)
     return min(runs, most or runs)
 
@@ -126,13 +122,10 @@ def worker_size(experiment: Experiment) -> Resources:
     return {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
 
 
-def num_workers_that_fit(nodes: Sequence[Resources], *, cpus: float, gpus: float) -> int:
-    """Return how many workers of one size the ``nodes`` hold; a worker never spans two nodes."""
+def num_workers_that_fit(nodes: Sequence[Resources], size: Resources) -> int:
+    """Return how many workers of one ``size`` the nodes hold; a worker never spans two nodes."""
     return sum(
-        min(
-            math.floor(node.get("CPU", 0) / cpus + 1e-9),
-            math.floor(node.get("GPU", 0) / gpus + 1e-9) if gpus else 10**9,
-        )
+        min(math.floor(node.get(kind, 0) / needed + 1e-9) for kind, needed in size.items())
         for node in nodes
     )
 

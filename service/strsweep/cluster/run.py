@@ -27,8 +27,6 @@ from strsweep.config import Experiment, Problem
 from strsweep.errors import EveryRunFailedError, StorageError
 from strsweep.journal import Journal, RunFailed, RunProposed, SweepStarted, replay
 from strsweep.progress import doing, say
-from strsweep.search.outcome import outcomes
-from strsweep.search.space import space_of
 from strsweep.settings import RunSettings
 from strsweep.storage import storage_of
 from strsweep.training.desk import Told, Train
@@ -76,10 +74,9 @@ def run_sweep(experiment: Experiment, problem: Problem, lanes: Lanes) -> None:
     journal, slots = _start(experiment, problem), free_slots(experiment)
     _announce(experiment, slots)
     searcher = TargetSearcher(experiment, journal, partial(free_slots, experiment))
-    space = space_of(experiment, problem)
-    landings = Landings(experiment, lanes, journal, lambda: outcomes(searcher.state(), space))
+    landings = Landings(experiment, lanes, journal, searcher.outcomes)
     if not searcher.is_over():
-        status = StatusLines(experiment, journal, slots, searcher.state)
+        status = StatusLines(searcher, slots)
         landings.begin()  # what an earlier job left
         _tuner(experiment, LaneScheduler(searcher, lanes), lanes, [status, landings]).fit()
     if searcher.refused is not None:

@@ -19,8 +19,10 @@ from strsweep.journal import (
     RunProposed,
     RunRecord,
     RunStopped,
+    SweepRecord,
 )
 from strsweep.search.decide import Finish, Train, next_action, should_stop
+from strsweep.search.outcome import TargetOutcome, outcomes
 from strsweep.search.runs import DIED, NO_RESULT, SearchState, StateReader
 from strsweep.search.space import space_of
 from strsweep.settings import RunSettings
@@ -52,7 +54,7 @@ class TargetSearcher(Searcher):
         """As of the last look at the journal."""
         assert record.problem is not None
         self._reader = StateReader(experiment, record.problem)
-        self._space = space_of(experiment, record.problem)
+        self.space = space_of(experiment, record.problem)
         self._unfinished = [run.run_id for run in record.runs.values() if run.is_open]
         """Left open by an earlier job."""
         self._running: dict[str, str] = {}
@@ -76,18 +78,26 @@ class TargetSearcher(Searcher):
 
     def is_over(self) -> bool:
         """Return whether nothing is left to train; then ``stopped`` says why."""
-        action = next_action(self.state(), self._space)
+        action = next_action(self.state(), self.space)
         if self._unfinished or not isinstance(action, Finish):
             return False
         self.stopped = action.reason
         return True
+
+    def record(self) -> SweepRecord:
+        """Return all that the journal tells now."""
+        return self._follower.record()
+
+    def outcomes(self) -> list[TargetOutcome]:
+        """Return how the targets stand now."""
+        return outcomes(self.state(), self.space)
 
     def state(self) -> SearchState:
         """Return all that a decision depends on now."""
         # A run that finished but that Tune still winds down is known already: it is in the record.
         running = set(self._running.values())
         hours = (time.monotonic() - self._started) / 3600
-        return self._reader.state(self._follower.record(), running, hours)
+        return self._reader.state(self.record(), running, hours)
 
     def suggest(  # pyright: ignore[reportIncompatibleMethodOverride] - Tune accepts FINISHED
         self, trial_id: str
@@ -103,12 +113,12 @@ class TargetSearcher(Searcher):
         if self._unfinished:
             run = self._record.runs[self._unfinished.pop(0)]
             return self._start(trial_id, run.run_id, run.settings)
-        match next_action(state, self._space):
+        match next_action(state, self.space):
             case Train() as action:
-                proposed = self._propose(action)
-                if not self._write(proposed):
+                run_id = self._record.next_run_id
+                if not self._write(RunProposed(run_id=run_id, **vars(action))):
                     return self._finish(str(self.refused))
-                return self._start(trial_id, proposed.run_id, proposed.settings)
+                return self._start(trial_id, run_id, action.settings)
             case Finish(reason=reason):
                 return self._finish(reason)
             case _:
@@ -127,7 +137,7 @@ class TargetSearcher(Searcher):
         if self.refused is not None or state.goal.out_of_time(state.usage) is not None:
             self._paused.add(run_id)
             return True
-        reason = should_stop(state, self._space, run)
+        reason = should_stop(state, self.space, run)
         if reason is not None:
             self._write(RunStopped(run_id=run_id, epoch=epoch, reason=reason))
         return reason is not None
@@ -139,7 +149,7 @@ class TargetSearcher(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Take note that a trial ended; what it gave is in the journal."""
-        run = self._follower.record().runs[self._running.pop(trial_id)]
+        run = self.record().runs[self._running.pop(trial_id)]
         if run.finished is not None:
             self._failures.clear()
         elif run.failed is not None:
@@ -172,15 +182,6 @@ class TargetSearcher(Searcher):
     def _finish(self, reason: str) -> str | None:
         self.stopped = reason
         return None if self._running else Searcher.FINISHED
-
-    def _propose(self, action: Train) -> RunProposed:
-        return RunProposed(
-            run_id=self._record.next_run_id,
-            settings=action.settings,
-            target=action.target,
-            reason=action.reason,
-            refines=action.refines,
-        )
 
     def _start(self, trial_id: str, run_id: str, settings: RunSettings) -> dict[str, Any]:
         self._running[trial_id] = run_id

@@ -61,16 +61,20 @@ class RunRecord:
         return self.proposed.target
 
     @property
+    def ends(self) -> list[RunFinished | RunFailed | RunStopped]:
+        """What ended it; nothing while it trains, or was interrupted."""
+        ends = (self.finished, self.failed, self.stopped)
+        return [end for end in ends if end is not None]
+
+    @property
     def times(self) -> list[float]:
         """When it was proposed, and wrote its epochs and its end; seconds since 1970."""
-        ends = (self.finished, self.failed, self.stopped)
-        events = [self.proposed, *self.epochs.values(), *(end for end in ends if end is not None)]
-        return [event.time for event in events]
+        return [event.time for event in (self.proposed, *self.epochs.values(), *self.ends)]
 
     @property
     def is_open(self) -> bool:
         """True while the run trains, or was interrupted."""
-        return self.finished is None and self.failed is None and self.stopped is None
+        return not self.ends
 
 
 @dataclass(kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from strsweep.config import Experiment, Problem, SearchConfig
-from strsweep.settings import Metric, Target
+from strsweep.settings import Target
 from strsweep.training import law
 
 
@@ -67,13 +67,10 @@ class Goal:
 
     search: SearchConfig
     """Targets, tolerance and limits."""
-    dense_macs: int
-    """Multiply-adds of the dense network: what absolute targets are a share of."""
-    full_rank: int = 0
-    """Sum of the ranks that are learned, at their largest: what numbers of ranks are a share of."""
+    problem: Problem
+    """What targets are a share of, and what models are judged by."""
     epochs: int
     """Of one run."""
-    metric: Metric
 
     @classmethod
     def of(cls, experiment: Experiment, problem: Problem) -> Goal:
@@ -82,13 +79,9 @@ class Goal:
         Raises:
             SettingError: A target is not below what the dense network has.
         """
-        search, epochs = experiment.search, experiment.training.epochs
-        macs, ranks = problem.dense_macs, problem.full_rank
-        for target in search.targets:
-            target.pruned(macs, ranks)
-        return cls(
-            search=search, dense_macs=macs, full_rank=ranks, epochs=epochs, metric=problem.metric
-        )
+        for target in experiment.search.targets:
+            problem.pruned(target)
+        return cls(search=experiment.search, problem=problem, epochs=experiment.training.epochs)
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -97,7 +90,7 @@ class Goal:
 
     def pruned(self, target: Target) -> float:
         """Return the share that ``target`` wants pruned, of what it is measured in."""
-        return target.pruned(self.dense_macs, self.full_rank)
+        return self.problem.pruned(target)
 
     def window(self, target: Target) -> Window:
         """Return where a run must end to be delivered for ``target``."""

@@ -51,7 +51,7 @@ def _outcome(
     target: Target, state: SearchState, space: Space, limit: ExceededLimit | None
 ) -> TargetOutcome:
     # Among equally good runs, the one nearest to the target.
-    hits, rank = state.hits(target), state.goal.metric.rank
+    hits, rank = state.hits(target), state.goal.problem.metric.rank
     best = max(hits, key=lambda r: (rank(r.score), -abs(_miss(state, r, target))), default=None)
     closest = min(state.finished, key=lambda run: abs(_miss(state, run, target)), default=None)
     return TargetOutcome(

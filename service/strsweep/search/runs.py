@@ -200,12 +200,7 @@ class StateReader:
 def read_state(record: SweepRecord, experiment: Experiment) -> SearchState:
     """Return the state of a sweep that no job runs, with the hours until its last run ended."""
     assert record.problem is not None
-    ends = [
-        event.time
-        for run in record.runs.values()
-        for event in (run.finished, run.stopped, run.failed)
-        if event is not None
-    ]
+    ends = [end.time for run in record.runs.values() for end in run.ends]
     hours = max(0.0, max(ends, default=0.0) - record.started[-1].time) / 3600
     return StateReader(experiment, record.problem).state(record, hours=hours)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ _FACTORS = (2.0, 0.7, 4.0, 1.4, 8.0, 16.0)
 """Of the threshold init, where further runs look for a better score; the paper moves it by 4."""
 _FARTHEST = 1.0
 """Logit by which a run may aim beyond its target."""
+_PLACES = 2**60
+"""On the diagonal of the ranges: as many as a float can tell apart."""
 _LONGEST_DELAY = 50.0
 """Exposure: with a later start the first thresholds could not be written in float32."""
 
@@ -209,15 +212,12 @@ class LawSpace(Space):
         """
         if self.knob is None:
             return self.clock.decay_for(exposure, self.delay(self.threshold_init[0]))
-        low, high = 0.0, 1.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            first, decay = self._at(middle)
-            if decay * self.clock.total - self.delay(first) < exposure:
-                low = middle
-            else:
-                high = middle
-        return (low + high) / 2
+
+        def reached(place: int) -> float:
+            first, decay = self._at(place / _PLACES)
+            return decay * self.clock.total - self.delay(first)
+
+        return bisect_left(range(_PLACES), exposure, key=reached) / _PLACES
 
     def _at(self, position: float) -> tuple[float, float]:
         """Return threshold init and decay at ``position``; without a range that is the decay."""

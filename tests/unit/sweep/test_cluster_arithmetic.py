@@ -23,6 +23,10 @@ quarters = st.integers(0, 40).map(lambda n: n / 4)
 nodes_of = st.lists(st.fixed_dictionaries({"CPU": quarters, "GPU": quarters}), max_size=4)
 
 
+def size_of(cpus: float, gpus: float) -> dict[str, float]:
+    return {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+
+
 def placed_one_by_one(nodes: list[dict[str, float]], cpus: float, gpus: float) -> int:
     left = [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]
     count = 0
@@ -44,7 +48,7 @@ def placed_one_by_one(nodes: list[dict[str, float]], cpus: float, gpus: float) -
 def test_fit_equals_placing_one_by_one(
     nodes: list[dict[str, float]], cpus: float, gpus: float
 ) -> None:
-    assert num_workers_that_fit(nodes, cpus=cpus, gpus=gpus) == placed_one_by_one(nodes, cpus, gpus)
+    assert num_workers_that_fit(nodes, size_of(cpus, gpus)) == placed_one_by_one(nodes, cpus, gpus)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +69,7 @@ def test_fit_equals_placing_one_by_one(
     ],
 )
 def test_fit_by_hand(nodes: list[dict[str, float]], cpus: float, gpus: float, fit: int) -> None:
-    assert num_workers_that_fit(nodes, cpus=cpus, gpus=gpus) == fit
+    assert num_workers_that_fit(nodes, size_of(cpus, gpus)) == fit
 
 
 NODE = {"Alive": True, "Resources": {"CPU": 4.0}}

@@ -100,7 +100,7 @@ def test_the_lines_of_a_sweep(
 ) -> None:
     sweep = JournaledSweep(tmp_path, "search.targets=[0.9, {macs: 0.05}]")
     searcher = sweep.job()
-    lines = StatusLines(sweep.experiment(), sweep.journal, 1, searcher.state)
+    lines = StatusLines(searcher, 1)
     trials = [Trial(suggested(searcher, "a"))]
 
     def told() -> list[str]:
