@@ -109,7 +109,7 @@ def assert_delivered(delivery: Delivery, metric: str, least: float, folder: Path
         assert is_good, receipt.score
         reference = f"models:/own@sparsity-{wanted * 100:.0f}"
         evaluated = evaluate_model(reference, uri, trust=[OWN])
-        assert evaluated.evaluation.metrics[metric] == pytest.approx(receipt.score, abs=1e-4)
+        assert evaluated.metrics[metric] == pytest.approx(receipt.score, abs=1e-4)
         assert evaluated.zeros == receipt.zeros
     exported = export_model(reference, ["program", "onnx"], folder / "exported", uri, trust=[OWN])
     assert all(file.zeros == receipt.zeros for file in exported.files.values())

@@ -39,7 +39,7 @@ def exports_values(exports: Exports) -> dict[str, Any]:
 
 def evaluation_values(result: EvaluatedModel) -> dict[str, Any]:
     """Return what a model gives today, beside what its receipt says."""
-    receipt, metrics = result.receipt, result.evaluation.metrics
+    receipt, metrics = result.receipt, result.metrics
     counted = {"zeros": result.zeros, "sparsity": result.zeros / receipt.weights}
     return {**metrics, **counted, "receipt": receipt.model_dump(mode="json")}
 
@@ -49,7 +49,7 @@ def print_evaluation(result: EvaluatedModel) -> None:
     from strsweep.settings import percent
 
     receipt, metric = result.receipt, result.receipt.metric
-    score = metric.text(metric.of(result.evaluation.metrics))
+    score = metric.text(metric.of(result.metrics))
     print(f"{metric.name:<9} {score}  (receipt {receipt.score_text})")
     print(f"sparsity  {percent(result.zeros / receipt.weights, 2)}  {result.zeros:,} zeros")
     print(f"MACs      {receipt.macs:,}  of {receipt.dense_macs:,}")

@@ -33,7 +33,7 @@ from strsweep.packages.receipt import (
 from strsweep.sparsity.budget import Budget
 from strsweep.sparsity.lowrank import saved
 from strsweep.training.input_pipeline import InputPipeline
-from strsweep.training.loop import Evaluation, Stepper
+from strsweep.training.loop import Stepper
 from strsweep.training.network import plain_network
 
 _NUMBERED = partial(build, "resnet50", num_classes=1000)
@@ -143,7 +143,8 @@ def finished_model(
 class EvaluatedModel(NamedTuple):
     """What the model gives today, beside what its receipt says."""
 
-    evaluation: Evaluation
+    metrics: dict[str, float]
+    """Of the task, by name."""
     zeros: int
     """Counted in the weights that were evaluated."""
     receipt: Receipt
@@ -173,11 +174,11 @@ def evaluate_model(
         data = InputPipeline(experiment, rank=0, world_size=1)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         stepper = Stepper(data.task, experiment.training, device)
-        evaluation = stepper.evaluate(model.to(device), data.validation)
+        metrics = data.task.metrics(stepper.evaluate(model.to(device), data.validation()))
         layers: list[dict[str, Any]] = json.loads((found.files / BUDGET_JSON).read_bytes())
         state = model.state_dict()
         zeros = sum(_zeros(state, layer) for layer in layers)
-        return EvaluatedModel(evaluation, zeros, read_receipt(found.files))
+        return EvaluatedModel(metrics, zeros, read_receipt(found.files))
 
 
 def _zeros(state: dict[str, Any], layer: dict[str, Any]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,13 +14,12 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from strsweep.config import Experiment
-from strsweep.errors import SettingError
+from strsweep.errors import SettingError, blaming
 from strsweep.imports import imported
 from strsweep.settings import RunSettings
 from strsweep.training.checkpoints import State
 from strsweep.training.controlled import ControlledRun, EpochMetrics, of_first_worker
 from strsweep.training.input_pipeline import InputPipeline
-from strsweep.training.loop import Stepper
 from strsweep.training.network import dense_model, make_sparse
 from strsweep.training.optimizer import ApartThresholds
 from strsweep.training.schedule import learning_rate
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
     from torch.distributed.checkpoint.stateful import Stateful
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Assignment:
-    """What a sweep wants from a loop of the user's."""
+    """What a sweep wants from a loop of the user's, and what that attached."""
 
     experiment: Experiment
     settings: RunSettings
@@ -40,6 +39,29 @@ class Assignment:
     """Loads the newest checkpoint of the run, if there is one."""
     note: Callable[[ControlledRun, EpochMetrics], bool]
     """Is called after every epoch; returns whether the run is still wanted."""
+    shapes: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Of the tensors that the loop was given, by name."""
+    run: AttachedRun | None = None
+
+    def attached(
+        self, model: nn.Module, optimizer: Optimizer, keep: Sequence[Stateful], steps: int
+    ) -> AttachedRun:
+        """Return the run of ``model``, which becomes sparse; arguments as of ``attach``."""
+        experiment = self.experiment
+        network: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
+        if self.run is not None:
+            remedy = "It called strsweep.attach() twice: once is for all epochs of a run."
+            raise SettingError("training.loop", experiment.training.loop, remedy)
+        if differing := set(self.shapes.items()) ^ set(_shapes(network).items()):
+            name = min(differing)[0]
+            remedy = f"attach() was given another model: they differ in {name}."
+            raise SettingError("model.name", experiment.model.name, remedy)
+        make_sparse(network, experiment, self.settings, self.images.task)
+        self.run = AttachedRun(self, network, optimizer, keep, steps)
+        return self.run
+
+
+_ASSIGNMENT: ContextVar[Assignment | None] = ContextVar("assignment", default=None)
 
 
 class AttachedRun(ControlledRun):
@@ -57,19 +79,11 @@ class AttachedRun(ControlledRun):
         keep: Sequence[Stateful],
         steps_per_epoch: int,
     ) -> None:
-        experiment, images = assignment.experiment, assignment.images
-        super().__init__(
-            experiment,
-            assignment.settings,
-            model,
-            example=images.task.example(),
-            steps_per_epoch=steps_per_epoch,
-        )
-        self._assignment, self._images = assignment, images
+        experiment, settings = assignment.experiment, assignment.settings
+        super().__init__(experiment, settings, model, assignment.images, steps_per_epoch)
+        self._assignment, self._optimizer = assignment, optimizer
         self._stateful: tuple[Stateful, ...] = (optimizer, *keep)
-        self._optimizer = optimizer
-        self._stepper = Stepper(images.task, self._config, next(model.parameters()).device)
-        self._thresholds = ApartThresholds(model, experiment.training.momentum)
+        self._thresholds = ApartThresholds(model, self._config.momentum)
         self._step, self._is_wanted = 0, True
         _check_storable(self._stateful)
         assignment.begin(self)
@@ -135,18 +149,11 @@ class AttachedRun(ControlledRun):
             self._begin()
         return self.goes_on
 
-    def state(self) -> State:
-        """Return model, thresholds, history, and what you gave to be kept."""
-        return {
-            "model": self.model.state_dict(),
-            "thresholds": self._thresholds.state_dict(),
-            "kept": [kept.state_dict() for kept in self._stateful],
-            "history": self._history_state(),
-        }
+    def _own_state(self) -> State:
+        kept = [kept.state_dict() for kept in self._stateful]
+        return {"thresholds": self._thresholds.state_dict(), "kept": kept}
 
-    def load_state(self, state: State) -> None:
-        """See ``ControlledRun``."""
-        self._load(state)
+    def _load_own(self, state: State) -> None:
         self._thresholds.load_state_dict(state["thresholds"])
         for kept, of_it in zip(self._stateful, state["kept"], strict=True):
             kept.load_state_dict(of_it)
@@ -159,9 +166,9 @@ class AttachedRun(ControlledRun):
 
     def _evaluated(self) -> dict[str, float]:
         was_training = self.model.training
-        evaluation = self._stepper.evaluate(self.model, self._images.validation)
+        sums = self._stepper.evaluate(self.model, self._images.validation())
         self.model.train(was_training)
-        return evaluation.metrics
+        return self._images.task.metrics(sums)
 
     def _check_steps(self) -> None:
         if self._step != self._steps:
@@ -211,11 +218,11 @@ def attach(
             state in ``keep`` cannot be stored.
         StorageError: The storage refuses, or was unavailable too long.
     """
-    loop = _LOOP.get()
-    if loop is None:
+    assignment = _ASSIGNMENT.get()
+    if assignment is None:
         remedy = "Name this loop there, and let a sweep call it."
         raise SettingError("training.loop", None, remedy)
-    return loop.attached(model, optimizer, keep, steps_per_epoch)
+    return assignment.attached(model, optimizer, keep, steps_per_epoch)
 
 
 def loop_run(assignment: Assignment) -> AttachedRun:
@@ -230,13 +237,13 @@ def loop_run(assignment: Assignment) -> AttachedRun:
     torch.manual_seed(config.seed)
     task = assignment.images.task
     model = dense_model(assignment.experiment, task)
-    loop = _Loop(assignment, _shapes(model))
-    token = _LOOP.set(loop)
+    assignment.shapes = _shapes(model)
+    token = _ASSIGNMENT.set(assignment)
     try:
         train(model, task, **config.loop_options)
     finally:
-        _LOOP.reset(token)
-    run = loop.run
+        _ASSIGNMENT.reset(token)
+    run = assignment.run
     if run is None:
         remedy = "It returned without a call of strsweep.attach()."
         raise SettingError("training.loop", config.loop, remedy)
@@ -247,33 +254,6 @@ def loop_run(assignment: Assignment) -> AttachedRun:
     return run
 
 
-class _Loop:
-    """A call of the user's loop: what it is to train, and what it attached."""
-
-    def __init__(self, assignment: Assignment, shapes: dict[str, list[int]]) -> None:
-        self._assignment, self._shapes = assignment, shapes
-        self.run: AttachedRun | None = None
-
-    def attached(
-        self, model: nn.Module, optimizer: Optimizer, keep: Any, steps: int
-    ) -> AttachedRun:
-        experiment = self._assignment.experiment
-        network: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
-        if self.run is not None:
-            remedy = "It called strsweep.attach() twice: once is for all epochs of a run."
-            raise SettingError("training.loop", experiment.training.loop, remedy)
-        if differing := set(self._shapes.items()) ^ set(_shapes(network).items()):
-            name = min(differing)[0]
-            remedy = f"attach() was given another model: they differ in {name}."
-            raise SettingError("model.name", experiment.model.name, remedy)
-        make_sparse(network, experiment, self._assignment.settings, self._assignment.images.task)
-        self.run = AttachedRun(self._assignment, network, optimizer, keep, steps)
-        return self.run
-
-
-_LOOP: ContextVar[_Loop | None] = ContextVar("loop", default=None)
-
-
 def _shapes(model: nn.Module) -> dict[str, Any]:
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
@@ -281,11 +261,9 @@ def _shapes(model: nn.Module) -> dict[str, Any]:
 def _check_storable(kept: Sequence[Stateful]) -> None:
     """Check that checkpoints with these states can be read without unpickling code."""
     for one in kept:
-        content = io.BytesIO()
-        try:
+        remedy = "Its state must be numbers, texts and tensors"
+        with blaming("attach(keep=...)", type(one).__name__, remedy):
+            content = io.BytesIO()
             torch.save(one.state_dict(), content)
             content.seek(0)
             torch.load(content, weights_only=True)
-        except Exception as error:  # a user's own object can raise anything
-            remedy = f"Its state must be numbers, texts and tensors: {error}"
-            raise SettingError("attach(keep=...)", type(one).__name__, remedy) from error

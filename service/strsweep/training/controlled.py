@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch.distributed as dist
 from torch import nn
 
 from strsweep.config import Experiment
@@ -19,7 +18,9 @@ from strsweep.sparsity.convert import threshold_parameters
 from strsweep.sparsity.measure import SparsityReport, measure
 from strsweep.sparsity.methods import Course, Hooks
 from strsweep.training.checkpoints import RunCheckpoints, State
+from strsweep.training.input_pipeline import InputPipeline, of_all_workers
 from strsweep.training.law import Law, Leader, ThresholdClock
+from strsweep.training.loop import Stepper
 from strsweep.training.network import restore
 
 
@@ -75,8 +76,7 @@ class ControlledRun(ABC):
         experiment: Experiment,
         settings: RunSettings,
         model: nn.Module,
-        *,
-        example: tuple[Any, ...],
+        images: InputPipeline,
         steps_per_epoch: int,
     ) -> None:
         self.model = model
@@ -85,23 +85,35 @@ class ControlledRun(ABC):
         """Names of some images that the last epoch could not read."""
         self.thresholds: tuple[float | None, ...] = ()
         """Of the layers after the last epoch, in the order of ``report``."""
-        self._settings, self._config, self._example = settings, experiment.training, example
-        self._steps = steps_per_epoch
+        self._settings, self._config = settings, experiment.training
+        self._images, self._steps = images, steps_per_epoch
+        self._stepper = Stepper(images.task, self._config, next(model.parameters()).device)
         self._has_thresholds = bool(threshold_parameters(model))
-        self._hooks = _hooks(experiment, settings, model, example, steps_per_epoch)
-        self._leader = _leader(experiment, settings, steps_per_epoch)
+        self._hooks = self._made_hooks(experiment)
+        self._leader = self._made_leader(experiment)
 
-    @abstractmethod
     def state(self) -> State:
-        """Return all that the next epoch depends on."""
+        """Return all that the next epoch depends on; its random state follows from its number."""
+        history = [asdict(metrics) for metrics in self.history]
+        return {"model": self.model.state_dict(), "history": history} | self._own_state()
 
-    @abstractmethod
     def load_state(self, state: State) -> None:
         """Continue where ``state`` was taken.
 
         Raises:
             CheckpointError: It belongs to another model.
         """
+        restore(self.model, state)
+        self.history = [EpochMetrics(**metrics) for metrics in state["history"]]
+        self._load_own(state)
+
+    @abstractmethod
+    def _own_state(self) -> State:
+        """Return what a run of this kind has beside its model and history."""
+
+    @abstractmethod
+    def _load_own(self, state: State) -> None:
+        """Take it back from ``state``."""
 
     def resume(self, checkpoints: RunCheckpoints, rank: int) -> None:
         """Continue where the newest checkpoint was taken, on all workers alike.
@@ -130,7 +142,7 @@ class ControlledRun(ABC):
 
     def report(self) -> SparsityReport:
         """Count zeros and MACs of the current weights, layer by layer."""
-        return measure(self.model, self._example)
+        return measure(self.model, self._images.task.example())
 
     def _begin_epoch(self) -> dict[str, float]:
         """Let the method prepare the next epoch; return its decays by kind of parameter."""
@@ -191,13 +203,24 @@ class ControlledRun(ABC):
     def _remedy(self) -> str:
         return f"training.learning_rate (now {self._config.learning_rate:g})"
 
-    def _history_state(self) -> list[dict[str, Any]]:
-        return [asdict(metrics) for metrics in self.history]
+    def _made_hooks(self, experiment: Experiment) -> Hooks:
+        method = experiment.sparsity
+        if self._settings.is_dense and not method.needs_search:
+            return Hooks()
+        course = Course(
+            epochs=self._config.epochs,
+            steps_per_epoch=self._steps,
+            example=self._images.task.example(),
+        )
+        return method.hooks(self.model, self._settings, course)
 
-    def _load(self, state: State) -> None:
-        """Take model and history of ``state``."""
-        restore(self.model, state)
-        self.history = [EpochMetrics(**metrics) for metrics in state["history"]]
+    def _made_leader(self, experiment: Experiment) -> Leader | None:
+        settings = self._settings
+        if settings.lead is None:
+            return None
+        clock = ThresholdClock.of(experiment, self._steps, settings.onset)
+        law = Law.of(experiment)
+        return Leader(lead=settings.lead, law=law, clock=clock, first_decay=settings.first_decay)
 
     def _decays_of(self, epoch: int) -> dict[str, float]:
         settings = self._settings
@@ -235,29 +258,4 @@ class ControlledRun(ABC):
 
 def of_first_worker(value: Any) -> Any:
     """Return on all workers what ``value`` is on the first one."""
-    shared = [value]
-    if dist.is_initialized():
-        dist.broadcast_object_list(shared)
-    return shared[0]
-
-
-def _hooks(
-    experiment: Experiment,
-    settings: RunSettings,
-    model: nn.Module,
-    example: tuple[Any, ...],
-    steps_per_epoch: int,
-) -> Hooks:
-    method, epochs = experiment.sparsity, experiment.training.epochs
-    if settings.is_dense and not method.needs_search:
-        return Hooks()
-    course = Course(epochs=epochs, steps_per_epoch=steps_per_epoch, example=example)
-    return method.hooks(model, settings, course)
-
-
-def _leader(experiment: Experiment, settings: RunSettings, steps_per_epoch: int) -> Leader | None:
-    if settings.lead is None:
-        return None
-    clock = ThresholdClock.of(experiment, steps_per_epoch, settings.onset)
-    law = Law.of(experiment)
-    return Leader(lead=settings.lead, law=law, clock=clock, first_decay=settings.first_decay)
+    return of_all_workers(value)[0]

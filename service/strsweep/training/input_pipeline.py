@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,6 @@ import torch.distributed as dist
 from strsweep.config import Experiment
 from strsweep.data import (
     TrainingBatches,
-    TrainingLoader,
     ValidationBatches,
     training_loader,
     validation_loader,
@@ -43,7 +43,9 @@ class InputPipeline:
         collate = None if type(self.task).collate is Task.collate else self.task.collate
         processes = experiment.data.loader_processes
         self._training = training_loader(self.task.train, self._batches, processes, collate=collate)
-        self.validation = validation_loader(self.task.val, validation, processes, collate=collate)
+        self._validation = validation_loader(self.task.val, validation, processes, collate=collate)
+        self._unreadable: list[tuple[str, int]] = []
+        """Split and number of each sample that this worker could not read in this epoch."""
 
     @property
     def batch_size(self) -> int:
@@ -55,39 +57,49 @@ class InputPipeline:
         """Optimizer steps of one epoch."""
         return len(self._batches)
 
-    def epoch(self, epoch: int) -> TrainingLoader:
-        """Return the training batches of ``epoch``, from 0."""
+    @property
+    def validation_steps(self) -> int:
+        """Batches of this worker's validation samples."""
+        return len(self._validation)
+
+    def epoch(self, epoch: int) -> Iterator[Any]:
+        """Yield the training batches of ``epoch``, from 0."""
+        self._unreadable.clear()
         self._training.set_epoch(epoch)
-        return self._training
+        yield from self._read("train", self._training)
+
+    def validation(self) -> Iterator[Any]:
+        """Yield this worker's share of the validation samples, in batches."""
+        return self._read("val", self._validation)
+
+    def _read(self, split: str, batches: Iterable[Any]) -> Iterator[Any]:
+        for batch in batches:
+            self._unreadable += [(split, index) for index in self.task.unreadable(batch)]
+            yield batch
 
     def seed(self, epoch: int) -> int:
         """Return the seed of ``epoch`` and this worker, for what the network draws."""
         mixed = replace(self._batches, epoch=epoch).generator().initial_seed()
         return (mixed + self._batches.rank) % 2**63
 
-    def unreadable(self, train: list[int], val: list[int]) -> tuple[int, list[str]]:
-        """Return how many images of an epoch no worker could read, and the names of some.
-
-        ``train`` and ``val`` are the numbers of those that this worker could not read.
+    def unreadable(self) -> tuple[int, list[str]]:
+        """Return how many images since the epoch began no worker could read, and names of some.
 
         Raises:
             ImagesUnreadableError: They are more than a bad file here and there.
         """
-        bad = [("train", index) for index in train] + [("val", index) for index in val]
-        count, named = _over_workers(
-            len(bad), [self.task.sample_name(*one) for one in bad[:_NAMED]]
-        )
+        bad = self._unreadable
+        parts = of_all_workers((len(bad), [self.task.sample_name(*one) for one in bad[:_NAMED]]))
+        count = sum(number for number, _ in parts)
+        names = [name for _, some in parts for name in some][:_NAMED]
         if count > _TOLERATED * (len(self.task.train) + len(self.task.val)):
-            _, reasons = _over_workers(0, [self.task.unreadable_reason(*one) for one in bad[:1]])
+            told = of_all_workers([self.task.unreadable_reason(*one) for one in bad[:1]])
+            reason = next(first for first, *_ in filter(None, told))
+            why = f"{reason} (data.path)" if reason else "is the storage of data.path there?"
             raise ImagesUnreadableError(
-                f"{count} images of one epoch could not be read, among them {named[0]}: "
-                + (
-                    f"{reasons[0]} (data.path)"
-                    if reasons[0]
-                    else "is the storage of data.path there?"
-                )
+                f"{count} images of one epoch could not be read, among them {names[0]}: {why}"
             )
-        return count, named[:_NAMED]
+        return count, names
 
 
 def check_batch_size(experiment: Experiment, task: Task) -> None:
@@ -100,9 +112,10 @@ def check_batch_size(experiment: Experiment, task: Task) -> None:
         raise SettingError("training.batch_size", experiment.training.batch_size, remedy)
 
 
-def _over_workers(count: int, names: list[str]) -> tuple[int, list[str]]:
+def of_all_workers(value: Any) -> list[Any]:
+    """Return on all workers what ``value`` is on each of them, in their order."""
     if not dist.is_initialized():
-        return count, names
-    gathered: list[tuple[int, list[str]]] = [(0, [])] * dist.get_world_size()
-    dist.all_gather_object(gathered, (count, names))
-    return sum(part[0] for part in gathered), [name for part in gathered for name in part[1]]
+        return [value]
+    gathered = [value] * dist.get_world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered

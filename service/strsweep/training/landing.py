@@ -199,10 +199,10 @@ def _evaluated(
 ) -> dict[str, float]:
     """Return the metrics of the task once batch norm has seen ``batches``."""
     with recalibrated(model):
-        seen = stepper.evaluate(model, batches)
-    evaluation = stepper.evaluate(model, images.validation)
-    images.unreadable(seen.unreadable, evaluation.unreadable)
-    return evaluation.metrics
+        stepper.evaluate(model, batches)
+    sums = stepper.evaluate(model, images.validation())
+    images.unreadable()
+    return images.task.metrics(sums)
 
 
 def _land(model: nn.Module, target: Target, example: tuple[Any, ...]) -> Landing:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,35 +12,10 @@ from torch import Tensor, nn
 
 from strsweep.config import TrainingConfig
 from strsweep.tasks import Task
+from strsweep.training.input_pipeline import of_all_workers
 from strsweep.training.optimizer import RunOptimizer
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainedEpoch:
-    """What the training steps of one epoch gave."""
-
-    losses: list[float]
-    """Of every step, the mean over the global batch."""
-    unreadable: list[int]
-    """Numbers of samples that this worker could not read."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """What a model gives on all validation samples that were read, of all workers."""
-
-    task: Task
-    sums: dict[str, float]
-    """Of the task, over all batches of all workers."""
-    unreadable: list[int]
-    """Numbers of samples that this worker could not read."""
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Of the task, by name."""
-        return self.task.metrics(self.sums)
 
 
 class Stepper:
@@ -63,42 +37,35 @@ class Stepper:
         *,
         learning_rates: Sequence[float],
         before_step: Callable[[int], None],
-    ) -> TrainedEpoch:
-        """Train on ``batches``, this worker's shares.
+    ) -> list[float]:
+        """Train on ``batches``, this worker's shares; return the mean global loss of every step.
 
         ``network`` is perhaps wrapped for several workers; ``before_step`` is called with the
         number of every step, from 0.
         """
         network.train()
         losses: list[Tensor] = []
-        unreadable: list[int] = []
         for step, (batch, rate) in enumerate(zip(batches, learning_rates, strict=True)):
             before_step(step)
             optimizer.set_learning_rate(rate)
-            unreadable += self._task.unreadable(batch)
             loss, share = self._loss(network, batch)
             optimizer.step(loss, self.scaler)
             losses.append(share)  # read after the epoch: .item() here would stall the GPU
-        return TrainedEpoch(
-            losses=_over_workers(torch.stack(losses).double()).tolist(), unreadable=unreadable
-        )
+        return _over_workers(torch.stack(losses).double()).tolist()
 
     @torch.no_grad()
-    def evaluate(self, model: nn.Module, batches: Iterable[Any]) -> Evaluation:
-        """Return the metrics over all workers; each worker passes its own share."""
+    def evaluate(self, model: nn.Module, batches: Iterable[Any]) -> dict[str, float]:
+        """Return the sums of the task over all workers; each worker passes its own share."""
         model.eval()
         totals: dict[str, Tensor] = {}
-        unreadable: list[int] = []
         for batch in batches:
-            unreadable += self._task.unreadable(batch)
             batch = self._moved(batch)
             with self._autocast():
                 outputs = self._task.forward(model, batch)
             for name, value in self._task.sums(outputs, batch).items():
                 value = torch.as_tensor(value, dtype=torch.float64, device=self._device)
                 totals[name] = totals[name] + value if name in totals else value
-        sums = _summed({name: total.item() for name, total in totals.items()})
-        return Evaluation(task=self._task, sums=sums, unreadable=unreadable)
+        return _summed({name: total.item() for name, total in totals.items()})
 
     def _loss(self, network: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         """Return what to differentiate, and this worker's share of the mean loss."""
@@ -143,9 +110,6 @@ def _over_workers(values: Tensor) -> Tensor:
 
 def _summed(sums: dict[str, float]) -> dict[str, float]:
     """Add the sums of all workers; one that had no sample has none."""
-    if not dist.is_initialized():
-        return sums
-    parts: list[dict[str, float]] = [{}] * dist.get_world_size()
-    dist.all_gather_object(parts, sums)
+    parts = of_all_workers(sums)
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: math.fsum(part.get(name, 0.0) for part in parts) for name in names}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from strsweep.config import Experiment
-from strsweep.errors import CheckpointError, SettingError
+from strsweep.errors import CheckpointError, SettingError, blaming
 from strsweep.models import Start, build, load_start
 from strsweep.models.registered import start_file
 from strsweep.models.start import load_weights
@@ -120,12 +120,11 @@ def check_task(experiment: Experiment, task: Task, model: nn.Module) -> str:
         raise SettingError("model.name", experiment.model.name, told)
     batch, _ = (_readable(experiment, task, split) for split in ("train", "val"))
     model.eval()
+    inputs = _tried("task.inputs", name, lambda: task.inputs(batch))
+    told = f"It does not take inputs of {name}, {_shapes(inputs)}"
     with torch.no_grad():
-        try:
+        with blaming("model.name", experiment.model.name, told):
             outputs = task.forward(model, batch)
-        except Exception as error:  # a user's own model can raise anything
-            remedy = f"It does not take inputs of {name}, {_shapes(task.inputs(batch))}: {error}"
-            raise SettingError("model.name", experiment.model.name, remedy) from error
         task.check_outputs(outputs)
         sums = _tried("task.sums", name, lambda: task.sums(outputs, batch))
     model.train()
@@ -172,16 +171,11 @@ def _check_loss(task: Task, model: nn.Module, batch: Any, name: str) -> None:
 
 
 def _tried(step: str, name: str, call: Callable[[], Any]) -> Any:
-    try:
-        with warnings.catch_warnings():
-            # Torch spreads one of them over the other, and what is learned is something else.
-            warnings.filterwarnings("error", message="Using a target size")
-            return call()
-    except SettingError:
-        raise
-    except Exception as error:  # a user's own task can raise anything
-        remedy = f"It fails on the first two samples: {type(error).__name__}: {error}"
-        raise SettingError(step, name, remedy) from error
+    told = "It fails on the first two samples"
+    with blaming(step, name, told), warnings.catch_warnings():
+        # Torch spreads one of them over the other, and what is learned is something else.
+        warnings.filterwarnings("error", message="Using a target size")
+        return call()
 
 
 def _shapes(value: Any) -> str:

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, AdamW, Optimizer
 
 from strsweep.config import TrainingConfig
-from strsweep.errors import SettingError
+from strsweep.errors import SettingError, blaming
 from strsweep.imports import imported
 from strsweep.sparsity.convert import threshold_parameters
 from strsweep.sparsity.steering import bound_gradients
@@ -196,14 +196,9 @@ def _optimizer(config: TrainingConfig, groups: list[dict[str, Any]]) -> Optimize
         options = {"momentum": config.momentum, **options}
     known = {"sgd": SGD, "adamw": AdamW}
     make: Any = known.get(config.optimizer) or imported(config.optimizer, "training.optimizer")
-    try:
+    told = f"{config.optimizer} refuses them"
+    with blaming("training.optimizer_options", config.optimizer_options, told):
         made: object = make(groups, **options)
-    except Exception as error:  # a user's own code can raise anything
-        raise SettingError(
-            "training.optimizer_options",
-            config.optimizer_options,
-            f"{config.optimizer} refuses them: {type(error).__name__}: {error}",
-        ) from error
     if not isinstance(made, Optimizer) or any(_ROLE not in g for g in made.param_groups):
         remedy = "It must be called as torch.optim.AdamW is, and keep the parameter groups."
         raise SettingError("training.optimizer", config.optimizer, remedy)

@@ -16,7 +16,7 @@ from torch import nn
 
 from strsweep.config import Experiment, Problem, TrainingConfig
 from strsweep.data import TrainingBatches
-from strsweep.errors import SettingError
+from strsweep.errors import SettingError, blaming
 from strsweep.imports import imported, own_modules
 from strsweep.models.registered import start_file
 from strsweep.models.start import load_weights
@@ -81,34 +81,23 @@ def _measured(
         remedy = "Its own state cannot be loaded again, so no run could resume: a tensor made by "
         told = f"{remedy}expand() needs a clone(). {error}"
         raise SettingError("model.name", name, told) from error
-    try:
+    with blaming("model.name", name, "In evaluation it does not compute a single input"):
         return measure(model, task.example())
-    except Exception as error:  # a user's own model can raise anything
-        told = f"In evaluation it does not compute a single input: {type(error).__name__}: {error}"
-        raise SettingError("model.name", name, told) from error
 
 
 def _check_steps(training: TrainingConfig, task: Task, model: nn.Module) -> None:
     """Raise ``SettingError`` unless the user's own parts of a step can be called."""
-    try:
+    options, told = training.schedule_options, f"{training.schedule} refuses them"
+    with blaming("training.schedule_options", options, told):
         for epoch in range(training.epochs):
             learning_rate(training, epoch, 0, 1)
-    except SettingError:
-        raise
-    except Exception as error:  # a user's own schedule can raise anything
-        remedy = f"{training.schedule} refuses them: {type(error).__name__}: {error}"
-        raise SettingError(
-            "training.schedule_options", training.schedule_options, remedy
-        ) from error
     if training.loop is None:
         RunOptimizer(model, training)
         return
     loop = imported(training.loop, "training.loop")
-    try:
-        inspect.signature(loop).bind(model, task, **training.loop_options)
-    except (TypeError, ValueError) as error:
-        remedy = f"{training.loop} is called with model, task and these: {error}"
-        raise SettingError("training.loop_options", training.loop_options, remedy) from error
+    options, told = training.loop_options, f"{training.loop} is called with model, task and these"
+    with blaming("training.loop_options", options, told):
+        inspect.signature(loop).bind(model, task, **options)
 
 
 def seconds_per_epoch(experiment: Experiment, settings: RunSettings) -> float:
@@ -132,9 +121,9 @@ def seconds_per_epoch(experiment: Experiment, settings: RunSettings) -> float:
     )
     warm = min(_WARM_UP, steps - 1)
     train = (time.monotonic() - started[warm]) / (steps - warm) * pipeline.steps
-    batches = len(pipeline.validation)
+    batches = pipeline.validation_steps
     before = time.monotonic()
-    stepper.evaluate(model, islice(pipeline.validation, _TIMED))
+    stepper.evaluate(model, islice(pipeline.validation(), _TIMED))
     return train + (time.monotonic() - before) / min(_TIMED, batches) * batches
 
 
@@ -145,21 +134,15 @@ def identity_of(experiment: Experiment, task: Task, model: nn.Module) -> dict[st
     files = [p for place in places for p in sorted(loaded) if p.is_relative_to(place)]
     code = [f"{path.name} {_digest(path.read_bytes())}" for path in files]
     start = start_file(experiment)
+    with blaming("task", experiment.data_name, "A sample of it cannot be read"):
+        samples = task.fingerprint()
     return {
         "data": task.describe(),
-        "samples": _samples_of(experiment, task),
+        "samples": samples,
         "model": structure_of(model),
         "code": ", ".join(code),
         "checkpoint": "" if start is None else _digest(start.read_bytes()),
     }
-
-
-def _samples_of(experiment: Experiment, task: Task) -> str:
-    try:
-        return task.fingerprint()
-    except Exception as error:  # a user's own data can raise anything
-        told = f"A sample of it cannot be read: {type(error).__name__}: {error}"
-        raise SettingError("task", experiment.data_name, told) from error
 
 
 def structure_of(model: nn.Module) -> str:

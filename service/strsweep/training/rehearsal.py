@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from strsweep.config import Experiment
 from strsweep.data import seeded
-from strsweep.errors import ExportError, SettingError
+from strsweep.errors import ExportError, SettingError, blaming
 from strsweep.export.formats import FORMATS, Inputs, largest_difference, owned_state
 from strsweep.imports import is_import_path
 from strsweep.progress import doing, say
@@ -177,16 +177,13 @@ def _check_weights_file(
     experiment: Experiment, task: Task, model: nn.Module, inputs: Inputs
 ) -> None:
     """Check that the network can be stored, and is itself when it is built again from the file."""
-    try:
+    told = (
+        "Built again from a file of its weights it is not what it was, so all that it computes "
+        "with must be parameters and buffers"
+    )
+    with blaming("model.name", experiment.model.name, told), torch.no_grad():
         network = plain_network(experiment, load(save(owned_state(model))), task.model_options)
-        with torch.no_grad():
-            largest_difference(model, network, inputs)
-    except Exception as error:  # of a user's own model, and of safetensors
-        told = (
-            "Built again from a file of its weights it is not what it was, so all that it computes "
-            f"with must be parameters and buffers: {type(error).__name__}: {error}"
-        )
-        raise SettingError("model.name", experiment.model.name, told) from error
+        largest_difference(model, network, inputs)
 
 
 def _say_if_no_program(name: str, model: nn.Module, inputs: Inputs) -> None:

@@ -17,7 +17,6 @@ from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.checkpoints import State
 from strsweep.training.controlled import ControlledRun, EpochMetrics
 from strsweep.training.input_pipeline import InputPipeline
-from strsweep.training.loop import Evaluation, Stepper, TrainedEpoch
 from strsweep.training.network import sparse_model
 from strsweep.training.optimizer import RunOptimizer
 from strsweep.training.schedule import learning_rate
@@ -45,22 +44,15 @@ class TrainingRun(ControlledRun):
         images: InputPipeline | None = None,
     ) -> None:
         self._device, self._world_size = device, world_size
-        self._input = images or InputPipeline(experiment, rank, world_size)
-        model = _new_model(experiment, settings, self._input.task).to(device)
+        images = images or InputPipeline(experiment, rank, world_size)
+        model = _new_model(experiment, settings, images.task).to(device)
         if experiment.training.channels_last:
             model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if world_size > 1 and experiment.training.sync_batchnorm:
             model = share_batch_statistics(model, device)
-        super().__init__(
-            experiment,
-            settings,
-            model,
-            example=self._input.task.example(),
-            steps_per_epoch=self._input.steps,
-        )
+        super().__init__(experiment, settings, model, images, images.steps)
         self._wrapped: tuple[bool, nn.Module] | None = None
         self._optimizer = RunOptimizer(model, self._config)
-        self._stepper = Stepper(self._input.task, self._config, device)
         self.step_losses: list[float] = []
         """Of the last epoch."""
 
@@ -74,53 +66,40 @@ class TrainingRun(ControlledRun):
         while len(self.history) < self.num_epochs:
             yield self._epoch(len(self.history))
 
-    def state(self) -> State:
-        """Return all that the next epoch depends on; its random state follows from its number."""
+    def _own_state(self) -> State:
         return {
-            "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._stepper.scaler.state_dict(),
-            "history": self._history_state(),
         }
 
-    def load_state(self, state: State) -> None:
-        """See ``ControlledRun``."""
-        self._load(state)
+    def _load_own(self, state: State) -> None:
         self._optimizer.load_state_dict(state["optimizer"])
         self._stepper.scaler.load_state_dict(state["scaler"])
 
     def _epoch(self, epoch: int) -> EpochMetrics:
         self._optimizer.set_decays(**self._begin_epoch())
         # Seeded anew every epoch, so that a resumed run draws what an uninterrupted one draws.
-        torch.manual_seed(self._input.seed(epoch))
-        steps = self._input.steps
+        torch.manual_seed(self._images.seed(epoch))
+        steps = self._steps
         rates = [learning_rate(self._config, epoch, step, steps) for step in range(steps)]
-        trained = self._stepper.train(
+        self.step_losses = self._stepper.train(
             self._network(epoch),
             self._optimizer,
-            self._input.epoch(epoch),
+            self._images.epoch(epoch),
             learning_rates=rates,
             before_step=self._before_step,
         )
         self._after_steps()
-        self.step_losses = trained.losses
-        train_loss = math.fsum(trained.losses) / len(trained.losses)
+        train_loss = math.fsum(self.step_losses) / steps
         self._check_finite("training loss", train_loss)
-        evaluation, num_unreadable = self._evaluated(trained)
+        sums = self._stepper.evaluate(self.model, self._images.validation())
+        num_unreadable, self.unreadable = self._images.unreadable()
         return self._end_epoch(
-            evaluation.metrics,
+            self._images.task.metrics(sums),
             train_loss=train_loss,
             learning_rate=rates[-1],
             num_unreadable=num_unreadable,
         )
-
-    def _evaluated(self, trained: TrainedEpoch) -> tuple[Evaluation, int]:
-        """Evaluate the model; return also how many images the epoch could not read."""
-        evaluation = self._stepper.evaluate(self.model, self._input.validation)
-        num_unreadable, self.unreadable = self._input.unreadable(
-            trained.unreadable, evaluation.unreadable
-        )
-        return evaluation, num_unreadable
 
     def _network(self, epoch: int) -> nn.Module:
         """Return the model as training steps call it; it is wrapped anew when thresholds begin."""

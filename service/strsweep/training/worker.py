@@ -6,7 +6,7 @@ import gc
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import ray
@@ -52,7 +52,6 @@ class _Worker:
         self._storage = store_at(config["location"], self._experiment.storage)
         context = ray.train.get_context()
         self._rank, self._world_size = context.get_world_rank() or 0, context.get_world_size() or 1
-        self._images: InputPipeline | None = None
         self._idle_since = time.monotonic()
 
     def ask(self) -> Ticket | bool:
@@ -110,7 +109,7 @@ class _Worker:
         assignment = Assignment(
             experiment=self._experiment,
             settings=work.settings,
-            images=self._opened_images(),
+            images=self._images,
             begin=lambda run: run.resume(checkpoints, self._rank),
             note=note,
         )
@@ -138,9 +137,7 @@ class _Worker:
 
     def _land(self, work: Land, ticket: Ticket) -> None:
         try:
-            landed = land_one(
-                self._experiment, self._storage, work.run, work.target, self._opened_images()
-            )
+            landed = land_one(self._experiment, self._storage, work.run, work.target, self._images)
         except (ImagesUnreadableError, StorageError):
             raise
         except (StrsweepError, ValueError) as error:  # all workers have it
@@ -157,10 +154,9 @@ class _Worker:
         if isinstance(error, StorageError):
             ray.get(self._desk.end.remote(ticket, refused=f"{error} The same command continues."))
 
-    def _opened_images(self) -> InputPipeline:
-        if self._images is None:
-            self._images = InputPipeline(self._experiment, self._rank, self._world_size)
-        return self._images
+    @cached_property
+    def _images(self) -> InputPipeline:
+        return InputPipeline(self._experiment, self._rank, self._world_size)
 
     def _checkpoints(self, work: Train) -> RunCheckpoints:
         return RunCheckpoints(

@@ -60,7 +60,7 @@ def test_a_program_is_registered(
     again = evaluate_model(name, uri, trust=TRUST)
     assert again.zeros == model.receipt.zeros
     # A program of bfloat16 may sum in another order.
-    assert again.evaluation.metrics["accuracy"] == pytest.approx(model.receipt.score, abs=0.01)
+    assert again.metrics["accuracy"] == pytest.approx(model.receipt.score, abs=0.01)
 
 
 @pytest.mark.parametrize("network", ["DataDependent", "Loops"])
@@ -79,7 +79,7 @@ def test_what_is_no_program_is_registered_as_weights(
     again = evaluate_model("models:/digits@sparsity-20", uri, trust=TRUST)
     assert model.receipt is not None
     assert again.zeros == model.receipt.zeros == 61
-    assert again.evaluation.metrics["accuracy"] == model.receipt.score
+    assert again.metrics["accuracy"] == model.receipt.score
     # A format that cannot hold it stops no other.
     formats = ["onnx", "program", "dense"]
     exports = export_model(
