@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from strsweep.config import Experiment, Problem, load_experiment
+from strsweep.errors import InvalidExperimentError, SettingError
 from strsweep.journal import EpochFinished, ModelLanded, RunFinished, RunProposed, SweepStarted
 from strsweep.packages.receipt import LandedFrom, Receipt
 from strsweep.settings import Metric, RunSettings, Target
@@ -57,6 +60,13 @@ METHOD = "str, own threshold decay, led to the target"
 def load(*overrides: str) -> Experiment:
     """Return the experiment of digits with ``overrides``."""
     return load_experiment(DIGITS, overrides)
+
+
+def refusal(*overrides: str) -> str:
+    """Return why the experiment of digits is refused with ``overrides``."""
+    with pytest.raises((SettingError, InvalidExperimentError)) as caught:
+        load(*overrides)
+    return str(caught.value)
 
 
 def started(**event: Any) -> SweepStarted:

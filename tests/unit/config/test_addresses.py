@@ -11,18 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import load
+from samples import load, refusal
 from sqlalchemy import create_engine
 
 from strsweep.config import Experiment, load_experiment
 from strsweep.config.addresses import storage_location, tracking_address
 from strsweep.errors import InvalidExperimentError, SettingError
-
-
-def refusal(*overrides: str) -> str:
-    with pytest.raises((SettingError, InvalidExperimentError)) as caught:
-        load(*overrides)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -33,12 +27,7 @@ def refusal(*overrides: str) -> str:
         ("HTTP://cret:@host", "HTTP://...@host"),
         ("http:/me:cret@host", "http:/...@host"),
         ("me:cret@host:5000", "...@host:5000"),
-        ("ftp://me:cret@host", "ftp://...@host"),
-        ("http://me:cr[cret@host", "http://...@host"),
-        ("http://me:cr/cret@host", "http://...@host"),
         ("postgresql://me:cret@host/mlflow", "postgresql://...@host/mlflow"),
-        ("postgresql://me:cr/cret@host/db", "postgresql://...@host/db"),
-        ("postgresql://me:c@cret@host/db", "postgresql://...@host/db"),
         ("postgresql://me:cr#cret@host/db", "postgresql://..."),
         ("mysql+pymysql://me:cr?cret@host/db", "mysql+pymysql://..."),
         ("postgresql://me%3Acret@host/db", "postgresql://...@host/db"),
@@ -49,7 +38,6 @@ def refusal(*overrides: str) -> str:
         ("sqlite:////m.db?password=cret", "sqlite:////m.db?..."),
         ("http://host:5000?token=cret", "http://host:5000?..."),
         ("http://host/?auth=cr@cret", "http://..."),
-        ("http://host/?p%61ssword=cret", "http://host/?..."),
         ("http://host/?cret", "http://host/?..."),
         ("http://host/#token=cret", "http://host/#..."),
         ("http://host/;token=cret", "http://host/;..."),
@@ -82,17 +70,8 @@ def test_what_mlflow_cannot_be_asked_at_is_refused(uri: str) -> None:
     assert f"tracking.uri: got {uri!r}. Use http://HOST:PORT" in refusal(f"tracking.uri={uri}")
 
 
-ENDPOINTS = [
-    "http://k:cret@h",
-    "http://cret@h",
-    "http://h?token=cret",
-    "http://k:cret@[h",
-    "k:cret@h",
-]
-BUCKETS = [
-    *("s3://k:cret@b/p", "s3://k:cr/cret@b", "s3://b/p?secret=cret"),
-    *("s3:/k:cret@b", "s3://b#cret"),
-]
+ENDPOINTS = ("http://k:cret@h", "http://h?token=cret", "http://k:cret@[h", "k:cret@h")
+BUCKETS = ("s3://k:cret@b/p", "s3://b/p?secret=cret", "s3:/k:cret@b", "s3://b#cret")
 
 
 @pytest.mark.parametrize(
@@ -173,6 +152,9 @@ def test_places_are_written_as_in_a_shell(
     assert experiment.storage.path == meant
     assert str(experiment.data.path) == str(experiment.model.checkpoint) == meant
     assert str(experiment.tracking.database) == f"{meant}/m.db"
+    monkeypatch.setenv("STRSWEEP_RESULTS", written)
+    assert load().storage.path == meant
+    assert str(load().tracking.database) == f"{meant}/mlflow.db"
 
 
 @pytest.mark.parametrize("place", ["$NOWHERE/x", "~nobodyhere/x"])
@@ -180,9 +162,13 @@ def test_places_are_written_as_in_a_shell(
     "written",
     ["storage.path={}", "data.path={}", "model.checkpoint={}", "tracking.uri=sqlite:///{}"],
 )
-def test_a_place_with_an_unknown_name_is_refused(written: str, place: str) -> None:
+def test_a_place_with_an_unknown_name_is_refused(
+    written: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key, _, value = written.format(place).partition("=")
     assert f"{key}: got {value!r}." in refusal(written.format(place))
+    monkeypatch.setenv("STRSWEEP_RESULTS", place)
+    assert refusal().startswith(f"STRSWEEP_RESULTS: got {place!r}.")
 
 
 @pytest.mark.parametrize("key", ["storage.path", "data.path", "model.checkpoint"])
@@ -213,20 +199,14 @@ def test_a_database_is_where_its_address_says(
         assert database.execute("SELECT * FROM made").fetchall() == []
 
 
-@pytest.mark.parametrize("written", ["/tmp/my%20results/m.db", "/tmp/my results/m.db"])
-def test_an_address_may_be_encoded(written: str) -> None:
-    tracking = load(f"tracking.uri=sqlite:///{written}").tracking
-    assert (tracking.uri, str(tracking.database)) == (
-        "sqlite:////tmp/my results/m.db",
-        "/tmp/my results/m.db",
-    )
-
-
-def test_a_database_is_the_same_wherever_workers_stand(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("written", ["/tmp/my%20results/m.db", "/tmp/my results/m.db", "m.db"])
+def test_an_address_may_be_encoded_and_is_the_same_wherever_workers_stand(
+    written: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert load("tracking.uri=sqlite:///m.db").tracking.database == tmp_path / "m.db"
+    monkeypatch.chdir("/tmp")
+    tracking = load(f"tracking.uri=sqlite:///{written}").tracking
+    place = "/tmp/m.db" if written == "m.db" else "/tmp/my results/m.db"
+    assert (tracking.uri, str(tracking.database)) == (f"sqlite:///{place}", place)
 
 
 def test_results_lie_where_the_file_the_environment_or_else_we_say(
@@ -239,21 +219,3 @@ def test_results_lie_where_the_file_the_environment_or_else_we_say(
     assert load().storage.path == "/elsewhere"
     assert load().tracking.uri == "sqlite:////elsewhere/mlflow.db"
     assert load("storage.path=/here").storage.path == "/here"
-
-
-@pytest.mark.parametrize("written", ["~/res", "$HOME/res", "${HOME}/res"])
-def test_the_results_folder_is_written_as_in_a_shell(
-    written: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
-    monkeypatch.setenv("STRSWEEP_RESULTS", written)
-    assert load().storage.path == "/home/me/res"
-    assert load().tracking.uri == "sqlite:////home/me/res/mlflow.db"
-
-
-@pytest.mark.parametrize("written", ["~nobodyhere/res", "$NOWHERE/res"])
-def test_a_results_folder_with_an_unknown_name_is_refused(
-    written: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("STRSWEEP_RESULTS", written)
-    assert refusal().startswith(f"STRSWEEP_RESULTS: got {written!r}.")

@@ -7,21 +7,16 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ValidationError
-from samples import DIGITS, load
+from samples import DIGITS, load, refusal
 
 from strsweep.config import Experiment, load_experiment
+from strsweep.config.schema import Setting, settings_page
 from strsweep.errors import InvalidExperimentError, SettingError
 from strsweep.settings import Target
 
 CONFIGS = DIGITS.parent
 SHARED = "search={decay: shared"
 """The beginning of a search section."""
-
-
-def refusal(*overrides: str) -> str:
-    with pytest.raises((SettingError, InvalidExperimentError)) as caught:
-        load(*overrides)
-    return str(caught.value)
 
 
 def file_refusal(path: Path) -> str:
@@ -64,11 +59,6 @@ def test_override_is_yaml(override: str, expected: object) -> None:
     assert value == expected
 
 
-def test_a_path_may_be_a_string() -> None:
-    path = CONFIGS / "digits.yaml"
-    assert load_experiment(str(path)) == load_experiment(path)
-
-
 def test_later_override_wins() -> None:
     assert load("training.epochs=3", "training.epochs=4").training.epochs == 4
 
@@ -79,7 +69,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
 """Three billion values."""
 
 
-BROKEN = ("[0.9", "[" * 10_000, "[" + "1," * 30_000, "&a [*a]")
+BROKEN = ("[0.9", "[" * 10_000)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +111,6 @@ def test_a_file_without_end_is_refused() -> None:
         ("training.batch-size=3", "training.batch-size", "3", "Did you mean training.batch_size?"),
         ("training.epochs=ten", "training.epochs", "'ten'", "Passes over the training data."),
         ("training.epochs=true", "training.epochs", "True", "valid integer"),
-        ("training.epochs=1.5", "training.epochs", "1.5", "valid integer"),
         ("training.epochs=0", "training.epochs", "0", "greater than or equal to 1"),
         ("training.epochs=", "training.epochs", "None", "valid integer"),
         ("training.channels_last=1", "training.channels_last", "1", "valid boolean"),
@@ -129,60 +118,37 @@ def test_a_file_without_end_is_refused() -> None:
         ("training.momentum=1", "training.momentum", "1", "less than 1"),
         ("training=3", "training", "3", "an object"),
         ("name=a b", "name", "'a b'", "letters, digits, - and _"),
-        ("name=../x", "name", "'../x'", "letters, digits, - and _"),
         ("data.path=5", "data.path", "5", "Folder of the data"),
-        ("sparsity.skip=fc", "sparsity.skip", "'fc'", "Layers to leave dense"),
         ("search.targets=0.9", "search.targets", "0.9", "Wanted models"),
         ("search.targets=[0.9, x]", "search.targets", "'x'", "write 0.9 for 90 %"),
         ("search.targets=['95%']", "search.targets", "'95%'", "write 0.9 for 90 %"),
-        (
-            "search.targets=[{mac: 0.1}]",
-            "search.targets.mac",
-            "0.1",
-            "Did you mean search.targets.macs?",
-        ),
+        ("search.targets=[{mac: 0.1}]", "search.targets.mac", "0.1", "mean search.targets.macs?"),
         ("search.resolved=[weight_decay]", "search.resolved", "['weight_decay']", "leave it out"),
         ("search.zzz=1", "search.zzz", "1", "max_concurrent."),
         ("sparsity.skip=fc", "sparsity.skip", "'fc'", "by name or shell pattern"),
         ("storage.endpoint=foo", "storage.endpoint", "'foo'", "http://HOST:PORT"),
         ("search.targets=[0.9, 1]", "search.targets", "1.0", "fraction in (0, 1)"),
         ("search.targets=[0.0]", "search.targets", "0.0", "fraction in (0, 1)"),
-        ("search.targets=[-0.5]", "search.targets", "-0.5", "fraction in (0, 1)"),
         ("search.targets=[90]", "search.targets", "90.0", "write 0.9 for 90 %"),
-        ("search.targets=[.nan]", "search.targets", "nan", "fraction in (0, 1)"),
         ("search.targets=[{}]", "search.targets", "{}", "{macs: 0.05}, or {rank: 0.5}."),
         ("search.targets=[{sparsity: 0.9, macs: 1}]", "search.targets", "{'sp", "Name one: "),
         ("search.targets=[{sparsity: 0.9}, 0.9]", "search.targets", "[0.9, 0.9]", "target once"),
         ("search.targets=[{macs: 9}, {macs: 9}]", "search.targets", "[{'macs': 9.0}, ", "once"),
-        ("search.targets=[0.9, 0.90]", "search.targets", "[0.9, 0.9]", "each target once"),
         ("search.weight_decay=[1e-3, 1e-5]", "search.weight_decay", "[0.001, 1e-05]", "empty"),
         ("search.weight_decay=[0.1, 0.1]", "search.weight_decay", "[0.1, 0.1]", "empty"),
         ("search.weight_decay=[1e-5, 1e-3]", "search.weight_decay", "[1e-05, 0.001]", "=shared to"),
         ("search.weight_decay=auto", "search.weight_decay", "'auto'", "search.decay=shared to"),
         ("search.weight_decay=[1, 2, 3]", "search.weight_decay", "[1, 2, 3]", "or a range"),
         ("search.weight_decay=-1e-3", "search.weight_decay", "-0.001", "or a range"),
-        ("search.weight_decay=much", "search.weight_decay", "'much'", "or a range"),
         ("search.decay=both", "search.decay", "'both'", "'own' or 'shared'"),
         (f"{SHARED}, threshold_decay: 0}}", "search.threshold_decay", "0.0", "leave it out"),
         (f"{SHARED}, weight_decay: [0, 1]}}", "search.weight_decay", "[0.0, 1.0]", "above 0"),
         (f"{SHARED}, weight_decay: [1, 1]}}", "search.weight_decay", "[1.0, 1.0]", "empty"),
         (f"{SHARED}, weight_decay: auto, baseline: true}}", "search.baseline", "True", "decay=own"),
-        (
-            f"{SHARED}, weight_decay: [1, 2], baseline: true}}",
-            "search.baseline",
-            "True",
-            "has none",
-        ),
         ("search.threshold_decay=[0, 1]", "search.threshold_decay", "[0.0, 1.0]", "above 0"),
         ("search.threshold_decay=[1, 0.1]", "search.threshold_decay", "[1.0, 0.1]", "empty"),
-        ("search.threshold_decay=-1e-3", "search.threshold_decay", "-0.001", "a range to"),
         ("search.threshold_decay=much", "search.threshold_decay", "'much'", "a range to search"),
-        (
-            "sparsity.threshold_decay=0",
-            "sparsity.threshold_decay",
-            "0",
-            "mean search.threshold_decay?",
-        ),
+        ("sparsity.epochs=3", "sparsity.epochs", "3", "Did you mean training.epochs?"),
         ("training.targets=[0.9]", "training.targets", "[0.9]", "Did you mean search.targets?"),
         ("targets=[0.9]", "targets", "[0.9]", "Did you mean search.targets?"),
         ("search.epochs=3", "search.epochs", "3", "mean search.max_epochs or training.epochs?"),
@@ -190,15 +156,12 @@ def test_a_file_without_end_is_refused() -> None:
         ("training.optimizer=SGD", "training.optimizer", "'SGD'", "Did you mean 'sgd'? Use one of"),
         ("sparsity.mode=sterred", "sparsity.mode", "'sterred'", "Did you mean 'steered'? Use one"),
         ("sparsity.preset=resnet50-90.2", "sparsity.preset", "'re", "mean 'resnet50-90.23'?"),
-        ("search.correct=true", "search.correct", "True", "There is no such setting"),
-        ("search.led=1", "search.led", "1", "valid boolean"),
         ("search.tolerance=0", "search.tolerance", "0", "greater than 0"),
         ("search.tolerance=0.5", "search.tolerance", "0.5", "less than 0.5"),
         ("search.tolerance=wide", "search.tolerance", "'wide'", "as far as that is harmless"),
         ("search.threshold_init=null", "search.threshold_init", "None", "a number, auto, or a"),
         ("search.threshold_init=[-5, -10]", "search.threshold_init", "[-5.0, -10.0]", "empty"),
         ("search.threshold_init=0", "search.threshold_init", "0.0", "must be negative"),
-        ("search.threshold_init=5", "search.threshold_init", "5.0", "must be negative"),
         ("search.threshold_init=[-5, 5]", "search.threshold_init", "[-5.0, 5.0]", "negative"),
         ("workers.count=3", "training.batch_size", "128", "multiple of workers.count (3)"),
         ("workers={count: 2, min_count: 3}", "workers.min_count", "3", "workers.count (2)"),
@@ -217,30 +180,17 @@ def test_wrong_setting_is_named_with_value_and_remedy(
     assert "\n" not in message, "one mistake is told once"
 
 
+NUMBERS = [one for one in settings_page() if "number" in one.kind and "Method" not in one.meaning]
+
+
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
-@pytest.mark.parametrize(
-    ("key", "template"),
-    [
-        ("search.targets", "[{}]"),
-        ("search.tolerance", "{}"),
-        ("search.weight_decay", "{}"),
-        ("search.weight_decay", "[1e-5, {}]"),
-        ("search.weight_decay", "[{}, 1e-5]"),
-        ("search.threshold_init", "{}"),
-        ("search.threshold_init", "[{}, -5]"),
-        ("search.threshold_init", "[-5, {}]"),
-        ("search.threshold_decay", "{}"),
-        ("search.threshold_decay", "[1e-5, {}]"),
-        ("search.threshold_decay", "[{}, 1e-5]"),
-        ("training.learning_rate", "{}"),
-        ("training.momentum", "{}"),
-        ("training.label_smoothing", "{}"),
-        ("workers.cpus", "{}"),
-        ("workers.gpus", "{}"),
-    ],
-)
-def test_not_finite_is_refused(key: str, template: str, value: str) -> None:
-    assert refusal(f"{key}={template.format(value)}").startswith(f"{key}: got ")
+@pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
+def test_not_finite_is_refused(setting: Setting, value: str) -> None:
+    lists = {"[number, number]": ("[1e-5, {}]", "[{}, 1e-5]"), "list of": ("[{}]",)}
+    forms = [form for kind, inner in lists.items() if kind in setting.kind for form in inner]
+    for form in ("{}", *forms):
+        said = refusal(f"{setting.name}={form.format(value)}")
+        assert said.startswith(f"{setting.name}: got ")
 
 
 @pytest.mark.parametrize("override", ["training.precision=float16", "workers.count=4"])
@@ -273,11 +223,9 @@ def test_missing_settings_are_named(tmp_path: Path) -> None:
     [
         (b"", "sections such as 'model:'"),
         (b"# nothing\n", "sections such as 'model:'"),
-        (b"- a\n", "sections such as 'model:'"),
         (b"just text", "sections such as 'model:'"),
         (b"a: [", "not valid YAML"),
         (b"a: 1\na: 2\n", "duplicate key"),
-        (b"a: {b: 1, b: 2}\n", "duplicate key"),
         (b"a: 1\n---\nb: 2\n", "not valid YAML"),
         (b"\xff\xfe\x00\x80", "not text"),
         (b"\x00\x01\x02", "not valid YAML"),
@@ -285,7 +233,6 @@ def test_missing_settings_are_named(tmp_path: Path) -> None:
         (BOMB.encode(), "more than 20,000 values, aliases counted each time"),
         (b"a: &a [*a]", "more than 20,000 values, aliases counted each time"),
         (b"[" * 100_000, "or 20 levels"),
-        (b"{a: " * 1000, "or 20 levels"),
         (b"a: [" + b"1," * 30_000 + b"]", "more than 20,000 values"),
         (b"a: 1\n" * 100_000, "more than 262,144 bytes"),
     ],
@@ -304,9 +251,7 @@ def test_of_many_mistakes_the_first_are_told(tmp_path: Path) -> None:
     assert str(refused.value).count(": got ") == 20
 
 
-@pytest.mark.parametrize(
-    "content", ["name: 2020-13-45\n", "model: {options: {2020-01-01: 3}}\n", "a: &a [*a]\n"]
-)
+@pytest.mark.parametrize("content", ["name: 2020-13-45\n", "model: {options: {2020-01-01: 3}}\n"])
 def test_yaml_that_json_cannot_say_is_refused_as_a_wrong_file(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(content)
@@ -329,45 +274,28 @@ def uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copy
 
 
-def test_default_results_in_an_uploaded_copy_are_refused(uploaded: Path) -> None:
-    message = refusal()
-    assert message.startswith("storage.path: got None.")
-    assert "STRSWEEP_RESULTS" in message
-
-
-@pytest.mark.parametrize("value", ["results", "./a"])
-def test_relative_paths_in_an_uploaded_copy_are_refused(
-    uploaded: Path, value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("STRSWEEP_RESULTS", "/results")
-    assert refusal(f"storage.path={value}").startswith(f"storage.path: got {value!r}.")
-    assert refusal(f"data.path={value}").startswith(f"data.path: got {value!r}.")
-    assert refusal(f"storage.path={uploaded}").startswith(f"storage.path: got '{uploaded}'.")
-
-
-def test_absolute_results_are_accepted_in_an_uploaded_copy(
+def test_results_in_an_uploaded_copy_are_refused(
     uploaded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert refusal().startswith("storage.path: got None.")
+    assert "STRSWEEP_RESULTS" in refusal()
     assert refusal("storage.path=/results").startswith("tracking.uri: got ")
     monkeypatch.setenv("STRSWEEP_RESULTS", "/results")
     assert load().storage.path == "/results"
+    for setting in ("storage.path=results", "data.path=./a", f"storage.path={uploaded}"):
+        key, _, value = setting.partition("=")
+        assert refusal(setting).startswith(f"{key}: got {value!r}.")
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
         ("model_name", "a/b"),
-        ("model_name", "a:b"),
         ("model_name", "it's"),
-        ("model_name", "<b>x</b>"),
-        ("model_name", ""),
         ("model_name", "n" * 201),
         ("model_name", "two\nlines"),
-        ("experiment", "it's"),
         ("experiment", "a/../b"),
-        ("experiment", "/a"),
         ("experiment", "<script>"),
-        ("experiment", "n" * 201),
         ("experiment", " "),
     ],
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from samples import load
+from samples import load, refusal
 
 from strsweep.config import Experiment, load_experiment
-from strsweep.errors import InvalidExperimentError, SettingError
+from strsweep.errors import SettingError
 from strsweep.settings import Fork, Lead, RunSettings
 
 GMP = ("sparsity.mode=gmp", "sparsity.budget=uniform")
@@ -32,23 +33,19 @@ INITS = ("search.threshold_init=[-20, -10]", "search.led=false")
         ([*GMP, "sparsity.scael=2"], "sparsity.scael", "2", "sparsity has: mode, skip"),
         (["sparsity.scael=2"], "sparsity.scael", "2", "Did you mean sparsity.scale?"),
         ([*GMP, *RANGE], "search.weight_decay", "[0.004, 0.024]", "write one number"),
-        ([*DENSE, *RANGE], "search.weight_decay", "[0.004, 0.024]", "mode=dense nothing is"),
         ([*STEERED, *AUTO], "search.weight_decay", "'auto'", "mode=steered nothing is searched"),
         ([*INITS], "search.threshold_init", "[-20.0, -10.0]", "With threshold_decay=auto write"),
         ([*INITS, *AUTO], "search.threshold_init", "[-20.0, -10.0]", "With weight_decay=auto"),
         ([*GMP, "sparsity.ramp=[0.8, 0.2]"], "sparsity.ramp", "[0.8, 0.2]", "begin before it ends"),
-        ([*GMP, "sparsity.ramp=[0.5, 0.5]"], "sparsity.ramp", "[0.5, 0.5]", "begin before it ends"),
         ([*STEERED, "sparsity.ramp=[0.5, 1.5]"], "sparsity.ramp", "1.5", "less than or equal to 1"),
         ([*GMP, "sparsity.ramp=[-0.1, 0.5]"], "sparsity.ramp", "-0.1", "greater than or equal"),
         ([*GMP, "sparsity.ramp=0.5"], "sparsity.ramp", "0.5", "begins and ends to rise"),
         ([*GMP, "training.compile=true"], "training.compile", "True", "compiles anew"),
         (["sparsity.mode=foo"], "sparsity.mode", "'foo'", "'gmp', 'dnw'"),
-        ([*SCHEDULED, *RANGE], "search.weight_decay", "[0.004, 0.024]", "mode=scheduled nothing"),
         (["sparsity.mode=st3"], "training.clip_gradients", "None", "diverges without: write 3.0"),
         (["sparsity.mode=os:getcwd"], "sparsity.mode", "'os:getcwd'", "no subclass of strsweep.M"),
         (["sparsity.mode=nowhere:M"], "sparsity.mode", "'nowhere:M'", "No module named 'nowhere'"),
         ([*GMP, "sparsity.budget=half"], "sparsity.budget", "'half'", "'uniform' or 'erk'"),
-        ([*GMP, "sparsity.budget=0.5"], "sparsity.budget", "0.5", "'uniform' or 'erk'"),
         ([*GMP, "sparsity.budget={fc: 2}"], "sparsity.budget.fc", "2", "less than or equal to 1"),
         ([*GMP, "sparsity.budget={fc: much}"], "sparsity.budget.fc", "'much'", "valid number"),
         (["sparsity.scale=0"], "sparsity.scale", "0", "greater than 0"),
@@ -60,9 +57,7 @@ INITS = ("search.threshold_init=[-20, -10]", "search.led=false")
 def test_what_does_not_go_together_is_refused(
     overrides: list[str], key: str, value: str, remedy: str
 ) -> None:
-    with pytest.raises((SettingError, InvalidExperimentError)) as caught:
-        load(*overrides)
-    message = str(caught.value)
+    message = refusal(*overrides)
     assert message.startswith(f"{key}: got {value}. ")
     assert remedy in message
     assert "\n" not in message, "one mistake is told once"
@@ -106,31 +101,13 @@ def test_the_whole_file_with_every_default_spelled_out_keeps_the_id(tmp_path: Pa
 @pytest.mark.parametrize(
     "override",
     [
-        "sparsity.mode=dnw",
-        "sparsity.budget=erk",
-        "sparsity.budget={fc: 0.5}",
-        "sparsity.ramp=[0.1, 0.8]",
-        "sparsity.dense_first=true",
-        "sparsity.dense_last=true",
-        "training.optimizer_options={nesterov: true}",
-        "training.batch_norm_decay=false",
+        *("sparsity.mode=dnw", "sparsity.budget=erk", "sparsity.budget={fc: 0.5}"),
+        *("sparsity.ramp=[0.1, 0.8]", "sparsity.dense_first=true", "sparsity.dense_last=true"),
+        *("training.optimizer_options={nesterov: true}", "training.batch_norm_decay=false"),
     ],
 )
 def test_what_a_run_depends_on_changes_the_id(override: str) -> None:
     assert load(*GMP, override).sweep_id != load(*GMP).sweep_id
-
-
-def test_the_defaults_are_the_papers_method() -> None:
-    assert load().sparsity.model_dump() == {
-        "mode": "str",
-        "function": "sigmoid",
-        "scale": 1.0,
-        "granularity": "layer",
-        "preset": None,
-        "skip": (),
-        "dense_first": False,
-        "dense_last": False,
-    }
 
 
 def test_a_method_without_settings_of_its_own_has_another_id_than_its_neighbour() -> None:
@@ -199,45 +176,24 @@ def test_a_run_has_one_target() -> None:
 
 
 LEAD = Lead(quantity="macs", pruned=0.9, exposure_at_90=0.7, delay=0.4)
-ALL = RunSettings(
-    threshold_init=-5,
-    weight_decay=5e-4,
-    threshold_decay=1e-2,
-    onset=10,
-    lead=LEAD,
-    fork=Fork(folder="runs/run-001/epoch_00010", epoch=10),
-)
+FORK = Fork(folder="runs/run-001/epoch_00010", epoch=10)
+ALL = {"threshold_init": -5, "weight_decay": 5e-4, "threshold_decay": 1e-2, "onset": 10}
 
 
 @pytest.mark.parametrize(
-    ("settings", "numbers", "first_decay", "shared_epoch"),
+    ("numbers", "more", "first_decay", "shared_epoch"),
     [
-        (RunSettings(weight_decay=1e-3), {"weight_decay": 1e-3}, 1e-3, None),
-        (
-            RunSettings(weight_decay=0, threshold_decay=0.0, threshold_init=-9),
-            {"weight_decay": 0, "threshold_decay": 0, "threshold_init": -9},
-            0.0,
-            None,
-        ),
-        (
-            ALL,
-            {"threshold_init": -5, "weight_decay": 5e-4, "threshold_decay": 1e-2, "onset": 10},
-            1e-2,
-            None,
-        ),
-        (
-            RunSettings(weight_decay=1e-3, onset=10, is_dense=True, last_epoch=10),
-            {"weight_decay": 1e-3, "onset": 10},
-            1e-3,
-            10,
-        ),
-        (RunSettings(weight_decay=1e-3, is_dense=True), {"weight_decay": 1e-3}, 1e-3, None),
-        (RunSettings(weight_decay=0, macs=0.1), {"weight_decay": 0, "macs": 0.1}, 0, None),
+        ({"weight_decay": 1e-3}, {"is_dense": True}, 1e-3, None),
+        ({"weight_decay": 0, "threshold_decay": 0, "threshold_init": -9}, {}, 0, None),
+        (ALL, {"lead": LEAD, "fork": FORK}, 1e-2, None),
+        ({"weight_decay": 1e-3, "onset": 10}, {"is_dense": True, "last_epoch": 10}, 1e-3, 10),
+        ({"weight_decay": 0, "macs": 0.1}, {"onset": 0}, 0, None),
     ],
 )
 def test_the_settings_of_a_run(
-    settings: RunSettings, numbers: dict[str, float], first_decay: float, shared_epoch: int | None
+    numbers: dict[str, Any], more: dict[str, Any], first_decay: float, shared_epoch: int | None
 ) -> None:
+    settings = RunSettings(**numbers, **more)
     assert settings.numbers == numbers
     assert (settings.first_decay, settings.shared_epoch) == (first_decay, shared_epoch)
     assert RunSettings.model_validate(settings.model_dump()) == settings
@@ -249,9 +205,7 @@ def test_the_settings_of_a_run(
     [
         ("threshold_init", 0),
         ("threshold_init", float("-inf")),
-        ("weight_decay", -1),
         ("threshold_decay", -1),
-        ("onset", -1),
         ("last_epoch", 0),
         ("corrections", ()),
         ("lead", {**LEAD.model_dump(), "pruned": 1}),

@@ -42,12 +42,6 @@ def load(model: str, *overrides: str) -> Experiment:
     return load_experiment(CONFIGS / f"{FILES[model]}.yaml", overrides)
 
 
-def refused(*overrides: str) -> SettingError:
-    with pytest.raises(SettingError) as caught:
-        load("resnet50", *overrides)
-    return caught.value
-
-
 RANKS = (  # table 12: data, ranks, weight decay
     ("google12", "12x40", 0.001),
     ("google12", "11x35", 0.001),
@@ -74,16 +68,13 @@ def test_a_preset_of_ranks_is_its_row(data: str, ranks: str, decay: float) -> No
 
 
 @pytest.mark.parametrize(("model", "sparsity", "decay", "init"), ROWS)
-def test_a_preset_is_its_row(model: str, sparsity: str, decay: float, init: float) -> None:
-    search = load(model, f"sparsity.preset={model}-{sparsity}").search
-    assert search.weight_decay == pytest.approx(decay * 1e-5, rel=1e-12)
-    assert (search.threshold_init, search.decay) == (init, "shared")
-
-
-def test_everything_else_of_the_file_stays() -> None:
-    plain, preset = load("resnet50"), load("resnet50", "sparsity.preset=resnet50-90.23")
-    assert preset.search.targets == plain.search.targets
-    assert preset.training == plain.training
+def test_a_preset_is_its_row_and_leaves_the_rest_of_the_file(
+    model: str, sparsity: str, decay: float, init: float
+) -> None:
+    plain, preset = load(model), load(model, f"sparsity.preset={model}-{sparsity}")
+    assert preset.search.weight_decay == pytest.approx(decay * 1e-5, rel=1e-12)
+    assert (preset.search.threshold_init, preset.search.decay) == (init, "shared")
+    assert (preset.search.targets, preset.training) == (plain.search.targets, plain.training)
     assert preset.sweep_id != plain.sweep_id
 
 
@@ -94,50 +85,38 @@ def test_a_preset_can_stand_in_the_file_without_a_search(tmp_path: Path) -> None
         "sparsity: {preset: mobilenet_v1-79.07}\n"
     )
     experiment = load_experiment(path)
-    search = experiment.search
-    assert (search.threshold_init, search.weight_decay) == (-25, 1.551757813e-5)
-    assert (search.decay, experiment.is_single, experiment.shares_prefix) == ("shared", True, False)
-
-
-@pytest.mark.parametrize(
-    "value", ["resnet50-50", "resnet50", "90.23", "''", "[resnet50-90.23]", "{a: 1}", "true"]
-)
-def test_an_unknown_preset_is_refused(value: str) -> None:
-    error = refused(f"sparsity.preset={value}")
-    assert error.setting == "sparsity.preset"
-    assert "resnet50-79.55, resnet50-81.27" in error.remedy
+    assert experiment.search.weight_decay == 1.551757813e-5
+    assert (experiment.is_single, experiment.shares_prefix) == (True, False)
 
 
 def test_no_preset_is_the_default() -> None:
     assert load("resnet50", "sparsity.preset=null") == load("resnet50")
 
 
-def test_a_preset_of_another_model_is_refused() -> None:
-    error = refused("sparsity.preset=mobilenet_v1-75.28")
-    assert str(error) == (
-        "sparsity.preset: got 'mobilenet_v1-75.28'. It is for model.name=mobilenet_v1: "
-        "it does not carry over."
-    )
+UNKNOWN = ("resnet50-50", "resnet50", "90.23", "''", "[resnet50-90.23]", "{a: 1}", "true")
+ROW = "sparsity.preset=resnet50-90.23"
 
 
 @pytest.mark.parametrize(
-    "override",
+    ("overrides", "told"),
     [
-        "search.weight_decay=1e-5",
-        "search.threshold_init=-100",
-        "search.decay=own",
-        "search={weight_decay: 1e-5, threshold_init: -100}",
+        *(((f"sparsity.preset={one}",), "resnet50-79.55, resnet50-81.27") for one in UNKNOWN),
+        (
+            ("sparsity.preset=mobilenet_v1-75.28",),
+            "'mobilenet_v1-75.28'. It is for model.name=mobilenet_v1: it does not carry over.",
+        ),
+        *(
+            ((ROW, override), "It sets search.threshold_init, search.weight_decay, search.decay: ")
+            for override in ("search.weight_decay=1e-5", "search.decay=own", "search={refine: 1}")
+        ),
     ],
 )
-def test_a_preset_and_its_settings_on_the_command_line_are_one_too_many(override: str) -> None:
-    error = refused("sparsity.preset=resnet50-90.23", override)
-    assert error.setting == "sparsity.preset"
-    assert error.remedy == (
-        "It sets search.threshold_init, search.weight_decay, search.decay: leave out one or the "
-        "other."
-    )
+def test_what_is_no_preset_of_this_file_is_refused(overrides: tuple[str, ...], told: str) -> None:
+    with pytest.raises(SettingError, match=r"^sparsity\.preset: got ") as caught:
+        load("resnet50", *overrides)
+    assert told in str(caught.value)
 
 
 def test_a_preset_has_one_decay_for_thresholds_too() -> None:
-    error = refused("sparsity.preset=resnet50-90.23", "search.threshold_decay=1e-5")
-    assert (error.setting, error.value) == ("search.threshold_decay", "1e-05")
+    with pytest.raises(SettingError, match=r"^search\.threshold_decay: got 1e-05\. "):
+        load("resnet50", ROW, "search.threshold_decay=1e-5")
