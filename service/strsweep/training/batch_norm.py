@@ -1,4 +1,4 @@
-"""Batch norm over the global batch, on CPUs too; and which batch norms learn at all.
+"""Batch norm over the global batch, on CPUs too; which ones learn, and how they do anew.
 
 ``torch.nn.SyncBatchNorm`` refuses CPU tensors. Without it a run on two workers trains on other
 batch statistics than the same run on one, and the learned sparsity depends on the cluster.
@@ -6,6 +6,8 @@ batch statistics than the same run on one, and the learned sparsity depends on t
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -83,7 +85,7 @@ def keep_frozen(model: nn.Module) -> None:
             norm.__class__ = type(type(norm).__name__, (_Frozen, type(norm)), {})
 
 
-def training_norms(model: nn.Module) -> list[_BatchNorm]:
+def _training_norms(model: nn.Module) -> list[_BatchNorm]:
     """Put ``model`` in training mode; return the batch norms that go along: others are frozen."""
     model.train()
     return [norm for norm in _norms(model) if norm.training]
@@ -97,7 +99,7 @@ def share_batch_statistics(
     Raises:
         SettingError: One computes by a formula of its own, and it ``is_required`` of all.
     """
-    for norm in training_norms(model):
+    for norm in _training_norms(model):
         if not isinstance(norm, nn.SyncBatchNorm) and type(norm).forward is not _BatchNorm.forward:
             if not is_required:
                 continue
@@ -110,6 +112,52 @@ def share_batch_statistics(
         shared.__class__ = GlobalBatchNorm if device.type == "cpu" else nn.SyncBatchNorm
         shared.process_group = None
     return model
+
+
+@contextmanager
+def recalibrated(model: nn.Module) -> Generator[None]:
+    """Let every batch norm that runs inside the ``with`` block learn its statistics anew.
+
+    They become the mean over the images it saw, on all workers; a batch of fewer images counts
+    less. Only batch norm trains: the rest of the model, such as dropout, stays in evaluation mode.
+    A batch norm that stays in evaluation mode when its model trains, has a momentum of 0 or scales
+    without gradient is frozen, and keeps its statistics.
+    """
+    norms = [norm for norm in _training_norms(model) if _learns(norm)]
+    model.eval()
+    momenta = [norm.momentum for norm in norms]
+    seen = dict.fromkeys(norms, 0.0)
+
+    def learn(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, _BatchNorm)
+        count = inputs[0].new_full((), len(inputs[0]), dtype=torch.float64)
+        if dist.is_initialized():
+            dist.all_reduce(count)  # of the last batch, shares can differ
+        seen[norm] += count.item()
+        norm.momentum = count.item() / seen[norm]
+        norm.train()
+
+    def rest(norm: nn.Module, *_: Any) -> None:
+        norm.eval()
+
+    handles = [norm.register_forward_pre_hook(learn) for norm in norms]
+    handles += [norm.register_forward_hook(rest) for norm in norms]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            for statistics in (norm.running_mean, norm.running_var):
+                if statistics is not None and dist.is_initialized():
+                    dist.all_reduce(statistics)
+                    statistics /= dist.get_world_size()
+
+
+def _learns(norm: _BatchNorm) -> bool:
+    has_gradient = not norm.affine or norm.weight.requires_grad or norm.bias.requires_grad
+    return norm.momentum != 0 and has_gradient
 
 
 def _norms(model: nn.Module) -> list[_BatchNorm]:

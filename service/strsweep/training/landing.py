@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+from torch import nn
 
 from strsweep.config import Experiment
 from strsweep.journal import LayerRow, ModelLanded, RunRecord, SweepRecord
@@ -21,7 +19,8 @@ from strsweep.sparsity.landing import Landing, land
 from strsweep.sparsity.measure import SparsityReport, measure
 from strsweep.sparsity.quantile import ROUNDING
 from strsweep.storage import Store
-from strsweep.training.batch_norm import share_batch_statistics, training_norms
+from strsweep.tasks import Task
+from strsweep.training.batch_norm import recalibrated, share_batch_statistics
 from strsweep.training.checkpoints import State, copied, load_checkpoint, save_checkpoint
 from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.loop import Stepper
@@ -114,95 +113,36 @@ def land_run(
         ValueError: The thresholds cannot be shifted there.
     """
     images = images or InputPipeline(experiment, 0, 1)
-    training = experiment.training
     device = torch.device("cuda" if experiment.workers.gpus else "cpu")
-    stepper = Stepper(images.task, training, device)
-    model = _finished(experiment, settings, state, images, device)
+    model = _finished(experiment, settings, state, images.task, device)
     landing = _land(model, target, images.task.example())
-    batches = islice(images.epoch(training.epochs), math.ceil(seen / images.batch_size))
-    after, report = _evaluated(stepper, model, images, batches), landing.after
+    stepper, report = Stepper(images.task, experiment.training, device), landing.after
+    batches = images.epoch(experiment.training.epochs)
+    with recalibrated(model):
+        stepper.evaluate(model, islice(batches, math.ceil(seen / images.batch_size)))
+    sums = stepper.evaluate(model, images.validation())
+    images.unreadable()
     counts: dict[str, float] = {"sparsity": report.sparsity, "macs": report.macs or 0}
     if report.ranks:
         counts["rank"] = sum(report.ranks.values())
     return LandedRun(
         state={"model": copied(model.state_dict())},
         shift=landing.shift,
-        metrics=counts | after,
+        metrics=counts | images.task.metrics(sums),
         report=report,
     )
 
 
-@contextmanager
-def recalibrated(model: nn.Module) -> Generator[None]:
-    """Let every batch norm that runs inside the ``with`` block learn its statistics anew.
-
-    They become the mean over the images it saw, on all workers; a batch of fewer images counts
-    less. Only batch norm trains: the rest of the model, such as dropout, stays in evaluation mode.
-    A batch norm that stays in evaluation mode when its model trains, has a momentum of 0 or scales
-    without gradient is frozen, and keeps its statistics.
-    """
-    norms = [norm for norm in training_norms(model) if _learns(norm)]
-    model.eval()
-    momenta = [norm.momentum for norm in norms]
-    seen = dict.fromkeys(norms, 0.0)
-
-    def learn(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(norm, _BatchNorm)
-        count = inputs[0].new_full((), len(inputs[0]), dtype=torch.float64)
-        if dist.is_initialized():
-            dist.all_reduce(count)  # of the last batch, shares can differ
-        seen[norm] += count.item()
-        norm.momentum = count.item() / seen[norm]
-        norm.train()
-
-    def rest(norm: nn.Module, *_: Any) -> None:
-        norm.eval()
-
-    handles = [norm.register_forward_pre_hook(learn) for norm in norms]
-    handles += [norm.register_forward_hook(rest) for norm in norms]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            for statistics in (norm.running_mean, norm.running_var):
-                if statistics is not None and dist.is_initialized():
-                    dist.all_reduce(statistics)
-                    statistics /= dist.get_world_size()
-
-
-def _learns(norm: _BatchNorm) -> bool:
-    has_gradient = not norm.affine or norm.weight.requires_grad or norm.bias.requires_grad
-    return norm.momentum != 0 and has_gradient
-
-
 def _finished(
-    experiment: Experiment,
-    settings: RunSettings,
-    state: State,
-    pipeline: InputPipeline,
-    device: torch.device,
+    experiment: Experiment, settings: RunSettings, state: State, task: Task, device: torch.device
 ) -> nn.Module:
-    model = sparse_model(experiment, settings, pipeline.task)
+    model = sparse_model(experiment, settings, task)
     restore(model, state)
     if experiment.training.channels_last:
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if dist.is_initialized():  # as one worker that has all of a batch, however it was trained
         share_batch_statistics(model, device, is_required=experiment.training.sync_batchnorm)
     return model.to(device)
-
-
-def _evaluated(
-    stepper: Stepper, model: nn.Module, images: InputPipeline, batches: Iterable[Any]
-) -> dict[str, float]:
-    """Return the metrics of the task once batch norm has seen ``batches``."""
-    with recalibrated(model):
-        stepper.evaluate(model, batches)
-    sums = stepper.evaluate(model, images.validation())
-    images.unreadable()
-    return images.task.metrics(sums)
 
 
 def _land(model: nn.Module, target: Target, example: tuple[Any, ...]) -> Landing:

@@ -139,7 +139,7 @@ def _check_ranks(experiment: Experiment, model: nn.Module, task: Task) -> None:
     report = measure(model, task.example())
     for target in experiment.search.targets:
         share = 1 - target.pruned(report.dense_macs or 0, report.full_rank)
-        least = RankCost.of(layers, report, target.quantity).at_rank_1
+        least = RankCost.of(layers, report, target.quantity).at([1] * len(layers))
         if least > share:
             remedy = "Learn the rank of more layers, or ask for more."
             told = f"A rank of 1 in every layer leaves {percent(least, 2)}. {remedy}"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 
@@ -32,17 +31,15 @@ class Outbox:
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[Delivery, bool]] = deque()
-        self._changed = threading.Condition()
-        self._is_closed = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
+        self._replaceable: list[Delivery] = []
+        """The newest of this kind."""
         self._error: BaseException | None = None
         self.tell: Callable[[BaseException], None] = lambda _: None
         """Called with what a delivery raised, at once and in the other thread."""
-        self._thread = threading.Thread(target=self._deliver_all, name="outbox", daemon=True)
 
     def __enter__(self) -> Outbox:
-        """Start to deliver."""
-        self._thread.start()
+        """Return itself."""
         return self
 
     def __exit__(
@@ -52,12 +49,7 @@ class Outbox:
         traceback: TracebackType | None,
     ) -> None:
         """Deliver what is left; raises what the last delivery raised."""
-        with self._changed:
-            self._is_closed = True
-            if error is not None:
-                self._waiting.clear()
-            self._changed.notify_all()
-        self._thread.join()
+        self._thread.shutdown(cancel_futures=error is not None)
         if error is None:
             self._raise_failure()
 
@@ -71,31 +63,26 @@ class Outbox:
         Raises:
             StorageError: An earlier delivery failed for good; so does whatever else one raised.
         """
-        with self._changed:
-            self._raise_failure()
-            if replaceable:
-                self._waiting = deque(entry for entry in self._waiting if not entry[1])
-            self._waiting.append((delivery, replaceable))
-            self._changed.notify_all()
+        self._raise_failure()
+        waiting = [delivery]
+        if replaceable:
+            self._replaceable.clear()
+            self._replaceable = waiting
+        self._thread.submit(self._deliver, waiting)
 
     def _raise_failure(self) -> None:
         if self._error is not None:
             raise self._error
 
-    def _deliver_all(self) -> None:
+    def _deliver(self, waiting: list[Delivery]) -> None:
+        if self._error is not None:
+            return
         try:
-            while (delivery := self._next()) is not None:
+            for delivery in waiting:  # none any more once it was replaced
                 delivery()
         except BaseException as error:  # it is raised where training can end
-            with self._changed:
-                self._error = error
-                self._waiting.clear()
+            self._error = error
             self.tell(error)
-
-    def _next(self) -> Delivery | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._is_closed)
-            return self._waiting.popleft()[0] if self._waiting else None
 
 
 class RunWriter:

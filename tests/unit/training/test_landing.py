@@ -16,10 +16,11 @@ from strsweep.settings import RunSettings, Target
 from strsweep.sparsity.convert import bake
 from strsweep.sparsity.measure import measure
 from strsweep.tasks import task_of
+from strsweep.training.batch_norm import recalibrated
 from strsweep.training.checkpoints import State
 from strsweep.training.controlled import EpochMetrics
 from strsweep.training.input_pipeline import InputPipeline
-from strsweep.training.landing import LandedRun, land_run, recalibrated
+from strsweep.training.landing import LandedRun, land_run
 from strsweep.training.network import sparse_model
 from strsweep.training.run import TrainingRun
 
