@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 def network(num_classes):
-    return nn.Sequential(nn.Flatten(), nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, num_classes))
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16, num_classes))
 
 def samples():
     images = torch.randn(120, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -45,22 +45,6 @@ class Errors(strsweep.Task):
     def loss(self, outputs, batch):
         return (outputs[:, 0] - batch[1]).square().sum(), len(outputs)
 """
-
-
-def test_a_first_file_for_a_task(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
-    monkeypatch.setattr("strsweep.training.rehearsal._say_if_no_program", lambda *_: None)
-    (tmp_path / "mine.py").write_text(OWN)
-    assert called("init", "--model", "mine:network", "--task", "mine:Errors") == 0
-    assert "my.yaml can be swept." in capsys.readouterr().out
-    experiment = load_experiment("my.yaml")
-    assert experiment.task is not None
-    assert (experiment.task.name, experiment.data.name) == ("mine:Errors", None)
-    assert "task:  # 90 training and 30 validation samples" in Path("my.yaml").read_text()
 
 
 def text_of(capsys: pytest.CaptureFixture[str]) -> str:
@@ -122,7 +106,7 @@ def test_shells_complete_settings() -> None:
         (["init", "--data", "digit"], "data.name: got 'digit'. Did you mean 'digits'?"),
         (["init", "--data", "digits_rows"], "--model: got None. Name a network for inputs"),
         (
-            ["plan", "--config", DIGITS, "--json", "--set", "search.targets=[]"],
+            ["plan", f"--config={DIGITS}", "--json", "--set=search.targets=[]"],
             "search.targets: got",
         ),
     ],
@@ -189,59 +173,65 @@ def test_a_plan_as_json_is_all_that_is_printed(
     assert said.err.startswith("checking model and data")
 
 
-def folder_of_images(root: Path, size: tuple[int, int], mode: str) -> str:
-    for split in ("train", "val"):
-        for name in ("cats", "dogs"):
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for number in range(12):
-                Image.effect_noise(size, 50).convert(mode).save(folder / f"{number}.png")
-    return str(root)
-
-
-@pytest.mark.parametrize(
-    ("kind", "model", "found"),
-    [
-        ("digits", "digits_cnn", {"name": "digits"}),
-        ("own", "mine:network", {"name": "mine:samples", "num_classes": 3}),
-        (
-            "gray",
-            "mine:network",
-            {"image_size": 8, "channels": 1, "augment": "shift", "name": "imagefolder"},
-        ),
-        ("rgb", "resnet18", {"image_size": 96, "augment": "imagenet", "name": "imagefolder"}),
-    ],
-)
-def test_a_first_file_says_what_was_found_and_passes_as_it_is(
-    kind: str,
-    model: str,
-    found: dict[str, Any],
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand beside a module of one's own, and folders of gray and of coloured images."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "mine", raising=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9" if kind == "own" else "")
-    pixels = 64 if kind == "gray" else 16
-    (tmp_path / "mine.py").write_text(OWN.replace("Linear(16", f"Linear({pixels}"))
-    data = {
-        "digits": list,
-        "own": lambda: ["--data", "mine:samples", "--model", model],
-        "gray": lambda: ["--data", folder_of_images(tmp_path / "a", (9, 8), "L"), "--model", model],
-        "rgb": lambda: ["--data", folder_of_images(tmp_path / "b", (120, 100), "RGB")],
-    }[kind]()
-    if kind in {"own", "gray"}:
-        monkeypatch.setattr("strsweep.training.rehearsal._say_if_no_program", lambda *_: None)
-    assert called("init", *data) == 0
+    Path("mine.py").write_text(OWN)
+    for mode, size in (("L", (9, 8)), ("RGB", (120, 100))):
+        for place in ("train/cats", "train/dogs", "val/cats", "val/dogs"):
+            (folder := Path(mode, place)).mkdir(parents=True)
+            for number in range(12):
+                Image.effect_noise(size, 50).convert(mode).save(folder / f"{number}.png")
+
+
+@pytest.mark.parametrize(
+    ("given", "model", "found", "samples"),
+    [
+        ("", "digits_cnn", {"name": "digits"}, "1,400 training and 397 val"),
+        (
+            "--data mine:samples --model mine:network",
+            "mine:network",
+            {"name": "mine:samples", "num_classes": 3},
+            "90 training and 30 validation",
+        ),
+        ("--task mine:Errors --model mine:network", "mine:network", {}, "90 training and 30 val"),
+        (
+            "--data L --model mine:network",
+            "mine:network",
+            {"image_size": 8, "channels": 1, "augment": "shift", "name": "imagefolder"},
+            "24 training and 24 validation",
+        ),
+        (
+            "--data RGB",
+            "resnet18",
+            {"image_size": 96, "augment": "imagenet", "name": "imagefolder"},
+            "24 training and 24 validation",
+        ),
+    ],
+    ids=["digits", "own", "task", "gray", "rgb"],
+)
+@pytest.mark.usefixtures("own")
+def test_a_first_file_says_what_was_found_and_passes_as_it_is(
+    given: str,
+    model: str,
+    found: dict[str, Any],
+    samples: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_own = "mine" in given
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9" if is_own else "")
+    assert called("init", *given.split()) == 0
     assert "my.yaml can be swept. Next: strsweep plan --config my.yaml" in capsys.readouterr().out
     experiment = load_experiment("my.yaml")
-    written = experiment.data.model_dump(exclude_defaults=True, exclude={"path"})
-    assert (experiment.model.name, written) == (model, found)
-    text = Path("my.yaml").read_text()
-    counts = {"digits": "1,400 training and 397 val", "own": "90 training and 30 validation"}
-    assert f"data:  # {counts.get(kind, '24 training and 24 validation')}" in text
-    assert (experiment.tracking.uri == "http://127.0.0.1:9") == (kind == "own")
-    assert called("init", *data) == 2
+    assert experiment.model.name == model
+    assert experiment.data.model_dump(exclude_defaults=True, exclude={"path"}) == found
+    assert (experiment.task is not None) == ("--task" in given)
+    kind = "task" if "--task" in given else "data"
+    assert f"{kind}:  # {samples}" in Path("my.yaml").read_text()
+    assert (experiment.tracking.uri == "http://127.0.0.1:9") == is_own
+    assert called("init", *given.split()) == 2
     assert "--out: got 'my.yaml'. It is there: add --force" in capsys.readouterr().err

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import ran
+from samples import load
 
 from strsweep import api, preflight, registry
 from strsweep.cluster import connection, run
-from strsweep.config import load_experiment
 
-DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"
 STOPPED = """
 import os, signal, sys, time
 from strsweep.cli import stops_in_order
@@ -33,8 +31,7 @@ with stops_in_order(interrupt):
 def test_a_stopped_job_says_how_to_continue_and_exits_with_1(
     interrupt: str, said: list[str]
 ) -> None:
-    command = [sys.executable, "-u", "-c", STOPPED, interrupt]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    done = ran([sys.executable, "-u", "-c", STOPPED, interrupt], timeout=600)
     first = "stopped: the same command continues from the newest checkpoints"
     assert (done.returncode, done.stdout.splitlines()) == (1, [first, *said])
 
@@ -65,8 +62,7 @@ def test_registering_is_guarded_like_training(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(registry, "Tracking", held("tracking"))
     monkeypatch.setattr(run, "run_sweep", step("train"))
     monkeypatch.setattr(registry, "publish_sweep", step("register"))
-    experiment = load_experiment(DIGITS)
-    api.trained_and_registered(experiment, is_sweep=True, guard=held("guard"))
+    api.trained_and_registered(load(), is_sweep=True, guard=held("guard"))
     assert steps == [
         "guard begins",  # before anything else is done
         "ray begins",
