@@ -108,9 +108,8 @@ return found;
 
 
 def written(folder: Path, sweep: SimulatedSweep) -> str:
-    files = report_files(sweep.experiment, sweep.record, sweep.receipts)
     path = folder / "report.html"
-    path.write_bytes(files["report.html"])
+    path.write_text(sweep.page())
     return path.as_uri()
 
 

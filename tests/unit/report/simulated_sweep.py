@@ -13,11 +13,10 @@ from pathlib import Path
 
 from benchmarks.planted import PlantedRuns
 from benchmarks.recorded import Epoch
-from samples import ACCURACY, DIGITS, finished, proposed, receipt, searched
+from samples import ACCURACY, PROBLEM, finished, load, proposed, receipt, searched, started
 
 from strsweep.auto import resolve
 from strsweep.cluster.searcher import TargetSearcher
-from strsweep.config import Problem, load_experiment
 from strsweep.journal import (
     EpochFinished,
     Event,
@@ -29,10 +28,11 @@ from strsweep.journal import (
     RunFailed,
     RunFinished,
     SweepRecord,
-    SweepStarted,
     replay,
 )
 from strsweep.packages.receipt import RECEIPT, LandedFrom, Receipt
+from strsweep.report import report_files
+from strsweep.report.runs import Link
 from strsweep.search.outcome import dense_score, outcomes_of
 from strsweep.search.runs import read_state
 from strsweep.settings import Metric, RunSettings, Target
@@ -74,15 +74,12 @@ class SimulatedSweep:
         metric: Metric = ACCURACY,
     ) -> None:
         self.layers, self.metric = layers, metric
-        self.problem = Problem(
-            steps_per_epoch=11,
-            weights=sum(weights for _, weights, _, _ in layers),
-            dense_macs=sum(weights * positions for _, weights, positions, _ in layers),
-            weight_scale=0.0245,
-            metric=self.metric,
-        )
+        weights = sum(weights for _, weights, _, _ in layers)
+        dense = sum(weights * positions for _, weights, positions, _ in layers)
+        sizes = {"weights": weights, "dense_macs": dense, "metric": metric}
+        self.problem = PROBLEM.model_copy(update=sizes)
         asked = ("search.targets=[0.8, 0.9, 0.95, 0.98, {macs: 0.05}]", "search.max_runs=24")
-        loaded = load_experiment(DIGITS, [f"storage.path={folder}", *asked, *overrides])
+        loaded = load(f"storage.path={folder}", *asked, *overrides)
         self.experiment = resolve(loaded, self.problem)
         self.journal = Journal(storage_of(self.experiment))
         self.receipts: list[Receipt] = []
@@ -91,10 +88,18 @@ class SimulatedSweep:
     def record(self) -> SweepRecord:
         return replay(self.journal.read())
 
+    def files(self, link: Link | None = None) -> dict[str, bytes]:
+        """Return the files of the report."""
+        return report_files(self.experiment, self.record, self.receipts, link)
+
+    def page(self, link: Link | None = None) -> str:
+        """Return the page of the report."""
+        return self.files(link)["report.html"].decode()
+
     def start(self) -> SimulatedSweep:
         """Write what a job writes before anything is trained."""
         dumped = self.experiment.model_dump(mode="json")
-        self.journal.append(SweepStarted(experiment=dumped, version="0", problem=self.problem))
+        self.journal.append(started(experiment=dumped, problem=self.problem))
         return self
 
     def search(self, fails: Callable[[int], str] = lambda _: "") -> SimulatedSweep:
@@ -163,10 +168,8 @@ class SimulatedSweep:
         begun = settings.fork.epoch if settings.fork else 0
         for epoch, row in islice(enumerate(runs.train(settings).epochs, 1), begun, None):
             metrics = self._metrics(row.sparsity, row.macs, epoch)
-            metrics |= {
-                "weight_decay": settings.weight_decay,
-                "threshold_decay": row.threshold_decay,
-            }
+            metrics["weight_decay"] = settings.weight_decay
+            metrics["threshold_decay"] = row.threshold_decay
             thresholds = tuple(layer.threshold for layer in self.rows(row.sparsity))
             yield EpochFinished(run_id=run_id, metrics=metrics, thresholds=thresholds)
 
@@ -194,13 +197,15 @@ class SimulatedSweep:
         before, rows = run.finished.metrics, self._landed_rows(target)
         sparsity, macs = _totals(rows)
         score, shift = self.metric.of(before) - 0.001, -0.01
-        measured = {"sparsity": sparsity, "macs": float(macs), self.metric.name: score}
-        known = {"target": target, "run_id": run_id}
-        place = {"checkpoint": "landed/x", "layers": rows, "shift": shift}
+        metrics = {"sparsity": sparsity, "macs": macs, self.metric.name: score, "val_loss": 0.2}
         folder = f"models/{target.label}/{run_id}"
-        published = {"folder": folder, "model_uri": "m", "version": version}
-        self.journal.append(ModelLanded(**known, **place, metrics={**measured, "val_loss": 0.2}))
-        self.journal.append(ModelPublished(**known, **published))
+        known, published = (
+            {"target": target, "run_id": run_id},
+            {"folder": folder, "model_uri": "m"},
+        )
+        place = {"checkpoint": "landed/x", "layers": rows, "shift": shift, "metrics": metrics}
+        self.journal.append(ModelLanded.model_validate({**known, **place}))
+        self.journal.append(ModelPublished(**known, **published, version=version))
         shown = receipt(
             target,
             sparsity=sparsity,

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samples import LATE, NINETY, PROBLEM, RMSE, epoch, proposed
+from samples import LATE, METHOD, NINETY, PROBLEM, RMSE, epoch, proposed
 from simulated_sweep import SimulatedSweep
 
 from strsweep.journal import RunStopped, replay
-from strsweep.report import contents_of, report_files
+from strsweep.report import contents_of
 from strsweep.report.runs import run_rows
 from strsweep.settings import Fork
 
 
 @pytest.fixture(scope="module")
 def files(sweep: SimulatedSweep) -> dict[str, bytes]:
-    return report_files(sweep.experiment, sweep.record, sweep.receipts)
+    return sweep.files()
 
 
 def table(files: dict[str, bytes], name: str) -> list[dict[str, str]]:
@@ -95,7 +95,7 @@ def test_receipts_say_asked_trained_and_landed(
 
 def test_columns_are_named_by_the_metric(tmp_path: Path) -> None:
     sweep = SimulatedSweep(tmp_path, "search.targets=[0.9]", metric=RMSE).search().deliver()
-    files = report_files(sweep.experiment, sweep.record, sweep.receipts)
+    files = sweep.files()
     assert not any(b"accuracy" in content for content in files.values())
     (receipt,), (row,) = sweep.receipts, table(files, "models.csv")
     assert number(row["rmse"]) == receipt.score
@@ -105,7 +105,9 @@ def test_columns_are_named_by_the_metric(tmp_path: Path) -> None:
     ]
 
 
-def test_json_has_the_cost(sweep: SimulatedSweep, files: dict[str, bytes]) -> None:
+def test_json_has_cost_method_metric_and_dense_score(
+    sweep: SimulatedSweep, files: dict[str, bytes]
+) -> None:
     told = json.loads(files["report.json"])
     epochs = 30 + 5 * 20  # the dense network, and five runs that begin after its tenth epoch
     assert (told["num_runs"], told["epochs"]) == (len(sweep.record.runs), epochs) == (6, 130)
@@ -113,17 +115,16 @@ def test_json_has_the_cost(sweep: SimulatedSweep, files: dict[str, bytes]) -> No
     assert told["delivered"] * told["epochs_per_run"] == 5 * 30
     assert told["ratio"] == epochs / 150
     assert [row["run_id"] for row in told["runs"]] == list(sweep.record.runs)
-
-
-def test_json_has_method_metric_and_dense_score(
-    sweep: SimulatedSweep, sweep_without_dense: SimulatedSweep, files: dict[str, bytes]
-) -> None:
-    told = json.loads(files["report.json"])
-    assert told["method"] == "str, own threshold decay, led to the target"
+    assert told["method"] == METHOD
     assert told["metric"] == {"name": "accuracy", "higher_is_better": True, "is_share": True}
     (dense,) = [run for run in sweep.record.runs.values() if run.settings.is_dense]
     assert dense.finished is not None
     assert told["dense_score"] == dense.finished.metrics["accuracy"]
+
+
+def test_without_a_dense_network_there_is_no_score_of_it(
+    sweep_without_dense: SimulatedSweep,
+) -> None:
     other = sweep_without_dense
     contents = contents_of(other.experiment, other.record, other.receipts)
     assert contents.dense_score is None

@@ -29,24 +29,14 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & {{ 7
 MAX_BYTES = 5_000_000
 
 
-def page_of(sweep: SimulatedSweep, link: Any = None) -> str:
-    return report_files(sweep.experiment, sweep.record, sweep.receipts, link)[
-        "report.html"
-    ].decode()
-
-
 def figures_of(page: str) -> dict[str, Any]:
     (found,) = re.findall(r'<script type="application/json" id="figures">(.*?)</script>', page)
     return json.loads(found)
 
 
-def without_plotly(page: str) -> str:
-    return re.sub(r'(id="plotly">)[^<]*', r"\1", page)
-
-
 @pytest.fixture(scope="module")
 def page(sweep: SimulatedSweep) -> str:
-    return page_of(sweep)
+    return sweep.page()
 
 
 def test_every_figure_is_valid_and_has_its_place(page: str) -> None:
@@ -82,7 +72,7 @@ def test_the_dense_network_is_a_dashed_line_inside_the_frame(
     sweep: SimulatedSweep, sweep_without_dense: SimulatedSweep, page: str
 ) -> None:
     dense = 100 * (0.995 - 0.4 / 31**2)  # what the simulation gives without any pruning
-    without = figures_of(page_of(sweep_without_dense))
+    without = figures_of(sweep_without_dense.page())
     for name in ("front-sparsity", "front-macs"):
         figure = figures_of(page)[name]
         (line,) = lines(figure, "dash")
@@ -94,7 +84,7 @@ def test_the_dense_network_is_a_dashed_line_inside_the_frame(
         assert lines(without[name], "dash") == []
     assert f"dense accuracy {dense:.2f} %" in page
     assert "<th>vs dense</th>" in page
-    assert "vs dense" not in page_of(sweep_without_dense)
+    assert "vs dense" not in sweep_without_dense.page()
     for receipt in sweep.receipts:
         assert f"<td>{100 * receipt.score - dense:+.2f}</td>" in page
 
@@ -102,7 +92,7 @@ def test_the_dense_network_is_a_dashed_line_inside_the_frame(
 def test_runs_without_thresholds_are_shown_as_what_they_are(
     sweep_without_dense: SimulatedSweep, page: str
 ) -> None:
-    for shown, role in ((page, "dense"), (page_of(sweep_without_dense), "shared start")):
+    for shown, role in ((page, "dense"), (sweep_without_dense.page(), "shared start")):
         assert f'run-001</td><td class="text">{role}</td>' in shown
         figures = figures_of(shown)
         names = [trace["name"] for trace in figures["score-epochs"]["data"]]
@@ -113,7 +103,7 @@ def test_runs_without_thresholds_are_shown_as_what_they_are(
 def test_a_metric_that_falls_and_is_no_share_reads_right(tmp_path: Path) -> None:
     overrides = ("search.baseline=true", "search.targets=[0.9]")
     sweep = SimulatedSweep(tmp_path, *overrides, metric=RMSE).search().deliver()
-    page = page_of(sweep)
+    page = sweep.page()
     figures, (receipt,) = figures_of(page), sweep.receipts
     for name in ("front-sparsity", "front-macs", "score-epochs"):
         axis = figures[name]["layout"]["yaxis"]
@@ -130,7 +120,7 @@ def test_a_metric_that_falls_and_is_no_share_reads_right(tmp_path: Path) -> None
 
 def test_what_is_missed_says_what_to_change(tmp_path: Path) -> None:
     overrides = ("search.targets=[0.8, 0.9]", "search.max_runs=2")
-    page = page_of(SimulatedSweep(tmp_path, *overrides).search().deliver())
+    page = SimulatedSweep(tmp_path, *overrides).search().deliver().page()
     missed = re.findall(r"<tr>.*missed.*</tr>", page)
     assert len(missed) == 1
     assert "raise search.max_runs above 2" in missed[0]
@@ -140,21 +130,21 @@ def test_what_is_missed_says_what_to_change(tmp_path: Path) -> None:
 
 def test_what_is_left_of_a_sweep_that_only_trained_its_start(tmp_path: Path) -> None:
     sweep = SimulatedSweep(tmp_path).search(lambda number: "" if number == 1 else "no disk")
-    figures = figures_of(page_of(sweep))
+    figures = figures_of(sweep.page())
     assert all(figure["data"] for figure in figures.values())
     assert set(figures) == {"sparsity-epochs", "score-epochs"}, "nothing was pruned"
     runs = list(sweep.record.runs)
     events = [
         event for event in sweep.journal.read() if getattr(event, "run_id", "") not in runs[1:]
     ]
-    files = report_files(sweep.experiment, replay(events), [])
-    page = files["report.html"].decode()
+    page = report_files(sweep.experiment, replay(events), [])["report.html"].decode()
     assert set(figures_of(page)) == {"sparsity-epochs", "score-epochs"}
     assert "Nothing was pruned yet." in page
 
 
 def test_nothing_is_fetched_and_links_are_the_only_addresses(sweep: SimulatedSweep) -> None:
-    shown = without_plotly(page_of(sweep, lambda run_id: f"https://mlflow.example/#/runs/{run_id}"))
+    page = sweep.page(lambda run_id: f"https://mlflow.example/#/runs/{run_id}")
+    shown = re.sub(r'(id="plotly">)[^<]*', r"\1", page)
     addresses = {f"https://mlflow.example/#/runs/{run_id}" for run_id in sweep.record.runs}
     assert set(re.findall(r"https?:[^\"' <]+", shown)) == addresses
     loaded = set(re.findall(r'(?:src|href)\s*=\s*"([^"]*)', shown)) - addresses
@@ -191,7 +181,7 @@ def test_no_name_breaks_out(tmp_path: Path) -> None:
     )
     sweep.epochs("run-099", settings, count=2)
     sweep.journal.append(RunFailed(run_id="run-099", reason=HOSTILE))
-    page = page_of(sweep, lambda run_id: f'https://x/"><img src=x>{run_id}')
+    page = sweep.page(lambda run_id: f'https://x/"><img src=x>{run_id}')
     assert page.count("<script") == 3 == page.count("</script>")
     assert "<img" not in page
     assert "onerror=alert(2)&gt; &amp; {{ 7 * 7 }}" in page
@@ -205,7 +195,7 @@ def test_no_name_breaks_out(tmp_path: Path) -> None:
 
 
 def test_a_sweep_that_has_only_begun(tmp_path: Path) -> None:
-    page = page_of(SimulatedSweep(tmp_path).start())
+    page = SimulatedSweep(tmp_path).start().page()
     assert figures_of(page) == {}
     assert "Nothing was tried yet." in page
     assert page.count('busy">open</td>') == 5

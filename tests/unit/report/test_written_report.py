@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from commands import ran
 from samples import epoch, proposed
 from simulated_sweep import SimulatedSweep, under_way
 
 from strsweep.errors import SettingError
 from strsweep.journal import replay
 from strsweep.registry.tracker import OwnTrackers
-from strsweep.report import LiveReport, contents_of, report_files, write_report
+from strsweep.report import LiveReport, contents_of, write_report
 from strsweep.status import recorded, status_of
 from strsweep.storage import storage_of
 
@@ -25,7 +25,7 @@ FILES = {"report.html", "report.json", "runs.csv", "epochs.csv", "layers.csv", "
 def test_it_is_that_of_the_receipts(sweep: SimulatedSweep) -> None:
     storage = storage_of(sweep.experiment)
     assert write_report(*recorded(None, sweep.experiment)) == storage.uri("report/report.html")
-    made = report_files(sweep.experiment, sweep.record, sweep.receipts)
+    made = sweep.files()
     assert set(made) == FILES
     for name, content in made.items():
         assert storage.read(f"report/{name}") == content, name
@@ -60,12 +60,8 @@ def test_wall_time_is_that_of_the_jobs_without_the_pause_between_them(tmp_path: 
     sweep = SimulatedSweep(tmp_path)
     begun = sweep.start().record.started[0]
     decay = {"threshold_decay": 0.0, "learning_rate": 0.1, "accuracy": 0.5}
-    later = (
-        (proposed(), 100),
-        (epoch(1, **decay), 1900),
-        (begun, 90_000),
-        (epoch(2, **decay), 91_800),
-    )
+    first, second = epoch(1, **decay), epoch(2, **decay)
+    later = ((proposed(), 100), (first, 1900), (begun, 90_000), (second, 91_800))
     events = [e.model_copy(update={"time": begun.time + seconds}) for e, seconds in later]
     contents = contents_of(sweep.experiment, replay([begun, *events]), [])
     assert contents.wall_hours == pytest.approx((1900 + 1800) / 3600)
@@ -128,8 +124,7 @@ def test_a_damaged_receipt_is_a_model_that_is_not_packaged_yet(tmp_path: Path) -
 @pytest.mark.slow
 def test_neither_mlflow_nor_ray_is_loaded() -> None:
     code = "import sys, strsweep.report; print({'ray', 'mlflow'} & {*sys.modules})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    assert ran([sys.executable, "-c", code]).stdout.strip() == "set()"
 
 
 def test_the_status_has_the_numbers_of_the_delivered_models(sweep: SimulatedSweep) -> None:
