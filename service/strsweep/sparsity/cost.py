@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from strsweep.sparsity.convert import weights_with
-from strsweep.sparsity.layers import WeightTensor, weight_tensors
+from strsweep.sparsity.layers import WeightTensor
 from strsweep.sparsity.lowrank import Factored
-from strsweep.sparsity.measure import SparsityReport
+from strsweep.sparsity.measure import SparsityReport, measure
 from strsweep.sparsity.products import Example
-from strsweep.sparsity.quantile import ROUNDING, weight_uses
+from strsweep.sparsity.quantile import ROUNDING
 from strsweep.sparsity.threshold import SoftThreshold
 
 Quantity = Literal["sparsity", "macs", "rank"]
@@ -26,41 +26,36 @@ class RankCost:
     """Counts what is left of a model whose ranks are learned."""
 
     layers: tuple[Factored, ...]
-    units: tuple[int, ...]
+    units: tuple[float, ...]
     """What one weight of each layer costs; of ranks, 0."""
-    fixed: int
+    fixed: float
     """What all other layers cost."""
-    total: int
+    total: float
     """What the dense model costs; of ranks, all of them."""
 
     @classmethod
     def of(cls, layers: Sequence[Factored], report: SparsityReport, quantity: Quantity) -> RankCost:
         """Return the cost in ``quantity``; ``report`` is of the model with these layers."""
         if quantity == "rank":
-            units = (0,) * len(layers)
+            units = (0.0,) * len(layers)
             return cls(layers=tuple(layers), units=units, fixed=0, total=report.full_rank)
-        rows = {
-            row.name: 1 if quantity == "sparsity" else (row.dense_macs or 0) // row.weights
-            for row in report.layers
-        }
+        uses = report.uses(quantity)
         others = (row for row in report.layers if row.rank is None)
-        totals = {"sparsity": report.weights, "macs": report.dense_macs or 0}
         return cls(
             layers=tuple(layers),
-            units=tuple(rows[layer.name] for layer in layers),
-            fixed=sum((row.weights - row.zeros) * rows[row.name] for row in others),
-            total=totals[quantity],
+            units=tuple(uses[layer.name] for layer in layers),
+            fixed=sum((row.weights - row.zeros) * uses[row.name] for row in others),
+            total=sum(row.weights * uses[row.name] for row in report.layers),
         )
 
     def kept(self) -> float:
         """Return the share that is kept by the ranks of now."""
-        ranks: list[int] = torch.stack([layer.kept.sum() for layer in self.layers]).tolist()
-        return (self.fixed + sum(map(self._size, range(len(ranks)), ranks))) / self.total
+        return self.at(torch.stack([layer.kept.sum() for layer in self.layers]).tolist())
 
-    @property
-    def at_rank_1(self) -> float:
-        """The share that is left where every layer has a rank of 1."""
-        sizes = (self._size(index, 1) for index in range(len(self.layers)))
+    def at(self, ranks: Sequence[int]) -> float:
+        """Return the share that is kept where the layers have these ``ranks``."""
+        each = zip(self.layers, self.units, ranks, strict=True)
+        sizes = (layer.weights_at(rank) * unit if unit else rank for layer, unit, rank in each)
         return (self.fixed + sum(sizes)) / self.total
 
     def to_cut(self, order: Tensor, share: float) -> int:
@@ -74,22 +69,16 @@ class RankCost:
         Raises:
             ValueError: Ranks of 1 are more.
         """
-        ranks = [layer.full_rank for layer in self.layers]
-        sizes = [self._size(index, rank) for index, rank in enumerate(ranks)]
-        owners = [index for index, rank in enumerate(ranks) for _ in range(rank)]
-        allowed = math.floor(share * self.total + ROUNDING)
-        for count, entry in enumerate((None, *order.tolist()[: -len(ranks)])):
-            if entry is not None:
-                owner = owners[entry]
-                ranks[owner] -= 1
-                sizes[owner] = self._size(owner, ranks[owner])
-            if self.fixed + sum(sizes) <= allowed:
-                return count
-        raise ValueError("ranks of 1 are above it already: learn the rank of more layers")
+        full = torch.tensor([layer.full_rank for layer in self.layers])
+        owners = torch.repeat_interleave(full)[order.cpu()]
 
-    def _size(self, index: int, rank: int) -> int:
-        unit = self.units[index]
-        return self.layers[index].weights_at(rank) * unit if unit else rank
+        def is_enough(count: int) -> bool:
+            return self.at(owners[count:].bincount().tolist()) <= share + ROUNDING / self.total
+
+        counts = range(len(order) - len(full) + 1)
+        if not is_enough(counts[-1]):
+            raise ValueError("ranks of 1 are above it already: learn the rank of more layers")
+        return bisect_left(counts, True, key=is_enough)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +96,10 @@ class WeightCost:
     @classmethod
     def of(cls, model: nn.Module, quantity: Quantity, example: Example) -> WeightCost:
         """Return the cost of ``model``; ``example`` is one input, as of ``measure``."""
-        every = weight_tensors(model)
-        uses = weight_uses(model, example) if quantity == "macs" else {w.name: 1.0 for w in every}
+        report = measure(model, example)
+        uses = report.uses("macs" if quantity == "macs" else "sparsity")
         weights = weights_with(model, SoftThreshold)
-        total = sum(weight.original.numel() * uses[weight.name] for weight in every)
+        total = sum(row.weights * uses[row.name] for row in report.layers)
         own = sum(weight.original.numel() * uses[weight.name] for weight, _ in weights)
         return cls(weights=weights, uses=uses, dense=total - own, total=total)
 

@@ -17,16 +17,12 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 
 from strsweep.sparsity.convert import threshold_parameters, weights_with
 from strsweep.sparsity.cost import RankCost
-from strsweep.sparsity.layers import WeightTensor
 from strsweep.sparsity.lowrank import Factored, factored
 from strsweep.sparsity.measure import SparsityReport, measure
 from strsweep.sparsity.products import Example
-from strsweep.sparsity.quantile import ROUNDING, Cut, Values, find_cut, part_equals, weight_uses
+from strsweep.sparsity.quantile import Cut, Selection, Uses, next_above
 from strsweep.sparsity.steering import SteeredThreshold
 from strsweep.sparsity.threshold import SoftThreshold
-
-_STILL = 1e-5
-"""A shift that only float32 is to blame for: a landed model gets no further one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,34 +67,31 @@ def land(
         shift = keep_ranks(RankCost.of(layers, before, quantity), 1 - share, trains_on=False)
         after = measure(model, example) if shift else before
         return Landing(shift=shift, before=before, after=after)
-    if macs is None and before.zeros == round(share * before.weights):
-        return Landing(shift=0.0, before=before, after=before)
-    return _land_weights(model, before, share, macs, example)
+    uses = None if macs is None else before.uses("macs")
+    shift = _land_weights(model, share, uses)
+    after = measure(model, example) if shift else before
+    return Landing(shift=shift, before=before, after=after)
 
 
-def _land_weights(
-    model: nn.Module,
-    before: SparsityReport,
-    share: float,
-    macs: float | None,
-    example: Example | None,
-) -> Landing:
-    uses = None if macs is None or example is None else weight_uses(model, example)
-    steps = _thresholds(model)
+def _land_weights(model: nn.Module, share: float, uses: Uses | None) -> float:
+    """Return the shift; 0 if nothing was to be done."""
+    steps = weights_with(model, SoftThreshold)
+    if not steps or any(isinstance(step, SteeredThreshold) for _, step in steps):
+        raise ValueError("only thresholds of sparsify() are landed; steer() is exact by itself")
     critical = [(weight, step.critical(weight.original)) for weight, step in steps]
-    cut = find_cut(model, critical, share, uses)
-    lowest = _lowest(critical)
-    if _keeps_at_most(before, macs) and _is_there(cut, lowest):
-        return Landing(shift=0.0, before=before, after=before)
-    shift = _shift(cut, lowest)
+    selection = Selection(model, critical, share, uses)
+    if selection.is_made():
+        return 0.0
+    shift = _shift(selection.cut(), torch.cat([value.flatten() for _, value in critical]))
     trained = [weight.value.detach().clone() for weight, _ in steps]
     for s in threshold_parameters(model):
         s += shift
-    part_equals(model, critical, [step.threshold for _, step in steps], share, uses)
-    if shift > 0 or not _learns_statistics(model):
+    selection.part_equals([step.threshold for _, step in steps])
+    learns_statistics = any(isinstance(module, _BatchNorm) for module in model.modules())
+    if shift > 0 or not learns_statistics:
         for (weight, step), value in zip(steps, trained, strict=True):
             _keep_values(weight.original, step.threshold, value)
-    return Landing(shift=shift, before=before, after=measure(model, example))
+    return shift
 
 
 @torch.no_grad()
@@ -117,10 +110,11 @@ def keep_ranks(cost: RankCost, share: float, *, trains_on: bool) -> float:
         ValueError: Ranks of 1 are more.
     """
     critical = [layer.step.critical(layer.m) for layer in cost.layers]
-    order = _order(critical)
-    count = cost.to_cut(order, share)
+    # The last entry of a layer stays: nothing would bring the layer back.
+    ends = [values.index_fill(0, values.argmax(), torch.inf) for values in critical]
+    order = torch.cat(ends).argsort(stable=True)
     is_kept = torch.ones_like(order, dtype=torch.bool)
-    is_kept[order[:count]] = False
+    is_kept[order[: cost.to_cut(order, share)]] = False
     parts = is_kept.split([len(values) for values in critical])
     changed = [
         (layer, part, values)
@@ -129,8 +123,7 @@ def keep_ranks(cost: RankCost, share: float, *, trains_on: bool) -> float:
     ]
     for layer, part, values in changed:
         _keep_vectors(layer, part, _between(values, part), trains_on=trains_on)
-    ordered = torch.cat(critical)[order]
-    return _between(ordered, is_kept[order]).item() if changed else 0.0
+    return _between(torch.cat(critical), is_kept).item() if changed else 0.0
 
 
 def _between(critical: Tensor, part: Tensor) -> Tensor:
@@ -152,17 +145,6 @@ def _keep_vectors(layer: Factored, part: Tensor, shift: Tensor, *, trains_on: bo
         m.copy_(torch.where(part & (trained == 0), _above(inside, threshold), m))
 
 
-def _order(critical: list[Tensor]) -> Tensor:
-    """Return the indices of all ranks as they go; the last of each layer are the last of all."""
-    order = torch.cat(critical).argsort(stable=True)
-    stays = torch.zeros_like(order, dtype=torch.bool)
-    first = 0
-    for values in critical:
-        stays[first + int(values.argmax())] = True
-        first += len(values)
-    return torch.cat([order[~stays[order]], order[stays[order]]])
-
-
 def _pruned_share(
     sparsity: float | None, macs: float | None, rank: float | None, example: Example | None
 ) -> float:
@@ -177,35 +159,14 @@ def _pruned_share(
     return share
 
 
-def _thresholds(model: nn.Module) -> list[tuple[WeightTensor, SoftThreshold]]:
-    steps = weights_with(model, SoftThreshold)
-    if not steps or any(isinstance(step, SteeredThreshold) for _, step in steps):
-        raise ValueError("only thresholds of sparsify() are landed; steer() is exact by itself")
-    return steps
-
-
-def _lowest(critical: Values) -> float:
-    """Return the shift at which the first weight that is not 0 is pruned; 0 if there is none."""
-    finite = torch.cat([value[value.isfinite()] for _, value in critical])
-    return finite.min().item() if len(finite) else 0.0
-
-
-def _shift(cut: Cut | None, lowest: float) -> float:
+def _shift(cut: Cut | None, critical: Tensor) -> float:
     middle = -math.inf if cut is None else cut.middle.item()
     if middle == math.inf:
         raise ValueError("weights above the scale of the thresholds would have to be pruned")
-    return middle if math.isfinite(middle) else lowest - 1.0  # nothing but zeros is to be pruned
-
-
-def _is_there(cut: Cut | None, lowest: float) -> bool:
-    """Return whether the thresholds are between what is to be pruned and what is to be kept."""
-    if cut is None:
-        return lowest > 0
-    return cut.last.item() < _STILL and cut.following.item() > -_STILL
-
-
-def _learns_statistics(model: nn.Module) -> bool:
-    return any(isinstance(module, _BatchNorm) for module in model.modules())
+    if math.isfinite(middle):
+        return middle
+    finite = critical[critical.isfinite()]  # nothing but zeros is to be pruned
+    return (finite.min().item() if len(finite) else 0.0) - 1.0
 
 
 def _keep_values(entries: Tensor, threshold: Tensor, trained: Tensor) -> None:
@@ -224,11 +185,4 @@ def _keep_values(entries: Tensor, threshold: Tensor, trained: Tensor) -> None:
 
 def _above(entries: Tensor, threshold: Tensor) -> Tensor:
     """Return ``entries`` with a magnitude above ``threshold``."""
-    least = torch.nextafter(threshold, torch.full_like(threshold, torch.inf))
-    return entries.sign() * torch.maximum(entries.abs(), least)
-
-
-def _keeps_at_most(report: SparsityReport, macs: float | None) -> bool:
-    if macs is None or report.macs is None or report.dense_macs is None:
-        return False
-    return report.macs < macs * report.dense_macs + ROUNDING
+    return entries.sign() * torch.maximum(entries.abs(), next_above(threshold))

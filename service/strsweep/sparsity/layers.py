@@ -28,12 +28,6 @@ class WeightUse:
     """Name of the weight in ``module``."""
 
     @property
-    def parameter(self) -> str:
-        """Name of the weight in the state of the dense model."""
-        last = ".weight" if self.attribute == "weight" else "_weight"
-        return f"{self.name}{last}".lstrip(".")
-
-    @property
     def value(self) -> Tensor:
         """The weight as this layer multiplies with it: thresholded, if it is parametrized."""
         return getattr(self.module, self.attribute)
@@ -53,7 +47,9 @@ class WeightTensor:
     @property
     def parameter(self) -> str:
         """Name of the weight in the state of the dense model."""
-        return self.uses[0].parameter
+        first = self.uses[0]
+        last = ".weight" if first.attribute == "weight" else "_weight"
+        return f"{first.name}{last}".lstrip(".")
 
     @property
     def value(self) -> Tensor:
@@ -66,14 +62,13 @@ class WeightTensor:
         return _original(self.uses[0])
 
     @property
-    def is_parametrized(self) -> bool:
-        """True if something stands between the parameter and the value, ours or not."""
-        return any(parametrize.is_parametrized(use.module, use.attribute) for use in self.uses)
-
-    @property
     def is_plain(self) -> bool:
         """True if the layer multiplies with a parameter of its own, and nothing computes it."""
-        return not self.is_parametrized and isinstance(_original(self.uses[0]), nn.Parameter)
+        return all(
+            not parametrize.is_parametrized(use.module, use.attribute)
+            and isinstance(_original(use), nn.Parameter)
+            for use in self.uses
+        )
 
     @property
     def filter_axis(self) -> int:
@@ -96,11 +91,10 @@ def weight_tensors(model: nn.Module) -> list[WeightTensor]:
     tied: dict[int, list[WeightUse]] = {}
     for use in _uses(model):
         tied.setdefault(id(_original(use)), []).append(use)
-    weights = [WeightTensor(tuple(uses)) for uses in tied.values()]
     return [
-        weight
-        for weight in weights
-        if isinstance(weight.original, UninitializedParameter) or weight.original.numel()
+        WeightTensor(tuple(uses))
+        for uses in tied.values()
+        if isinstance(_original(uses[0]), UninitializedParameter) or _original(uses[0]).numel()
     ]
 
 

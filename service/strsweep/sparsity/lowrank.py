@@ -137,16 +137,15 @@ class Factored:
         first = self._tensor(0).detach()[kept] * root[:, None]
         return first, self._tensor(2).detach()[:, kept] * (root * m[kept].sign())
 
+    @torch.no_grad()
+    def hold(self) -> None:
+        """Lower the threshold to just below the largest entry, if it is above that."""
+        s, largest = self.step.s, self.m.abs().max()
+        s.copy_(torch.minimum(s, (_BELOW * largest / self.step.scale).log()))
+
     def _tensor(self, index: int) -> nn.Parameter:
         stack = self.weight.uses[0].module.parametrizations.weight  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
         return getattr(stack, f"original{index}")  # pyright: ignore[reportUnknownArgumentType]
-
-
-@torch.no_grad()
-def hold_rank(layer: Factored) -> None:
-    """Lower the threshold of ``layer`` to just below the largest entry, if it is above that."""
-    s, largest = layer.step.s, layer.m.abs().max()
-    s.copy_(torch.minimum(s, (_BELOW * largest / layer.step.scale).log()))
 
 
 def factorize(

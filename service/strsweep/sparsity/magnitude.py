@@ -8,22 +8,13 @@ weight can come back. They differ in who learns: with GMP the weights that are k
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from strsweep.sparsity.budget import check_fits
-from strsweep.sparsity.convert import (
-    AnyModule,
-    check_prunable,
-    parametrized,
-    weights_with,
-)
+from strsweep.sparsity.convert import AnyModule, check_prunable, parametrized, weights_with
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.threshold import Pruning
-
-MagnitudeMethod = Literal["gmp", "dnw"]
 
 
 class LargestWeights(Pruning):
@@ -60,51 +51,31 @@ class LargestWeights(Pruning):
 
 
 def obey(
-    model: AnyModule, densities: Mapping[str, float], method: MagnitudeMethod = "gmp"
+    model: AnyModule, densities: Mapping[str, float], *, straight_through: bool = False
 ) -> AnyModule:
     """Let every layer of the dense ``model`` keep its largest weights, in place; return it.
 
     ``densities`` are shares of weights to keep, by name of layer; see ``Budget``.
+    ``straight_through`` is that of ``LargestWeights``.
 
     Raises:
         ValueError: The layers differ from those of ``densities``, or the model is sparse already.
     """
-    if method not in get_args(MagnitudeMethod):
-        raise ValueError(f"method: got {method!r}, use one of {get_args(MagnitudeMethod)}")
-    check_fits(densities, model)
+    _check_fits(densities, model)
     # A layer that keeps everything is left alone: it may be one that cannot be pruned.
     pruned = [weight for weight in weight_tensors(model) if densities[weight.name] < 1]
     for weight in pruned:
         check_prunable(model, weight)
     for weight in pruned:
-        step = LargestWeights(
-            weight.original.numel(), densities[weight.name], straight_through=method == "dnw"
-        )
-        parametrized(weight, step)
+        size, density = weight.original.numel(), densities[weight.name]
+        parametrized(weight, LargestWeights(size, density, straight_through=straight_through))
     return model
 
 
-def ramp(model: nn.Module, progress: float) -> None:
-    """Prune as much as gradual magnitude pruning does at this point of its ramp.
-
-    The pruned share of every layer is its final one times ``1 - (1 - progress)^3``
-    (arXiv 1710.01878, eq. 1, from 0).
-
-    ``progress`` is the share of the ramp that is over, cut off outside [0, 1].
-    """
-    share = cubic_share(progress)
+def prune_share(model: nn.Module, share: float) -> None:
+    """Prune, in every layer that obeys a budget, this share of what is to be pruned in the end."""
     for _, step in weights_with(model, LargestWeights):
         step.pruned = int(share * step.final_pruned)
-
-
-def cubic_share(progress: float) -> float:
-    """Return the share of the final sparsity that is due: ``1 - (1 - progress)^3``, in [0, 1]."""
-    return 1 - cubic(0.0, progress)
-
-
-def cubic(wanted: float, progress: float) -> float:
-    """Return the share of the weights that is left on the way to the share ``wanted``."""
-    return wanted + (1 - wanted) * (1 - min(max(progress, 0.0), 1.0)) ** 3
 
 
 def largest(weight: Tensor, count: int) -> Tensor:
@@ -113,3 +84,18 @@ def largest(weight: Tensor, count: int) -> Tensor:
     kept = weight.abs().flatten().topk(count, sorted=False).indices
     mask.view(-1)[kept] = 1
     return mask
+
+
+def _check_fits(densities: Mapping[str, float], model: nn.Module) -> None:
+    """Raise ``ValueError`` unless ``densities`` in [0, 1] name exactly the layers of ``model``."""
+    names = [weight.name for weight in weight_tensors(model)]
+    missing = [name for name in names if name not in densities]
+    unknown = [name for name in densities if name not in names]
+    if missing or unknown:
+        raise ValueError(
+            "the budget and the model differ in their layers; only in the model: "
+            f"{missing[:3]}, only in the budget: {unknown[:3]}"
+        )
+    for name, density in densities.items():
+        if not 0 <= density <= 1:
+            raise ValueError(f"the density of {name} is {density}, not between 0 and 1")

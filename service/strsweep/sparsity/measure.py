@@ -95,13 +95,19 @@ class SparsityReport:
         """Sum of the largest ranks of those layers."""
         return sum(layer.full_rank or 0 for layer in self.layers)
 
+    def uses(self, quantity: Literal["sparsity", "macs"]) -> dict[str, float]:
+        """Return what one weight of each layer counts: 1, or its multiply-adds for one input.
+
+        A weight that is used in parts, some more often than others, counts with their mean.
+        """
+        is_macs = quantity == "macs"
+        return {x.name: (x.dense_macs or 0) / x.weights if is_macs else 1.0 for x in self.layers}
+
     def excess(self, quantity: Literal["sparsity", "macs"]) -> float:
         """Return what factors have beyond one matrix in their place, as a share of the total."""
-        each = [
-            (layer, layer.weights if quantity == "sparsity" else layer.dense_macs or 0)
-            for layer in self.layers
-        ]
-        return sum(layer.excess * size for layer, size in each) / sum(size for _, size in each)
+        uses = self.uses(quantity)
+        each = [(layer.excess, layer.weights * uses[layer.name]) for layer in self.layers]
+        return sum(excess * size for excess, size in each) / sum(size for _, size in each)
 
 
 def measure(model: nn.Module, example: Example | None = None) -> SparsityReport:

@@ -12,7 +12,7 @@ no clip, is ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ from strsweep.sparsity.convert import (
     threshold_parameters,
     weights_with,
 )
-from strsweep.sparsity.quantile import Cut, Uses, find_cut, part_equals
+from strsweep.sparsity.quantile import Cut, Selection, Uses
 from strsweep.sparsity.threshold import Pruning, SoftThreshold, ThresholdFunction, soft_threshold
 
 _SCALE = 1.01
@@ -123,13 +123,6 @@ class SteeredThreshold(SoftThreshold):
         super().__init__(*args, **options)
         self.register_buffer("offset", torch.tensor(_NOTHING_PRUNED, dtype=torch.float64))
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        # Moving is fine; the type stays.
-        precise = self.offset
-        super()._apply(fn, recurse)
-        self.offset = precise.to(self.s.device)
-        return self
-
     @property
     def level(self) -> Tensor:
         """What the function is applied to: ``s + c``, in float64."""
@@ -176,10 +169,10 @@ def steer(
     Args:
         model: Made by ``steerable`` or ``schedulable``.
         share: To prune of all convolution and linear weights, dense layers included, in [0, 1).
-        uses: Given (see ``weight_uses``), ``share`` is one of multiply-adds, and what is left of
-            them is the most that is not above the rest.
+        uses: Given (see ``SparsityReport.uses``), ``share`` is one of multiply-adds, and what is
+            left of them is the most that is not above the rest.
         exactly: To the weight, also where thresholds cannot tell weights apart (see
-            ``part_equals``). Takes longer.
+            ``Selection.part_equals``). Takes longer.
 
     Raises:
         ValueError: The model has no such threshold, or its dense layers leave too few weights.
@@ -188,11 +181,12 @@ def steer(
     if not steps:
         raise ValueError("the model has no thresholds to set: use steerable() or schedulable()")
     critical = [(weight, step.critical(weight.original)) for weight, step in steps]
-    cut = find_cut(model, critical, share, uses)
+    selection = Selection(model, critical, share, uses)
+    cut = selection.cut()
     for _, step in steps:
         step.set_cut(cut)
     if cut is not None and exactly:
-        part_equals(model, critical, [step.threshold for _, step in steps], share, uses)
+        selection.part_equals([step.threshold for _, step in steps])
 
 
 def bound_gradients(model: nn.Module, optimizer: Optimizer) -> None:

@@ -134,11 +134,14 @@ class SoftThreshold(Pruning):
         return torch.logit(magnitude.clamp(max=1.0)) - s
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        # model.half() and the like must not touch s; moving it is fine.
-        precise = self.s.data
+        # model.half() and the like must not touch them; moving them is fine.
+        own = *self.named_parameters(recurse=False), *self.named_buffers(recurse=False)
+        precise = {name: tensor.data for name, tensor in own}
         super()._apply(fn, recurse)
-        if torch.finfo(self.s.dtype).bits < torch.finfo(precise.dtype).bits:
-            self.s.data = precise.to(self.s.device)
+        for name, before in precise.items():
+            tensor = getattr(self, name)
+            if torch.finfo(tensor.dtype).bits < torch.finfo(before.dtype).bits:
+                tensor.data = before.to(tensor.device)
         return self
 
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from strsweep.sparsity.convert import bake, parametrization_of, threshold_parameters
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.measure import measure
-from strsweep.sparsity.quantile import weight_uses
 from strsweep.sparsity.steering import ScheduledThreshold, schedulable, steer
 
 SHAPE = (1, 8, 8)
@@ -98,7 +97,7 @@ def test_the_most_macs_that_are_not_above_the_wanted_ones(
 ) -> None:
     model = schedulable(rounded(net(seed), steps))
     zeros = sum(int((w.original == 0).sum()) for w in weight_tensors(model))
-    steer(model, 1 - macs, weight_uses(model, torch.zeros(1, *SHAPE)), exactly=True)
+    steer(model, 1 - macs, measure(model, torch.zeros(1, *SHAPE)).uses("macs"), exactly=True)
     report = measure(model, torch.zeros(1, *SHAPE))
     assert report.macs is not None
     assert report.dense_macs is not None
@@ -181,7 +180,7 @@ def test_what_cannot_be_reached_is_told() -> None:
     model = schedulable(net(), skip=("3",))  # 5,760 of 5,932 weights, 5,760 of 8,452 multiply-adds
     with pytest.raises(ValueError, match="5339 of 5932 weights are to be pruned, but only 172 can"):
         steer(model, 0.9)
-    uses = weight_uses(model, torch.zeros(1, *SHAPE))
+    uses = measure(model, torch.zeros(1, *SHAPE)).uses("macs")
     assert uses == {"0": 36, "3": 1, "4": 1}
     with pytest.raises(ValueError, match=r"7607 of 8452 multiply-adds .* only 2692 can be"):
         steer(model, 0.9, uses)

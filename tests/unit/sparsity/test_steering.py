@@ -14,7 +14,6 @@ from torch import nn
 from strsweep.sparsity.convert import bake, parametrization_of, sparsify, threshold_parameters
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.measure import measure
-from strsweep.sparsity.quantile import weight_uses
 from strsweep.sparsity.steering import (
     SteeredThreshold,
     bound_gradients,
@@ -83,7 +82,9 @@ def test_the_most_macs_that_are_not_above_the_wanted_ones(
     macs: float, granularity: Any, function: Any, scale: float, seed: int
 ) -> None:
     model = steerable(net(seed), granularity=granularity, function=function, scale=scale)
-    steer(learned(model), 1 - macs, weight_uses(model, torch.zeros(1, *SHAPE)), exactly=True)
+    steer(
+        learned(model), 1 - macs, measure(model, torch.zeros(1, *SHAPE)).uses("macs"), exactly=True
+    )
     report = measure(model, torch.zeros(1, *SHAPE))
     assert report.macs is not None
     assert report.dense_macs is not None
@@ -95,7 +96,7 @@ def test_the_most_macs_that_are_not_above_the_wanted_ones(
 
 def last_pruned(model: nn.Module) -> float:
     """Return the multiply-adds of the weight that the next lower shift would bring back."""
-    uses = weight_uses(model, torch.zeros(1, *SHAPE))
+    uses = measure(model, torch.zeros(1, *SHAPE)).uses("macs")
     found: list[tuple[float, float]] = []
     for weight in weight_tensors(model):
         step = parametrization_of(weight, SteeredThreshold)
@@ -107,7 +108,7 @@ def last_pruned(model: nn.Module) -> float:
 
 def test_dense_layers_count_among_the_macs() -> None:
     model = steerable(net(), skip=("0",))  # 2,592 of 8,452 multiply-adds stay
-    uses = weight_uses(model, torch.zeros(1, *SHAPE))
+    uses = measure(model, torch.zeros(1, *SHAPE)).uses("macs")
     assert uses == {"0": 36, "3": 1, "4": 1}
     steer(model, 0.6, uses)
     report = measure(model, torch.zeros(1, *SHAPE))

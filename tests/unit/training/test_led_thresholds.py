@@ -15,10 +15,9 @@ from strsweep.search.space import space_of
 from strsweep.settings import Lead, Quantity, RunSettings
 from strsweep.sparsity.convert import sparsify, threshold_parameters
 from strsweep.sparsity.cost import WeightCost
-from strsweep.sparsity.magnitude import cubic
 from strsweep.sparsity.measure import measure
 from strsweep.sparsity.methods.learned import Onset, Str
-from strsweep.sparsity.methods.method import Course, Hooks
+from strsweep.sparsity.methods.method import Course, Hooks, cubic
 from strsweep.tasks import task_of
 from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun

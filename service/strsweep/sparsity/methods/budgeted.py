@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from strsweep.sparsity.budget import Budget
-    from strsweep.sparsity.magnitude import MagnitudeMethod
 
 
 class BudgetedMethod(Method, frozen=True):
@@ -26,8 +25,8 @@ class BudgetedMethod(Method, frozen=True):
     """A rule that shares the target over the layers, or layer name -> density for one run, as
     ``strsweep train --budget`` sets it."""
 
-    kind: ClassVar[MagnitudeMethod]
-    """Which of the two ``strsweep.sparsity.magnitude.obey`` applies."""
+    straight_through: ClassVar[bool] = False
+    """Pruned weights learn as the others do."""
 
     @property
     def takes_target(self) -> bool:
@@ -39,7 +38,8 @@ class BudgetedMethod(Method, frozen=True):
         from strsweep.sparsity.magnitude import obey
 
         try:
-            obey(model, self._densities(model, run, example), self.kind)
+            densities = self._densities(model, run, example)
+            obey(model, densities, straight_through=self.straight_through)
         except ValueError as error:
             given = self.budget
             shown = given if isinstance(given, str) else f"of {len(given)} layers"
@@ -69,13 +69,12 @@ class Gmp(BudgetedMethod, RampedMethod, frozen=True):
     """Shares of the epochs at which the pruned share begins and ends to rise; epochs 20 to 80 of
     100 in the code of STR's authors."""
 
-    kind: ClassVar[MagnitudeMethod] = "gmp"
     can_compile: ClassVar[bool] = False
     about: ClassVar[str] = "gradual magnitude pruning to a layer budget; not STR"
 
     def hooks(self, model: nn.Module, run: RunSettings, course: Course) -> Hooks:
         """See ``Method``."""
-        return _Ramp(model, course.epochs, self.ramp)
+        return _Ramp(self, model, course.epochs)
 
 
 class Dnw(BudgetedMethod, frozen=True):
@@ -83,21 +82,20 @@ class Dnw(BudgetedMethod, frozen=True):
 
     mode: Literal["dnw"] = "dnw"
 
-    kind: ClassVar[MagnitudeMethod] = "dnw"
+    straight_through: ClassVar[bool] = True
     about: ClassVar[str] = "DNW: sparse forward pass, dense gradient, to a layer budget; not STR"
 
 
 class _Ramp(Hooks):
-    def __init__(self, model: nn.Module, epochs: int, shares: tuple[float, float]) -> None:
-        self._model, self._epochs = model, epochs
-        self._start, self._end = (share * epochs for share in shares)
+    def __init__(self, method: RampedMethod, model: nn.Module, epochs: int) -> None:
+        self._method, self._model, self._epochs = method, model, epochs
 
     def before_epoch(self, epoch: int) -> None:
-        from strsweep.sparsity.magnitude import ramp
+        from strsweep.sparsity.magnitude import prune_share
 
-        progress = (epoch - self._start) / (self._end - self._start)
         # A short run, or a ramp up to 1, would end below its budget: the last epoch has all of it.
-        ramp(self._model, 1.0 if epoch == self._epochs - 1 else progress)
+        is_last = epoch == self._epochs - 1
+        prune_share(self._model, 1.0 if is_last else self._method.due(epoch, self._epochs))
 
 
 def _densities_for_macs(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from strsweep.settings import Lead, RunSettings
-from strsweep.sparsity.methods.method import Course, Hooks, ThresholdMethod, acting_share
+from strsweep.sparsity.methods.method import Course, Hooks, ThresholdMethod, acting_share, cubic
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -91,8 +91,6 @@ class _Led(Onset):
 
     def before_epoch(self, epoch: int) -> None:
         """See ``Hooks``; weights that sank below their threshold come back."""
-        from strsweep.sparsity.magnitude import cubic
-
         super().before_epoch(epoch)
         if not self._run.acts_in(epoch):
             return

@@ -113,10 +113,8 @@ class _Held(Onset):
         self._hold()
 
     def _hold(self) -> None:
-        from strsweep.sparsity.lowrank import hold_rank
-
         for layer in self._layers:
-            hold_rank(layer)
+            layer.hold()
 
 
 class _Led(_Held):

@@ -62,9 +62,16 @@ class HeldThresholds:
             passed: Share of the epochs that thresholds act in, after this one.
             kept: Share that is left before it.
         """
-        from strsweep.sparsity.magnitude import cubic
-
         return max(cubic(wanted, passed / self.ramp), min(self.slowest * kept, 1.0))
+
+
+def cubic(wanted: float, progress: float) -> float:
+    """Return the share that is left on the way to the share ``wanted``: the ramp of GMP.
+
+    ``progress`` is the share of the way that is over, cut off outside [0, 1]; what is pruned is
+    ``1 - (1 - progress)^3`` of all that is to be (arXiv 1710.01878, eq. 1, from 0).
+    """
+    return wanted + (1 - wanted) * (1 - min(max(progress, 0.0), 1.0)) ** 3
 
 
 def acting_share(epoch: int, onset: int, epochs: int) -> float:
@@ -228,7 +235,7 @@ class ThresholdMethod(Method, frozen=True):
 
 
 class RampedMethod(Method, frozen=True):
-    """A method that raises the pruned share step by step: ``1 - (1 - x)^3`` of it over a ramp."""
+    """A method that raises the pruned share step by step over a ramp, as ``cubic`` does."""
 
     ramp: tuple[Share, Share] = (0.0, 1.0)
     """Shares of the epochs at which the pruned share begins and ends to rise."""
@@ -240,9 +247,14 @@ class RampedMethod(Method, frozen=True):
             raise SettingError("sparsity.ramp", list(self.ramp), remedy)
         return self
 
+    def due(self, done: float, total: float) -> float:
+        """Return the share of the target that is to be pruned after ``done`` of ``total`` steps."""
+        start, end = (share * total for share in self.ramp)
+        return 1.0 if done >= min(end, total) else 1 - cubic(0.0, (done - start) / (end - start))
+
 
 def weight_uses_for(model: nn.Module, run: RunSettings, example: Any) -> dict[str, float] | None:
     """Return how often each weight is used, if the run is given multiply-adds; else None."""
-    from strsweep.sparsity.quantile import weight_uses
+    from strsweep.sparsity.measure import measure
 
-    return None if run.macs is None else weight_uses(model, example)
+    return None if run.macs is None else measure(model, example).uses("macs")

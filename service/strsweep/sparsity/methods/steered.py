@@ -53,7 +53,7 @@ class Steered(ThresholdMethod, _Targeted, frozen=True):
         every = self.steer_every
         if every == "auto":
             every = min(max(course.steps // _STEERINGS, 1), _RAREST)
-        return _ToTarget(model, run, course, ramp=self.ramp, every=every)
+        return _ToTarget(self, model, run, course, every)
 
 
 def _try_to_reach(model: nn.Module, run: RunSettings, example: Any) -> None:
@@ -68,27 +68,16 @@ def _try_to_reach(model: nn.Module, run: RunSettings, example: Any) -> None:
 class _ToTarget(Hooks):
     """Sets the thresholds of a steered or scheduled model while it trains.
 
-    The share to prune follows ``1 - (1 - x)^3`` of the target over the ramp, as in gradual
-    pruning; from its end on it stays at the target, while the weights, and steered thresholds,
-    learn on. A share is one of weights, or of multiply-adds if the run is given those.
-
-    ``ramp`` has the shares of the epochs at which the pruned share begins and ends to rise;
-    thresholds are set ``every`` so many steps.
+    From the end of the ramp on the pruned share stays at the target, while the weights, and
+    steered thresholds, learn on. A share is one of weights, or of multiply-adds if the run is given
+    those. Thresholds are set ``every`` so many steps.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        run: RunSettings,
-        course: Course,
-        *,
-        ramp: tuple[float, float],
-        every: int,
+        self, method: RampedMethod, model: nn.Module, run: RunSettings, course: Course, every: int
     ) -> None:
-        self._model, self._target, self._every = model, run.pruned_share, every
-        self._uses = weight_uses_for(model, run, course.example)
-        self._steps_per_epoch, self._last = course.steps_per_epoch, course.steps
-        self._start, self._end = (share * self._last for share in ramp)
+        self._method, self._model, self._course, self._every = method, model, course, every
+        self._target, self._uses = run.pruned_share, weight_uses_for(model, run, course.example)
 
     def before_step(self, step: int) -> None:
         if step % self._every == 0:
@@ -97,7 +86,7 @@ class _ToTarget(Hooks):
     def after_epoch(self, epochs: int) -> None:
         from strsweep.sparsity.steering import is_out_of_reach
 
-        self._prune(epochs * self._steps_per_epoch, exactly=True)
+        self._prune(epochs * self._course.steps_per_epoch, exactly=True)
         if is_out_of_reach(self._model):
             raise TrainingDivergedError(
                 f"weights grew above sparsity.scale in epoch {epochs}, which no sigmoid "
@@ -108,14 +97,8 @@ class _ToTarget(Hooks):
     def _prune(self, step: int, *, exactly: bool = False) -> None:
         from strsweep.sparsity.steering import steer
 
-        steer(self._model, self._wanted(step), self._uses, exactly=exactly)
-
-    def _wanted(self, step: int) -> float:
-        from strsweep.sparsity.magnitude import cubic_share
-
-        if step >= min(self._end, self._last):
-            return self._target
-        return self._target * cubic_share((step - self._start) / (self._end - self._start))
+        share = self._target * self._method.due(step, self._course.steps)
+        steer(self._model, share, self._uses, exactly=exactly)
 
 
 class Scheduled(_Targeted, frozen=True):
@@ -140,7 +123,7 @@ class Scheduled(_Targeted, frozen=True):
 
     def hooks(self, model: nn.Module, run: RunSettings, course: Course) -> Hooks:
         """See ``Method``."""
-        return _ToTarget(model, run, course, ramp=self.ramp, every=1)
+        return _ToTarget(self, model, run, course, every=1)
 
 
 class St3(Scheduled, frozen=True):
