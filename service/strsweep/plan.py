@@ -154,10 +154,7 @@ def print_plan(plan: Plan) -> None:
 
 
 def _first(plan: Plan) -> list[Row]:
-    items = [
-        {"target": str(target), **settings.numbers}
-        for target, settings in zip(plan.experiment.search.targets, plan.first, strict=True)
-    ]
+    items: list[dict[str, Any]] = plan.values["first_runs"]
     keys = dict.fromkeys(key for item in items for key in item if key not in {"target", "onset"})
     columns: list[Column[dict[str, Any]]] = [Column("", itemgetter("target"), "target")]
     for key in keys:

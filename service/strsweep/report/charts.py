@@ -38,7 +38,7 @@ _CELLS, _COLUMNS = 240, 16
 
 
 def sweep_charts(sweep: SweepContents) -> dict[str, go.Figure]:
-    """Return the charts of a sweep that have something to show, by element id."""
+    """Return the charts of a sweep by element id; those without anything to show are empty."""
     metric, targets = sweep.metric, _targets(sweep, "sparsity")
     left = [left_of(epoch["sparsity"]) for epochs in sweep.epochs.values() for epoch in epochs]
     charts = {
@@ -60,7 +60,7 @@ def sweep_charts(sweep: SweepContents) -> dict[str, go.Figure]:
     }
     for target in targets:
         charts["sparsity-epochs"].add_hline(target, **_DOTTED)
-    return {name: chart for name, chart in charts.items() if chart.data}
+    return charts
 
 
 def front(sweeps: Sequence[SweepContents], quantity: Quantity) -> go.Figure:
@@ -80,11 +80,10 @@ def front(sweeps: Sequence[SweepContents], quantity: Quantity) -> go.Figure:
     title = ("sparsity" if quantity == "sparsity" else "MACs left") + " in percent"
     left = [_left(row, quantity) for row in ended]
     xaxis = share_axis(left, targets, title, is_pruned_shown=quantity == "sparsity")
-    groups = _by_state(sweeps[0]) if is_one else _by_sweep(sweeps)
-    traces = [_trace(rows, metric, quantity, style) for rows, style in groups if rows]
+    traces = [_trace(rows, metric, quantity, style) for rows, style in _groups(sweeps) if rows]
     chart = go.Figure(traces, {"xaxis": xaxis, "yaxis": _score_axis(metric, scores)})
     if is_one:
-        _write_scores(chart, sweeps[0], quantity)
+        _write_scores(chart, sweeps[0], quantity, xaxis["range"])
     for index, target in enumerate(targets):
         chart.add_vline(target, name="target", showlegend=index == 0, **_DOTTED)
     for index, sweep in enumerate(sweeps):
@@ -96,10 +95,12 @@ def front(sweeps: Sequence[SweepContents], quantity: Quantity) -> go.Figure:
     return chart
 
 
-def _write_scores(chart: go.Figure, sweep: SweepContents, quantity: Quantity) -> None:
+def _write_scores(
+    chart: go.Figure, sweep: SweepContents, quantity: Quantity, ends: Sequence[float]
+) -> None:
     metric, form = sweep.metric, ".2f" if sweep.metric.is_share else ".4g"
     scores = {_left(row, quantity): row.values[metric.name] for row in sweep.delivered}
-    for left in _apart(scores, chart.layout.xaxis.range):
+    for left in _apart(scores, ends):
         chart.add_annotation(
             text=f"{_scaled(metric, scores[left]):{form}}",
             x=math.log10(left),
@@ -149,17 +150,13 @@ def _apart(shares: Iterable[float], ends: Sequence[float]) -> list[float]:
     return sorted(kept, reverse=True)
 
 
-_Groups = Iterator[tuple[list[Row], dict[str, Any]]]
-
-
-def _by_state(sweep: SweepContents) -> _Groups:
-    """Yield rows that are drawn alike, and how."""
-    for state, (name, size, color, symbol) in _MARKS.items():
-        rows = [row for row in _on_front(sweep) if row.values["state"] == state]
-        yield rows, {"name": name, "marker": {"size": size, "color": color, "symbol": symbol}}
-
-
-def _by_sweep(sweeps: Sequence[SweepContents]) -> _Groups:
+def _groups(sweeps: Sequence[SweepContents]) -> Iterator[tuple[list[Row], dict[str, Any]]]:
+    """Yield rows that are drawn alike, and how: by state, or by sweep if there are several."""
+    if len(sweeps) == 1:
+        for state, (name, size, color, symbol) in _MARKS.items():
+            rows = [row for row in _on_front(sweeps[0]) if row.values["state"] == state]
+            yield rows, {"name": name, "marker": {"size": size, "color": color, "symbol": symbol}}
+        return
     for index, sweep in enumerate(sweeps):
         name, shade, models = escape(sweep.title), _shade(index), sweep.delivered
         runs = [row for row in _on_front(sweep) if row.values["state"] == "finished"]

@@ -92,10 +92,9 @@ def comparison_files(sweeps: Sequence[SweepContents]) -> dict[str, bytes]:
         for number, sweep in enumerate(sweeps, start=1)
     ]
     by_target = [{row.values["target"]: row for row in sweep.models} for sweep in sweeps]
-    charts = {"front-sparsity": front(sweeps, "sparsity"), "front-macs": front(sweeps, "macs")}
     page = _render(
         "comparison.html.jinja",
-        {name: chart for name, chart in charts.items() if chart.data},
+        {"front-sparsity": front(sweeps, "sparsity"), "front-macs": front(sweeps, "macs")},
         title="comparison of " + ", ".join(sweep.title for sweep in sweeps),
         sweeps=sweeps,
         costs=sweep_rows(sweeps),
@@ -113,8 +112,9 @@ def comparison_files(sweeps: Sequence[SweepContents]) -> dict[str, bytes]:
 
 
 def _render(template: str, charts: Mapping[str, Any], **values: object) -> bytes:
-    """Return a page; every chart is drawn into the element with its id."""
-    figures = {name: chart.update_layout(template=None).to_dict() for name, chart in charts.items()}
+    """Return a page; every chart that has data is drawn into the element with its id."""
+    shown = {name: chart.update_layout(template=None) for name, chart in charts.items()}
+    figures = {name: chart.to_dict() for name, chart in shown.items() if chart.data}
     shared = {"figures": figures, "plotly": _packed_plotly(), "version": __version__}
     return _TEMPLATES.get_template(template).render(**shared, **values).encode()
 
