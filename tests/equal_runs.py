@@ -1,10 +1,28 @@
-"""Equality of training runs to the last bit, in all that the next epoch depends on."""
+"""Training runs of digits, and their equality to the last bit in all the next epoch depends on."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
+from samples import load
+
+from strsweep.settings import RunSettings
+from strsweep.training.checkpoints import State, copied
+from strsweep.training.run import TrainingRun
+
+
+def new_run(settings: RunSettings, *overrides: str) -> TrainingRun:
+    """Return a run of the experiment of digits with ``overrides``."""
+    return TrainingRun(load(*overrides), settings, device=torch.device("cpu"))
+
+
+@cache
+def states(settings: RunSettings, *overrides: str) -> list[State]:
+    """Return what an uninterrupted run is after every epoch."""
+    run = new_run(settings, *overrides)
+    return [copied(run.state()) for _ in run.epochs()]
 
 
 def assert_same_state(actual: Any, expected: Any) -> None:

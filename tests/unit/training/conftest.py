@@ -13,7 +13,7 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def tiny_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ``model.name`` be ``tiny_models:tiny``."""
     monkeypatch.syspath_prepend(Path(__file__).parent)

@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from equal_runs import new_run
+from samples import load
 from torch import nn
 
-from strsweep.config import TrainingConfig, load_experiment
+from strsweep.config import TrainingConfig
 from strsweep.errors import SettingError
 from strsweep.settings import RunSettings
 from strsweep.sparsity.convert import sparsify, threshold_parameters
 from strsweep.training.optimizer import RunOptimizer
-from strsweep.training.run import TrainingRun
 
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 Make = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 SETTINGS = RunSettings(threshold_init=-8, weight_decay=1e-3, threshold_decay=0.03)
 
@@ -105,22 +104,6 @@ def test_clipping_leaves_thresholds_alone() -> None:
     assert abs(threshold_parameters(model)[0].item() - before) > 1
 
 
-def test_a_run_under_adamw_resumes_bit_for_bit() -> None:
-    def run() -> TrainingRun:
-        extra = ("training.optimizer=adamw", "training.learning_rate=3e-3", "training.epochs=4")
-        return TrainingRun(load_experiment(DIGITS, extra), SETTINGS, device=torch.device("cpu"))
-
-    whole, first, second = run(), run(), run()
-    list(whole.epochs())
-    epochs = first.epochs()
-    next(epochs), next(epochs)
-    second.load_state(first.state())
-    list(second.epochs())
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(second.model.state_dict()[name], value), name
-    assert 0 < whole.history[-1].sparsity < 1
-
-
 @pytest.mark.parametrize(
     ("override", "setting", "message"),
     [
@@ -133,10 +116,10 @@ def test_a_run_under_adamw_resumes_bit_for_bit() -> None:
 )
 def test_what_is_no_optimizer_is_told(override: str, setting: str, message: str) -> None:
     with pytest.raises(SettingError, match=message) as caught:
-        TrainingRun(load_experiment(DIGITS, [override]), SETTINGS, device=torch.device("cpu"))
+        new_run(SETTINGS, override)
     assert caught.value.setting == setting
 
 
 def test_only_sgd_can_share_its_decay() -> None:
     with pytest.raises(SettingError, match=r"search\.decay: got 'shared'\. Weights under adamw"):
-        load_experiment(DIGITS, ["training.optimizer=adamw", "search.decay=shared"])
+        load("training.optimizer=adamw", "search.decay=shared")

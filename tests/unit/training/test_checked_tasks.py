@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from samples import load
 from torch import nn
 
 import strsweep
-from strsweep.config import Experiment, load_experiment
+from strsweep.config import Experiment
 from strsweep.errors import SettingError
 from strsweep.tasks import task_of
 from strsweep.training.problem import measure_problem
-
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 
 
 class Tones(strsweep.Task):
@@ -62,7 +60,7 @@ def network() -> nn.Module:
 
 def experiment(task: str) -> Experiment:
     own = (f"model={{name: '{__name__}:network'}}", f"task={{name: '{__name__}:{task}'}}")
-    return load_experiment(DIGITS, [*own, "data={}"])
+    return load(*own, "data={}")
 
 
 def test_shapes_and_score_are_known_beforehand() -> None:

@@ -38,29 +38,15 @@ def test_cut_off_anywhere_is_refused(saved: Path) -> None:
             load(saved)
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_a_flipped_byte_never_escapes_as_another_error(saved: Path) -> None:
+def test_a_flipped_byte_is_noticed_anywhere(saved: Path) -> None:
     whole = saved.read_bytes()
-    escaped: set[str] = set()
-    for position in range(0, len(whole), 3):
+    in_weights = whole.index(WEIGHTS.numpy().tobytes()) + 40
+    for position in (in_weights, *range(0, len(whole), 3)):
         damaged = bytearray(whole)
         damaged[position] ^= 0xFF
         saved.write_bytes(damaged)
-        try:
+        with pytest.raises(CheckpointError, match=r"state\.pt cannot be read"):
             load(saved)
-        except CheckpointError:
-            continue
-        except Exception as error:
-            escaped.add(type(error).__name__)
-    assert escaped == set()
-
-
-def test_a_flipped_byte_in_the_weights_is_noticed(saved: Path) -> None:
-    damaged = bytearray(saved.read_bytes())
-    damaged[damaged.index(WEIGHTS.numpy().tobytes()) + 40] ^= 0xFF
-    saved.write_bytes(damaged)
-    with pytest.raises(CheckpointError):
-        load(saved)
 
 
 class Attack:

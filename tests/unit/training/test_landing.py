@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
+from samples import load
 from torch import Tensor, nn
 
-from strsweep.config import Experiment, load_experiment
+from strsweep.config import Experiment
 from strsweep.config.sections import WorkersConfig
 from strsweep.errors import CheckpointError, SettingError
 from strsweep.preflight import check_sweep
@@ -26,13 +25,12 @@ from strsweep.training.run import TrainingRun
 
 pytestmark = pytest.mark.slow
 
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 SETTINGS = RunSettings(threshold_init=-5.0, weight_decay=0.02)
 CPU = torch.device("cpu")
 
 
 def experiment(*overrides: str) -> Experiment:
-    return load_experiment(DIGITS, ["training.epochs=2", "training.batch_size=300", *overrides])
+    return load("training.epochs=2", "training.batch_size=300", *overrides)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +114,6 @@ def test_batch_norm_sees_whole_batches_of_the_next_epoch_of_training(
     torch.testing.assert_close(norm.running_var, (torch.stack(variances) * shares).sum(0))
 
 
-@pytest.mark.usefixtures("tiny_models")
 @pytest.mark.parametrize(
     ("num_images", "batch_size", "batches"), [(2100, 512, 5), (8192, 512, 16), (9000, 512, 16)]
 )
@@ -133,7 +130,6 @@ def test_unless_said_batch_norm_sees_at_most_8192_images(
     assert run.state["model"]["1.num_batches_tracked"] == batches
 
 
-@pytest.mark.usefixtures("tiny_models")
 @pytest.mark.parametrize("how", ["train", "eval", "momentum", "gradient"])
 def test_a_frozen_batch_norm_stays_frozen(how: str) -> None:
     half = experiment(
@@ -179,7 +175,6 @@ def test_recalibration_ends_with_an_error_too_and_needs_no_batch_norm() -> None:
         model[1](torch.zeros(3, 3))
 
 
-@pytest.mark.usefixtures("tiny_models")
 def test_a_batch_norm_with_a_formula_of_its_own_is_named_before_it_is_shared() -> None:
     own = experiment("model.name=tiny_models:own_norm", "workers.count=2", "search.targets=[0.5]")
     with pytest.raises(SettingError, match="OwnNorm has a forward of its own"):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from samples import load
 
-from strsweep.config import TrainingConfig, load_experiment
+from strsweep.config import TrainingConfig
 from strsweep.settings import Lead
 from strsweep.training import law as law_module
 from strsweep.training.law import (
@@ -25,7 +25,6 @@ from strsweep.training.law import (
 )
 from strsweep.training.schedule import decay_clock
 
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 LOGIT_90 = math.log(9)
 LAW = Law(steepness=1.7)
 DIGITS_LIKE = TrainingConfig(
@@ -77,11 +76,6 @@ def test_exposures_by_hand() -> None:
     assert law.relative_exposure(double) == pytest.approx(math.log(2979.958) / 4)
 
 
-def test_at_its_unknown_about_ninety_percent_are_pruned() -> None:
-    for law in (LAW, Law(steepness=1.5)):
-        assert expit(law.level(0.7, exposure_at_90=0.7)) == pytest.approx(0.9, abs=0.001)
-
-
 steepnesses = st.floats(1.2, 2.2)
 unknowns = st.floats(0.05, 20)
 levels = st.floats(-13, 8)  # next to nothing to 99.97 %
@@ -127,7 +121,7 @@ def test_what_is_expected_of_a_recipe_by_hand() -> None:
 @pytest.mark.usefixtures("by_hand")
 @pytest.mark.parametrize(("decay", "steepness"), [("own", 1.7), ("shared", 1.5)])
 def test_the_law_of_a_recipe(decay: str, steepness: float) -> None:
-    assert Law.of(load_experiment(DIGITS, [f"search.decay={decay}"])).steepness == steepness
+    assert Law.of(load(f"search.decay={decay}")).steepness == steepness
 
 
 @pytest.mark.usefixtures("by_hand")
@@ -145,7 +139,7 @@ def test_the_law_of_a_recipe(decay: str, steepness: float) -> None:
 def test_thresholds_prune_from_a_quarter_of_the_median_weight_on(
     overrides: tuple[str, ...], scale: float, level: float
 ) -> None:
-    assert pruning_level(load_experiment(DIGITS, overrides), scale) == pytest.approx(level)
+    assert pruning_level(load(*overrides), scale) == pytest.approx(level)
 
 
 # What runs of a recipe ended with says both of its unknowns.

@@ -3,165 +3,155 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from equal_runs import assert_same_state
+from equal_runs import assert_same_state, new_run, states
+from samples import load
 
-from strsweep.config import Experiment, load_experiment
-from strsweep.settings import Lead, Quantity, RunSettings
+from strsweep.settings import Lead, RunSettings
 from strsweep.storage import store_at
-from strsweep.training.checkpoints import RunCheckpoints, State, copied
+from strsweep.training.checkpoints import RunCheckpoints, State
 from strsweep.training.controlled import EpochMetrics
 from strsweep.training.law import Law, Leader, ThresholdClock
-from strsweep.training.run import TrainingRun
 
 pytestmark = pytest.mark.slow
 
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 EPOCHS, ONSET, STEPS = 6, 2, 7  # 1400 images, 200 a step
+RECIPE = (f"training.epochs={EPOCHS}", "training.batch_size=200")
+LEAD = Lead(quantity="sparsity", pruned=0.9, exposure_at_90=0.5, delay=0.165)
+OWN = RunSettings(
+    threshold_init=-6, weight_decay=5e-4, threshold_decay=0.07, onset=ONSET, lead=LEAD
+)
+SHARED = RunSettings(threshold_init=-6, weight_decay=0.02, lead=LEAD)
+ONE_DECAY = "search.decay=shared"
 
 
-@dataclass(frozen=True)
-class Case:
-    """A led run of six epochs."""
-
-    decay: str = "own"
-    onset: int = ONSET
-    quantity: Quantity = "sparsity"
-    first: float = 0.07
-    batch_norm_decay: bool = True
-
-    @property
-    def experiment(self) -> Experiment:
-        norms = f"training.batch_norm_decay={str(self.batch_norm_decay).lower()}"
-        recipe = [f"training.epochs={EPOCHS}", "training.batch_size=200", norms]
-        return load_experiment(DIGITS, [*recipe, f"search.decay={self.decay}"])
-
-    @property
-    def settings(self) -> RunSettings:
-        is_own = self.decay == "own"
-        return RunSettings(
-            threshold_init=-6.0,
-            weight_decay=5e-4 if is_own else self.first,
-            threshold_decay=self.first if is_own else None,
-            onset=self.onset,
-            lead=Lead(quantity=self.quantity, pruned=0.9, exposure_at_90=0.5, delay=0.165),
-        )
-
-    @property
-    def leader(self) -> Leader:
-        lead, law = self.settings.lead, Law.of(self.experiment)
-        assert lead is not None
-        clock = ThresholdClock.of(self.experiment, STEPS, self.onset)
-        return Leader(lead=lead, law=law, clock=clock, first_decay=self.first)
+def changed(settings: RunSettings, **changes: Any) -> RunSettings:
+    return settings.model_copy(update=changes)
 
 
-OWN, SHARED = Case(), Case("shared", onset=0, first=0.02)
-CASES = {
-    "own": OWN,
-    "own_from_the_start": replace(OWN, onset=0, first=0.02),
-    "multiply_adds": replace(OWN, quantity="macs"),
-    "shared": SHARED,
-    "shared_without_norms": replace(SHARED, quantity="macs", batch_norm_decay=False),
+BY_MACS = {"lead": LEAD.model_copy(update={"quantity": "macs"})}
+CASES: dict[str, tuple[RunSettings, tuple[str, ...]]] = {
+    "own": (OWN, ()),
+    "own_from_the_start": (changed(OWN, onset=0, threshold_decay=0.02), ()),
+    "multiply_adds": (changed(OWN, **BY_MACS), ()),
+    "shared": (SHARED, (ONE_DECAY,)),
+    "shared_without_norms": (
+        changed(SHARED, **BY_MACS),
+        (ONE_DECAY, "training.batch_norm_decay=false"),
+    ),
 }
+each_case = pytest.mark.parametrize(("settings", "overrides"), CASES.values(), ids=CASES)
 
 
-def new_run(case: Case, settings: RunSettings | None = None) -> TrainingRun:
-    chosen = case.settings if settings is None else settings
-    return TrainingRun(case.experiment, chosen, device=torch.device("cpu"))
+def trained(settings: RunSettings, overrides: tuple[str, ...]) -> list[State]:
+    return states(settings, *RECIPE, *overrides)
 
 
-@cache
-def states(case: Case) -> list[State]:
-    """Return what an uninterrupted run is after every epoch."""
-    run = new_run(case)
-    return [copied(run.state()) for _ in run.epochs()]
+def history_of(settings: RunSettings, overrides: tuple[str, ...]) -> list[EpochMetrics]:
+    return [EpochMetrics(**row) for row in trained(settings, overrides)[-1]["history"]]
 
 
-def history_of(case: Case) -> list[EpochMetrics]:
-    return [EpochMetrics(**metrics) for metrics in states(case)[-1]["history"]]
-
-
-def said_by_the_leader(case: Case, history: list[EpochMetrics]) -> list[float]:
+def said_by_the_leader(
+    settings: RunSettings, overrides: tuple[str, ...], history: list[EpochMetrics]
+) -> list[float]:
     """Return the decay of every epoch, computed from what was measured after those before it."""
-    leader, decays = case.leader, [0.0] * case.onset + [case.first]
-    for epoch in range(case.onset + 1, EPOCHS):
-        passed = [decay * leader.clock.of_epoch(e) for e, decay in enumerate(decays, start=1)]
+    experiment, lead, first = load(*RECIPE, *overrides), settings.lead, settings.first_decay
+    assert lead is not None
+    clock = ThresholdClock.of(experiment, STEPS, settings.onset)
+    leader = Leader(lead=lead, law=Law.of(experiment), clock=clock, first_decay=first)
+    decays = [0.0] * settings.onset + [first]
+    for epoch in range(settings.onset + 1, EPOCHS):
+        passed = [decay * clock.of_epoch(e) for e, decay in enumerate(decays, start=1)]
         last = history[epoch - 1]
-        share = last.sparsity if case.quantity == "sparsity" else 1 - last.macs / last.dense_macs
+        share = last.sparsity if lead.quantity == "sparsity" else 1 - last.macs / last.dense_macs
         decays.append(leader.next_decay(epoch, math.fsum(passed) - 0.165, share))
     return decays
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_the_decay_of_every_epoch_is_what_the_leader_says(case: Case) -> None:
-    history = history_of(case)
+@each_case
+def test_the_decay_of_every_epoch_is_what_the_leader_says(
+    settings: RunSettings, overrides: tuple[str, ...]
+) -> None:
+    history = history_of(settings, overrides)
     decays = [metrics.threshold_decay for metrics in history]
-    assert decays == pytest.approx(said_by_the_leader(case, history), rel=1e-12)
-    assert len(set(decays[case.onset :])) >= 3, "the feedback must change it, for this to count"
+    assert decays == pytest.approx(said_by_the_leader(settings, overrides, history), rel=1e-12)
+    assert len(set(decays[settings.onset :])) >= 3, "the feedback must change it, to count"
     assert history[-1].sparsity > 0.3
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_it_is_the_decay_that_the_optimizer_has(case: Case) -> None:
-    for state, metrics in zip(states(case), history_of(case), strict=True):
+@each_case
+def test_it_is_the_decay_that_the_optimizer_has(
+    settings: RunSettings, overrides: tuple[str, ...]
+) -> None:
+    has_norms = "training.batch_norm_decay=false" not in overrides
+    history = history_of(settings, overrides)
+    for state, metrics in zip(trained(settings, overrides), history, strict=True):
         both = state["optimizer"]
         groups = both["weights"]["param_groups"] + both["thresholds"]["param_groups"]
-        weights = metrics.threshold_decay if case.decay == "shared" else 5e-4
+        weights = metrics.threshold_decay if ONE_DECAY in overrides else 5e-4
         assert {group["role"]: group["weight_decay"] for group in groups} == {
             "weights": weights,
             "thresholds": metrics.threshold_decay,
-            "norms": weights if case.batch_norm_decay else 0.0,
+            "norms": weights if has_norms else 0.0,
         }
         assert metrics.weight_decay == weights
 
 
 @pytest.mark.parametrize("decay", ["own", "shared"])
 def test_without_a_lead_every_epoch_has_the_same_decay(decay: str) -> None:
-    case = replace(OWN, decay=decay)
-    fixed = new_run(case, case.settings.model_copy(update={"lead": None}))
-    history = list(fixed.epochs())
-    acting = [0.0] * ONSET + [case.first] * (EPOCHS - ONSET)
+    settings, overrides = OWN, (f"search.decay={decay}",)
+    if decay == "shared":
+        settings = changed(OWN, weight_decay=0.07, threshold_decay=None)
+    history = history_of(changed(settings, lead=None), overrides)
+    acting = [0.0] * ONSET + [0.07] * (EPOCHS - ONSET)
     assert [metrics.threshold_decay for metrics in history] == acting
-    weights = 5e-4 if decay == "own" else case.first
-    assert [metrics.weight_decay for metrics in history] == [weights] * EPOCHS
-    led = history_of(case)
+    assert [metrics.weight_decay for metrics in history] == [settings.weight_decay] * EPOCHS
+    led = history_of(settings, overrides)
     assert led[ONSET].sparsity == history[ONSET].sparsity, "the first epoch has nothing to go by"
     assert led[-1].sparsity != history[-1].sparsity
 
 
+ADAMW = ("training.optimizer=adamw", "training.learning_rate=3e-3")
+
+
 @pytest.mark.parametrize(
-    ("case", "interrupted_after"), [(OWN, 0), (OWN, ONSET), (OWN, 4), (SHARED, 3), (SHARED, EPOCHS)]
+    ("settings", "overrides", "interrupted_after"),
+    [
+        (OWN, (), 0),
+        (OWN, (), ONSET),
+        (OWN, ADAMW, 4),
+        (SHARED, (ONE_DECAY,), 3),
+        (changed(SHARED, lead=None), (ONE_DECAY,), 1),
+        (SHARED, (ONE_DECAY,), EPOCHS),
+    ],
 )
 def test_resumed_equals_uninterrupted_bit_for_bit(
-    case: Case, interrupted_after: int, tmp_path: Path
+    settings: RunSettings, overrides: tuple[str, ...], interrupted_after: int, tmp_path: Path
 ) -> None:
+    whole = trained(settings, overrides)
     checkpoints = RunCheckpoints(store_at(str(tmp_path)), "run-001", kept=1)
-    for epoch, state in enumerate(states(case)[:interrupted_after], start=1):
+    for epoch, state in enumerate(whole[:interrupted_after], start=1):
         checkpoints.save(epoch, state)
     torch.rand(17)  # another process would have another random state
-    resumed = new_run(case)
+    resumed = new_run(settings, *RECIPE, *overrides)
     resumed.resume(checkpoints, rank=0)
     assert len(resumed.history) == interrupted_after
     list(resumed.epochs())
-    assert_same_state(resumed.state(), states(case)[-1])
+    assert_same_state(resumed.state(), whole[-1])
+    assert 0 < resumed.history[-1].sparsity < 1
 
 
 @pytest.mark.parametrize("first", [0.015, 0.08], ids=["prunes_too_little", "prunes_too_much"])
 def test_a_led_run_ends_nearer_to_its_target_than_one_with_a_wrong_decay(first: float) -> None:
-    experiment = load_experiment(DIGITS, ["training.epochs=12"])
-    lead = Lead(quantity="sparsity", pruned=0.9, exposure_at_90=0.4, delay=0.165)
+    lead = LEAD.model_copy(update={"exposure_at_90": 0.4})
     ends: list[float] = []
     for chosen in (lead, None):
-        settings = RunSettings(
-            threshold_init=-6, weight_decay=5e-4, threshold_decay=first, onset=4, lead=chosen
-        )
-        run = TrainingRun(experiment, settings, device=torch.device("cpu"))
-        ends.append([*run.epochs()][-1].sparsity)
+        settings = changed(OWN, threshold_decay=first, onset=4, lead=chosen)
+        ends.append(states(settings, "training.epochs=12")[-1]["history"][-1]["sparsity"])
     led, unled = (abs(end - 0.9) for end in ends)
     assert led < 0.6 * unled
     assert unled > 0.05

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from equal_runs import new_run
 
-from strsweep.config import load_experiment
 from strsweep.errors import SettingError
 from strsweep.models import build
 from strsweep.settings import RunSettings
@@ -16,7 +16,6 @@ from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.measure import SparsityReport, measure
 from strsweep.training.run import TrainingRun
 
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 SETTINGS = RunSettings(threshold_init=-9, weight_decay=1e-2)
 
 
@@ -33,10 +32,7 @@ def checkpoint(tmp_path: Path) -> tuple[Path, SparsityReport]:
 
 
 def run(path: Path, *overrides: str) -> TrainingRun:
-    experiment = load_experiment(
-        DIGITS, [f"model.checkpoint={path}", "training.epochs=1", *overrides]
-    )
-    return TrainingRun(experiment, SETTINGS, device=torch.device("cpu"))
+    return new_run(SETTINGS, f"model.checkpoint={path}", "training.epochs=1", *overrides)
 
 
 def test_str_goes_on_where_the_file_ends(checkpoint: tuple[Path, SparsityReport]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
+from samples import load
 from torch import Tensor, nn
 
-from strsweep.config import Experiment, load_experiment
+from strsweep.config import Experiment
 from strsweep.errors import InvalidExperimentError
 from strsweep.settings import RunSettings, Target
 from strsweep.sparsity.convert import bake, parametrized
@@ -21,8 +21,7 @@ from strsweep.training.landing import land_run
 from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
 
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
-HERE = "tests.unit.training.test_own_objects"
+HERE = __name__
 
 
 class Random(Pruning):
@@ -93,7 +92,7 @@ def dropping(over: float, floor: float = 0.1) -> float:
 def own(*overrides: str) -> Experiment:
     base = ("training.epochs=3", "training.batch_size=32", "training.warmup_epochs=1")
     data = f"data={{name: '{HERE}:noise', options: {{images: 64}}, num_classes: 10}}"
-    return load_experiment(DIGITS, [*base, data, *overrides])
+    return load(*base, data, *overrides)
 
 
 def test_a_method_and_a_data_set_of_one_file() -> None:
@@ -145,7 +144,7 @@ def test_a_detector_trains_lands_and_is_judged() -> None:
         "data={}",
         "training={epochs: 2, batch_size: 4, warmup_epochs: 0, learning_rate: 0.01}",
     )
-    experiment = load_experiment(DIGITS, overrides)
+    experiment = load(*overrides)
     problem = measure_problem(experiment, task_of(experiment))
     assert problem.metric.name == "overlap"
     assert problem.dense_macs > 10**8
@@ -170,7 +169,7 @@ VIT = (
 @pytest.mark.long
 def test_a_vision_transformer_with_half_of_its_weights_is_as_good_as_dense() -> None:
     def accuracy(*overrides: str, **settings: float) -> float:
-        experiment = load_experiment(DIGITS, [*VIT, *overrides])
+        experiment = load(*VIT, *overrides)
         run = RunSettings(weight_decay=0.05, **settings)  # pyright: ignore[reportArgumentType]
         *_, last = TrainingRun(experiment, run, device=torch.device("cpu")).epochs()
         assert last.sparsity == pytest.approx(settings.get("sparsity", last.sparsity), abs=1e-4)

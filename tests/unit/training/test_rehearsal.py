@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from samples import load
 
-from strsweep.config import load_experiment
 from strsweep.errors import SettingError
 from strsweep.export import FORMATS
-from strsweep.preflight import check_sweep
+from strsweep.preflight import check_run, check_sweep
 from strsweep.training import rehearsal
 
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 TWO = ("workers.count=2",)
 NORMS = "model={{name: 'brought_networks:WithNorm', options: {{kind: {}}}}}"
 
 
 def check(network: str, *overrides: str) -> None:
-    check_sweep(load_experiment(DIGITS, [f"model.name=brought_networks:{network}", *overrides]))
+    check_sweep(load(f"model.name=brought_networks:{network}", *overrides))
 
 
 @pytest.mark.slow
@@ -132,10 +130,7 @@ def test_an_export_without_end_is_left_to_the_end(
 def test_dense_runs_claim_no_zeros() -> None:
     with pytest.raises(SettingError, match="use strsweep train"):
         check("Standardizes", "sparsity.mode=dense")
-    from strsweep.preflight import check_run
-
-    name = "model.name=brought_networks:Standardizes"
-    check_run(load_experiment(DIGITS, [name, "sparsity.mode=dense"]))
+    check_run(load("model.name=brought_networks:Standardizes", "sparsity.mode=dense"))
 
 
 def test_preflight_draws_nothing_from_the_random_state() -> None:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from equal_runs import new_run
 from PIL import Image
+from samples import load
 from torch.nn import functional
 
-from strsweep.config import Experiment, load_experiment
+from strsweep.config import Experiment
 from strsweep.data import check_data, load_data
 from strsweep.errors import ImagesUnreadableError, SettingError
 from strsweep.settings import RunSettings
@@ -23,7 +25,6 @@ from strsweep.tasks import task_of
 from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
 
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 PER_CLASS = {"train": 120, "val": 40}
 """320 images of two classes: 1 % of them are 3.2, so 3 bad files are tolerated and 4 are not."""
 MODES = ("RGB", "L", "CMYK")
@@ -83,36 +84,31 @@ def damage(folder: Path) -> list[str]:
     return sorted(str(folder / name) for name in BAD)
 
 
+def on(folder: Path) -> tuple[str, ...]:
+    data = f"data={{name: imagefolder, path: '{folder}', image_size: 16}}"
+    sizes = ("training.epochs=2", "training.batch_size=32")
+    return ("model={name: 'tiny_models:tiny'}", data, *sizes)
+
+
 def experiment(folder: Path, *overrides: str) -> Experiment:
-    return load_experiment(
-        DIGITS,
-        [
-            "model={name: 'tiny_models:tiny'}",
-            f"data={{name: imagefolder, path: '{folder}', image_size: 16}}",
-            "training.epochs=2",
-            "training.batch_size=32",
-            *overrides,
-        ],
-    )
+    return load(*on(folder), *overrides)
 
 
-def new_run(folder: Path, *overrides: str) -> TrainingRun:
+def run_on(folder: Path, *overrides: str) -> TrainingRun:
     settings = RunSettings(threshold_init=-6, weight_decay=1e-3)
-    return TrainingRun(experiment(folder, *overrides), settings, device=torch.device("cpu"))
+    return new_run(settings, *on(folder), *overrides)
 
 
-@pytest.mark.usefixtures("tiny_models")
 def test_good_files_of_every_mode_are_all_read(folder: Path) -> None:
-    run = new_run(folder)
+    run = run_on(folder)
     assert [metrics.unreadable_images for metrics in run.epochs()] == [0, 0]
     assert run.unreadable == []
 
 
-@pytest.mark.usefixtures("tiny_models")
 def test_bad_files_are_left_out_counted_and_named(folder: Path) -> None:
     bad = damage(folder)
     check_data(experiment(folder).data)  # sizes and names do not tell
-    run = new_run(folder)
+    run = run_on(folder)
     for metrics in run.epochs():
         assert metrics.unreadable_images == 3
         assert sorted(run.unreadable) == bad
@@ -133,10 +129,9 @@ def judged(run: TrainingRun, folder: Path) -> tuple[float, float]:
     return accuracy, functional.cross_entropy(logits, labels).item()
 
 
-@pytest.mark.usefixtures("tiny_models")
 def test_accuracy_and_loss_are_those_of_the_readable_images(folder: Path) -> None:
     damage(folder)
-    run = new_run(folder)
+    run = run_on(folder)
     list(run.epochs())
     accuracy, loss = judged(run, folder)
     assert 0.4 < accuracy < 1
@@ -144,11 +139,10 @@ def test_accuracy_and_loss_are_those_of_the_readable_images(folder: Path) -> Non
     assert run.history[-1].task["val_loss"] == pytest.approx(loss, abs=1e-5)
 
 
-@pytest.mark.usefixtures("tiny_models")
 def test_more_than_one_percent_ends_the_run_and_names_a_file(folder: Path) -> None:
     damage(folder)
     cut(folder / "val/dark/001.jpg")
-    run = new_run(folder)
+    run = run_on(folder)
     with pytest.raises(
         ImagesUnreadableError, match=r"^4 images .*among them .*\.jpg: .*data\.path"
     ):
@@ -156,10 +150,9 @@ def test_more_than_one_percent_ends_the_run_and_names_a_file(folder: Path) -> No
     assert run.history == []
 
 
-@pytest.mark.usefixtures("tiny_models")
 @pytest.mark.parametrize("lost", ["train", "val", "."])
 def test_a_storage_that_goes_away_is_told_as_such(folder: Path, lost: str) -> None:
-    run = new_run(folder)
+    run = run_on(folder)
     epochs = run.epochs()
     next(epochs)
     shutil.rmtree(folder / lost)
@@ -178,7 +171,6 @@ def twelve_bits(path: Path) -> None:
     Image.fromarray(levels).save(path, "PNG")
 
 
-@pytest.mark.usefixtures("tiny_models")
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -195,7 +187,7 @@ def test_the_reader_says_why_images_cannot_be_read(
     for path in (folder / "val" / "light").iterdir():
         damage(path)
     with pytest.raises(ImagesUnreadableError, match=reason) as caught:
-        list(new_run(folder, "training.epochs=1").epochs())
+        list(run_on(folder, "training.epochs=1").epochs())
     assert "is the storage" not in str(caught.value)
 
 
@@ -204,7 +196,6 @@ def tried(folder: Path) -> None:
     measure_problem(problem, task_of(problem))
 
 
-@pytest.mark.usefixtures("tiny_models")
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_split_that_cannot_be_read_is_refused_up_front(split: str, folder: Path) -> None:
     for path in (folder / split).rglob("*.jpg"):
@@ -215,7 +206,6 @@ def test_a_split_that_cannot_be_read_is_refused_up_front(split: str, folder: Pat
     assert caught.value.setting == "data.path"
 
 
-@pytest.mark.usefixtures("tiny_models")
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_bad_images_in_front_refuse_nothing(split: str, folder: Path) -> None:
     for name in ("000", "001", "003"):
@@ -240,13 +230,12 @@ def test_files_without_content_are_refused_up_front(folder: Path) -> None:
     assert it.value.setting == "data.path"
 
 
-@pytest.mark.usefixtures("tiny_models")
 def test_the_loss_of_a_bad_image_is_nothing(folder: Path) -> None:
     # One step over all images: it is the mean over the 238 that were read.
-    run = new_run(folder, "training.batch_size=240", "training.epochs=1")
+    run = run_on(folder, "training.batch_size=240", "training.epochs=1")
     list(run.epochs())
     damage(folder)
-    damaged = new_run(folder, "training.batch_size=240", "training.epochs=1")
+    damaged = run_on(folder, "training.batch_size=240", "training.epochs=1")
     list(damaged.epochs())
     (whole,), (left,) = run.step_losses, damaged.step_losses
     # The two images gave about what the others give, and batch norm sees zeros in their place.
