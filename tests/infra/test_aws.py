@@ -1,4 +1,4 @@
-"""infra/aws.yaml: EC2's request model, then Ray's real bootstrap and provider on a mocked EC2."""
+"""infra/aws.yaml: the words of EC2, then Ray's real bootstrap and provider on a mocked EC2."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from ray.autoscaler._private.util import prepare_config
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 
 NODE_TYPES = ["head", "gpu_spot", "gpu_ondemand"]
-RESOLVED_BY_RAY = {"SubnetIds"}
 Load = Callable[[str], Any]
 Config = dict[str, Any]
 
@@ -28,54 +27,25 @@ def config(load: Load) -> Config:
     return load("infra/aws.yaml")
 
 
-def shape_faults(value: Any, shape: Shape, where: str = "") -> list[str]:
-    """Compare a request with botocore's model of it: names, kinds and the words of enumerations."""
+def foreign_words(value: Any, shape: Shape) -> list[str]:
+    """Return the words of a request that EC2 does not know; its client finds all other faults."""
     if isinstance(shape, StructureShape):
-        unknown = [key for key in value if key not in shape.members]
-        faults = [f"{where}.{key}: unknown" for key in unknown]
-        for key in set(value) - set(unknown):
-            faults += shape_faults(value[key], shape.members[key], f"{where}.{key}")
-        return faults
+        return [w for key in value for w in foreign_words(value[key], shape.members[key])]
     if isinstance(shape, ListShape):
-        return [fault for item in value for fault in shape_faults(item, shape.member, f"{where}[]")]
+        return [word for item in value for word in foreign_words(item, shape.member)]
     words = getattr(shape, "enum", [])
-    if words and value not in words:
-        return [f"{where}: {value!r} is none of its words"]
-    kinds = {"string": str, "integer": int, "boolean": bool, "double": float}
-    return (
-        []
-        if type(value) is kinds[shape.type_name]
-        else [f"{where}: {value!r} is no {shape.type_name}"]
-    )
-
-
-def request_faults(node_config: Config) -> list[str]:
-    service = botocore.session.get_session().get_service_model("ec2")
-    request = {key: value for key, value in node_config.items() if key not in RESOLVED_BY_RAY}
-    return shape_faults(request, service.operation_model("RunInstances").input_shape)
+    return [value] if words and value not in words else []
 
 
 @pytest.mark.parametrize("node_type", NODE_TYPES)
-def test_the_request_is_one_that_ec2_knows(node_type: str, config: Config) -> None:
-    assert request_faults(config["available_node_types"][node_type]["node_config"]) == []
-
-
-@pytest.mark.parametrize(
-    ("fault", "found"),
-    [
-        (lambda c: c.update(InstanceMarketOptionz={}), ".InstanceMarketOptionz: unknown"),
-        (lambda c: c.update(InstanceType="g66.2xlarge"), ".InstanceType: 'g66.2xlarge' is none"),
-        (lambda c: c["MetadataOptions"].update(HttpPutResponseHopLimit="1"), "is no integer"),
-        (lambda c: c["BlockDeviceMappings"][0]["Ebs"].update(VolumeType="gp4"), "'gp4' is none"),
-    ],
-)
-def test_the_model_finds_a_planted_fault(
-    fault: Callable[[Config], None], found: str, config: Config
-) -> None:
-    node_config = config["available_node_types"]["gpu_spot"]["node_config"]
-    fault(node_config)
-    [message] = request_faults(node_config)
-    assert found in message
+def test_the_words_of_a_request_are_those_of_ec2(node_type: str, config: Config) -> None:
+    service = botocore.session.get_session().get_service_model("ec2")
+    shape = service.operation_model("RunInstances").input_shape
+    request = config["available_node_types"][node_type]["node_config"]
+    del request["SubnetIds"]  # Ray's own
+    assert foreign_words(request, shape) == []
+    request["InstanceType"], request["BlockDeviceMappings"][0]["Ebs"]["VolumeType"] = "g66", "gp4"
+    assert sorted(foreign_words(request, shape)) == ["g66", "gp4"]
 
 
 @pytest.fixture
@@ -91,10 +61,7 @@ def mocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def account(mocked: None, config: Config, tmp_path: Path, root: Path) -> Config:
     """A mocked account as docs/clusters.md asks for it; returns the file with its identifiers."""
-    return _made_account(prepare_config(config), tmp_path, root)
-
-
-def _made_account(config: Config, tmp_path: Path, root: Path) -> Config:
+    config = prepare_config(config)
     region = config["provider"]["region"]
     ec2 = boto3.client("ec2", region_name=region)
     iam = boto3.client("iam", region_name=region)
@@ -110,18 +77,10 @@ def _made_account(config: Config, tmp_path: Path, root: Path) -> Config:
         for i, zone in enumerate(zones)
     ]
     group = ec2.create_security_group(GroupName="strsweep", Description="-", VpcId=vpc)["GroupId"]
-    ec2.authorize_security_group_ingress(
-        GroupId=group,
-        IpPermissions=[
-            {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]},
-            {
-                "IpProtocol": "tcp",
-                "FromPort": 22,
-                "ToPort": 22,
-                "IpRanges": [{"CidrIp": "10.9.0.0/16"}],
-            },
-        ],
-    )
+    own = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
+    office = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
+    rules = [own, office | {"IpRanges": [{"CidrIp": "10.9.0.0/16"}]}]
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=rules)
     key = ec2.create_key_pair(KeyName="strsweep")["KeyMaterial"]
     (tmp_path / "key.pem").write_text(key)
     (tmp_path / "key.pem").chmod(0o600)
@@ -163,10 +122,8 @@ def test_all_that_ray_up_does_before_it_starts_a_machine(account: Config) -> Non
     assert kinds["head"]["resources"]["CPU"] == 0, "ours, not what the machine has"
     for name in ("gpu_spot", "gpu_ondemand"):
         # The last is found by Ray in EC2's description of the machine type.
-        assert (
-            kinds[name]["resources"] | {"CPU": 8, "GPU": 1, "accelerator_type:L4": 1}
-            == kinds[name]["resources"]
-        )
+        wanted = {"CPU": 8, "GPU": 1, "accelerator_type:L4": 1}
+        assert wanted.items() <= kinds[name]["resources"].items()
 
 
 @pytest.mark.parametrize(
@@ -229,9 +186,5 @@ def test_a_missing_instance_profile_is_found(account: Config) -> None:
 @pytest.mark.parametrize("node_type", NODE_TYPES)
 def test_disks_are_encrypted_and_go_with_the_machine(node_type: str, config: Config) -> None:
     mappings = config["available_node_types"][node_type]["node_config"]["BlockDeviceMappings"]
-    for disk in (mapping["Ebs"] for mapping in mappings):
-        assert (disk["VolumeType"], disk["Encrypted"], disk["DeleteOnTermination"]) == (
-            "gp3",
-            True,
-            True,
-        )
+    wanted = {"VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
+    assert all(wanted.items() <= mapping["Ebs"].items() for mapping in mappings)

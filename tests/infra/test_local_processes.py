@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from commands import ran
 
 ROOT = Path(__file__).parents[2]
 RAY, SERVICE, S3 = (f"infra/local_{name}.sh" for name in ("ray", "service", "s3"))
@@ -19,8 +20,7 @@ def run(script: str, home: Path, *arguments: str) -> subprocess.CompletedProcess
     known = {**os.environ, "STRSWEEP_RESULTS": str(home), "LOCAL_RAY_CPUS": "1"}
     known["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{known['PATH']}"
     known["TMPDIR"] = str(home)  # as long as on a Mac, too long for Ray's sockets
-    command = [str(ROOT / script), *arguments]
-    return subprocess.run(command, cwd=ROOT, env=known, capture_output=True, text=True, check=False)
+    return ran([str(ROOT / script), *arguments], cwd=ROOT, env=known)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 from commands import ran
 
 CONFIG = "jobs/configs/digits.yaml"
+SWEEP = ["sweep", "--config", CONFIG]
 RAY = r"""#!/usr/bin/env bash
 # Stands in for the command line of Ray: remembers one job, and says what Ray 2.60 says.
 state=$FAKE/state
@@ -105,14 +106,13 @@ def submission_id(fake: dict[str, str]) -> str:
 def test_an_ended_job_is_submitted_again_under_its_id_and_a_running_one_followed(
     fake: dict[str, str], root: Path
 ) -> None:
-    first = ["sweep", "--config", CONFIG]
-    assert submit(root, fake, *first).returncode == 0
+    assert submit(root, fake, *SWEEP).returncode == 0
     name = submission_id(fake)
     # It runs: one more target is the same sweep, and does not start a second job.
     Path(fake["FAKE"], "arguments").unlink()
     for end, code in (("failed", 1), ("succeeded", 0)):
         Path(fake["FAKE"], "end").write_text(end)
-        done = submit(root, fake, *first, "--set=search.targets=[0.9]")
+        done = submit(root, fake, *SWEEP, "--set=search.targets=[0.9]")
         assert done.returncode == code
         assert "it runs already, with what it was told first" in done.stdout
     assert not Path(fake["FAKE"], "arguments").exists()
@@ -121,7 +121,7 @@ def test_an_ended_job_is_submitted_again_under_its_id_and_a_running_one_followed
     Path(fake["FAKE"], "state").write_text("STOPPED")
     for copied in ("work", "module"):
         Path(fake["FAKE"], copied).rename(Path(fake["FAKE"], f"{copied}-1"))
-    assert submit(root, fake, *first).returncode == 0
+    assert submit(root, fake, *SWEEP).returncode == 0
     assert submission_id(fake) == name
     for copied in ("work", "module"):  # Ray takes no package for the one that it just removes
         before, after = (kept(fake, f"{each}/submission.txt") for each in (f"{copied}-1", copied))
@@ -166,14 +166,8 @@ def test_own_modules_and_a_relative_checkpoint_go_along(
     (here / "start.pth").write_bytes(b"weights")
     own = ["--set", "model={name: 'own_nets:net', checkpoint: start.pth}"]
     for number in range(2):
-        done = subprocess.run(
-            [root / "jobs/submit.sh", "sweep", "--config", root / CONFIG, *own],
-            cwd=here,
-            env=fake,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [root / "jobs/submit.sh", "sweep", "--config", root / CONFIG, *own]
+        done = ran(command, cwd=here, env=fake)
         assert done.returncode == 0, done.stderr
         names.add(submission_id(fake))
         work = tmp_path / "work"
@@ -189,8 +183,7 @@ def test_own_modules_and_a_relative_checkpoint_go_along(
         code = "import sys, pathlib, strsweep; print(strsweep.load_experiment(pathlib.Path("
         code += "sys.argv[1]), [*sys.argv[2:], 'tracking.uri=sqlite:////r/m.db']).sweep_id)"
         known = {**fake, "PYTHONPATH": str(root / "service")}
-        command = [sys.executable, "-c", code, *arguments]
-        seen = subprocess.run(command, cwd=uploaded, env=known, capture_output=True, text=True)
+        seen = ran([sys.executable, "-c", code, *arguments], cwd=uploaded, env=known)
         names.add(f"sweep-{seen.stdout.strip()}")
     assert len(names) == 1, "the job's own id is that of its submission"
 
@@ -203,20 +196,12 @@ def test_own_modules_and_a_relative_checkpoint_go_along(
         (["sweep"], {}, "--config"),
         (["sweep", "--config", "missing.yaml"], {}, "missing.yaml"),
         (["sweep", "--config"], {}, "--config"),
-        (
-            ["sweep", "--config", CONFIG, "--set", "training.epoch=3"],
-            {},
-            "Did you mean training.epochs",
-        ),
-        (["sweep", "--config", CONFIG, "--set", "model.name=no_such:net"], {}, "no_such"),
-        (
-            ["sweep", "--config", CONFIG, "--set", "model.checkpoint=no.pth"],
-            {},
-            "below this folder",
-        ),
-        (["sweep", "--config", CONFIG, "--set", "model.checkpoint=../x"], {}, "below this folder"),
-        (["sweep", "--config", CONFIG], {"RAY_AUTH_TOKEN_PATH": "/missing"}, "RAY_AUTH_TOKEN_PATH"),
-        (["sweep", "--config", CONFIG], {"STRSWEEP_RESULTS": 'a"b'}, "STRSWEEP_RESULTS"),
+        ([*SWEEP, "--set", "training.epoch=3"], {}, "Did you mean training.epochs"),
+        ([*SWEEP, "--set", "model.name=no_such:net"], {}, "no_such"),
+        ([*SWEEP, "--set", "model.checkpoint=no.pth"], {}, "below this folder"),
+        ([*SWEEP, "--set", "model.checkpoint=../x"], {}, "below this folder"),
+        (SWEEP, {"RAY_AUTH_TOKEN_PATH": "/missing"}, "RAY_AUTH_TOKEN_PATH"),
+        (SWEEP, {"STRSWEEP_RESULTS": 'a"b'}, "STRSWEEP_RESULTS"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_sent(
@@ -241,14 +226,8 @@ def test_a_wrong_input_stops_the_job_and_any_other_failure_fails_it(
     (tmp_path / "exits.py").write_text("import sys; sys.exit(int(sys.argv[1]))")
     known = {**os.environ, "STRSWEEP_RESULTS": str(tmp_path), "LOCAL_RAY_CPUS": "1"}
     entry = f"ray job submit -- {tmp_path}/once.sh exits"
-    done = subprocess.run(
-        [root / "infra/local_ray.sh", "run", "bash", "-c", f"{entry} 0; {entry} 1; {entry} 2"],
-        cwd=root,
-        env=known,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    entries = f"{entry} 0; {entry} 1; {entry} 2"
+    done = ran([root / "infra/local_ray.sh", "run", "bash", "-c", entries], cwd=root, env=known)
     ends = re.findall(
         r"Job 'raysubmit_\w+' (succeeded|failed|was stopped)", done.stdout + done.stderr
     )

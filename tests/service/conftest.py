@@ -34,10 +34,9 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture(autouse=True)
 def credentials(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a job has in its environment; where the server is, its settings say."""
+    """Those of a job."""
     for name, value in service.environment.items():
-        if name != "MLFLOW_TRACKING_URI":
-            monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

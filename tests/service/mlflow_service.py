@@ -25,6 +25,7 @@ from strsweep.config import Experiment
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "infra/local_service.sh"
+_URI = "MLFLOW_TRACKING_URI"
 
 
 def missing_part() -> str:
@@ -63,12 +64,16 @@ class Service:
 
     @functools.cached_property
     def environment(self) -> dict[str, str]:
-        """What a job needs to know, passwords among it."""
-        return dict(re.findall(r"(\w+)='?([^' \n]+)'?", self.run("env")))
+        """What a job has in its environment; where the server is, its settings say."""
+        return {name: value for name, value in self._known.items() if name != _URI}
 
     @property
     def uri(self) -> str:
-        return self.environment["MLFLOW_TRACKING_URI"]
+        return self._known[_URI]
+
+    @functools.cached_property
+    def _known(self) -> dict[str, str]:
+        return dict(re.findall(r"(\w+)='?([^' \n]+)'?", self.run("env")))
 
     @property
     def s3(self) -> S3Server:

@@ -89,5 +89,4 @@ def test_two_publishers_at_once(
 
 
 def environment(service: Service) -> dict[str, str]:
-    known = {k: v for k, v in service.environment.items() if k != "MLFLOW_TRACKING_URI"}
-    return {**known, "PATH": "/usr/bin:/bin", "PYTHONPATH": str(DRIVER.parent)}
+    return {**service.environment, "PATH": "/usr/bin:/bin", "PYTHONPATH": str(DRIVER.parent)}

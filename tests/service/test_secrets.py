@@ -13,7 +13,7 @@ import pytest
 from mlflow_service import Service
 from recorded_sweep import RecordedSweep
 
-DRIVER = Path(__file__).parent / "killed_publisher.py"
+DRIVER = Path(__file__).parents[1] / "killed_publisher.py"
 PLANTED = "planted-secret-of-nobody"
 """In the environment of the job, where a cluster has a credential that is not ours to use."""
 

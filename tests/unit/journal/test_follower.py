@@ -6,12 +6,11 @@ import random
 import re
 from collections.abc import Iterator
 from itertools import chain, count
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import NINETY, PROBLEM
+from samples import finished, proposed, started
 
 from strsweep.journal import (
     EpochFinished,
@@ -21,14 +20,10 @@ from strsweep.journal import (
     Journal,
     PrefixTrained,
     RunFailed,
-    RunFinished,
-    RunProposed,
     RunStopped,
     SweepRecord,
-    SweepStarted,
     replay,
 )
-from strsweep.settings import RunSettings
 from strsweep.storage import Store, store_at
 
 RUN_IDS = ("run-001", "run-002", "run-003")
@@ -44,15 +39,12 @@ written = st.tuples(
 
 
 def event_of(run_id: str, kind: str, number: int, time: float) -> Event:
-    settings = RunSettings(threshold_init=-10, weight_decay=1e-4)
     events: dict[str, Event] = {
-        "started": SweepStarted(time=time, experiment={}, version=str(number), problem=PROBLEM),
-        "proposed": RunProposed(
-            time=time, run_id=run_id, settings=settings, target=NINETY, reason=str(number)
-        ),
+        "started": started(time=time, version=str(number)),
+        "proposed": proposed(run_id, reason=str(number), time=time),
         "epoch": EpochFinished(time=time, run_id=run_id, metrics={"epoch": number}),
         "unreadable": ImagesUnreadable(time=time, run_id=run_id, names=(f"{number}.jpg",)),
-        "finished": RunFinished(time=time, run_id=run_id, metrics={}, layers=(), checkpoint="c"),
+        "finished": finished(run_id, time=time),
         "stopped": RunStopped(time=time, run_id=run_id, epoch=number, reason="would miss"),
         "prefix": PrefixTrained(time=time, run_id=run_id, epoch=number, checkpoint="c"),
         "failed": RunFailed(time=time, run_id=run_id, reason="died"),
@@ -80,17 +72,6 @@ def test_following_equals_reading_anew(steps: list[tuple[str, str, int, bool]]) 
                 anew = read_anew(storage)
                 assert follower.record() == anew
                 assert list(follower.record().runs) == list(anew.runs)
-
-
-def test_events_before_the_proposal_count_once_it_is_there(tmp_path: Path) -> None:
-    storage = store_at(str(tmp_path))
-    follower = Follower(Journal(storage))
-    Journal(storage).append(event_of("", "started", 1, 0.0))
-    Journal(storage, writer="run-001").append(event_of("run-001", "epoch", 1, 1.0))
-    assert follower.record().runs == {}
-    Journal(storage).append(event_of("run-001", "proposed", 1, 2.0))
-    assert list(follower.record().runs["run-001"].epochs) == [1]
-    assert follower.record().runs["run-001"].num_epochs_trained == 1
 
 
 @given(st.lists(written, max_size=25), st.randoms())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from samples import LEAN as FEW_MACS
-from samples import NINETY, PROBLEM
+from samples import NINETY, PROBLEM, epoch, finished, proposed, started
 
 from strsweep.journal import (
     EpochFinished,
@@ -17,35 +18,19 @@ from strsweep.journal import (
     ModelPublished,
     PrefixTrained,
     RunFailed,
-    RunFinished,
     RunInterrupted,
     RunProposed,
     RunStopped,
     SweepRecord,
-    SweepStarted,
     replay,
 )
-from strsweep.settings import RunSettings, Target
+from strsweep.settings import Target
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A shared machine may be slow; that is no failure."""
 
-SETTINGS = RunSettings(threshold_init=-10, weight_decay=1e-4)
 RUN_IDS = ("run-001", "run-002", "run-003")
-EIGHTY = Target(sparsity=0.8)
-STARTED = SweepStarted(time=0.0, experiment={}, version="0", problem=PROBLEM)
-
-
-def proposed(run_id: str, time: float = 1.0) -> RunProposed:
-    return RunProposed(time=time, run_id=run_id, settings=SETTINGS, target=NINETY, reason="")
-
-
-def epoch(run_id: str, number: int, time: float = 2.0) -> EpochFinished:
-    return EpochFinished(time=time, run_id=run_id, metrics={"epoch": number})
-
-
-def finished(run_id: str, time: float = 3.0) -> RunFinished:
-    return RunFinished(time=time, run_id=run_id, metrics={}, layers=(), checkpoint="c")
+STARTED = started(time=0.0)
 
 
 def failed(run_id: str, time: float = 3.0) -> RunFailed:
@@ -75,15 +60,7 @@ def prefix(run_id: str, epoch: int = 1, time: float = 2.7) -> PrefixTrained:
 
 
 def landed(target: Target, run_id: str, shift: float) -> ModelLanded:
-    return ModelLanded(
-        time=3.5,
-        target=target,
-        run_id=run_id,
-        checkpoint="c",
-        metrics={},
-        layers=(),
-        shift=shift,
-    )
+    return samples.landed(target, run_id).model_copy(update={"shift": shift})
 
 
 def costless(record: SweepRecord) -> SweepRecord:
@@ -98,7 +75,7 @@ def costless(record: SweepRecord) -> SweepRecord:
 ids = st.sampled_from(RUN_IDS)
 any_event = st.one_of(
     ids.map(proposed),
-    st.builds(epoch, ids, st.integers(1, 4)),
+    st.builds(epoch, st.integers(1, 4), ids),
     ids.map(finished),
     ids.map(failed),
     ids.map(stopped),
@@ -137,14 +114,14 @@ def test_a_proposal_can_stand_anywhere(events: list[Event]) -> None:
 
 
 def test_a_run_is_told_from_its_events() -> None:
-    events = [STARTED, proposed("run-001"), epoch("run-001", 1), epoch("run-001", 2)]
-    record = replay([*events, epoch("run-001", 2, time=9.0)])
+    again = epoch(2)
+    record = replay([STARTED, proposed(), epoch(1), epoch(2), again])
     run = record.runs["run-001"]
     assert record.started == [STARTED]
     assert run.run_id == "run-001"
     assert run.is_open
     assert list(run.epochs) == [1, 2]
-    assert run.epochs[2].time == 9.0
+    assert run.epochs[2] is again
     assert run.num_epochs_trained == 3
     assert record.finished_runs == []
 
@@ -154,28 +131,21 @@ def test_finished_and_failed_runs_are_closed() -> None:
         *map(proposed, RUN_IDS),
         failed("run-002"),
         finished("run-003"),
-        finished("run-001"),
+        finished(),
     ])
     assert [run.is_open for run in record.runs.values()] == [False, False, False]
     assert [run.run_id for run in record.finished_runs] == ["run-001", "run-003"]
 
 
-def test_epoch_before_its_proposal_by_clock_skew_counts() -> None:
-    events: list[Event] = [epoch("run-001", 1, time=0.5), proposed("run-001", time=1.0)]
-    assert replay(events).runs["run-001"].num_epochs_trained == 1
-
-
 def test_orphans_are_left_out() -> None:
-    record = replay([epoch("run-009", 1), finished("run-009"), failed("run-009")])
+    record = replay([epoch(1, "run-009"), finished("run-009"), failed("run-009")])
     assert record.runs == {}
     assert record.next_run_id == "run-010"  # whoever got run-009 would get its epochs, too
 
 
 def test_first_proposal_of_a_run_counts() -> None:
-    again = RunProposed(
-        time=5.0, run_id="run-001", settings=SETTINGS, target=EIGHTY, reason="again"
-    )
-    assert replay([proposed("run-001"), again]).runs["run-001"].proposed.target == NINETY
+    first, again = proposed(target=NINETY), proposed(target=FEW_MACS)
+    assert replay([first, again]).runs["run-001"].proposed is first
 
 
 def test_newest_publication_of_a_target_counts() -> None:
@@ -196,7 +166,7 @@ def test_an_image_that_cannot_be_read_is_known_once() -> None:
     told = [unreadable("run-001", names) for names in (("a", "b"), ("b",), ("c", "a"))]
     record = replay([
         *told,
-        proposed("run-001"),
+        proposed(),
         proposed("run-002"),
         unreadable("run-003", ("d",)),
     ])
@@ -207,14 +177,14 @@ def test_an_image_that_cannot_be_read_is_known_once() -> None:
 
 def test_an_interrupted_run_is_open_and_every_interruption_is_known() -> None:
     told = [interrupted("run-001", time) for time in (2.2, 2.3)]
-    run = replay([proposed("run-001"), *told, *told, epoch("run-001", 1)]).runs["run-001"]
+    run = replay([proposed(), *told, *told, epoch(1)]).runs["run-001"]
     assert run.is_open
     assert run.interruptions == told
 
 
 def test_a_stopped_run_has_ended_for_good() -> None:
-    events: list[Event] = [proposed("run-001"), epoch("run-001", 1), stopped("run-001")]
-    record = replay([*events, epoch("run-001", 2), interrupted("run-001")])
+    events: list[Event] = [proposed(target=NINETY), epoch(1), stopped("run-001")]
+    record = replay([*events, epoch(2), interrupted("run-001")])
     run = record.runs["run-001"]
     assert not run.is_open
     assert (run.stopped, run.target) == (events[2], NINETY)
@@ -223,20 +193,20 @@ def test_a_stopped_run_has_ended_for_good() -> None:
 
 
 def test_the_start_that_others_share_is_known_from_when_it_is_stored() -> None:
-    events = [proposed("run-001"), epoch("run-001", 1)]
+    events = [proposed(), epoch(1)]
     assert replay(events).runs["run-001"].prefix is None
     run = replay([*events, prefix("run-001")]).runs["run-001"]
     assert run.is_open, "the dense network may train on"
     assert (run.prefix, run.num_epochs_trained) == (prefix("run-001"), 1)
     again = prefix("run-001", time=9.0)  # of a worker that was killed before its next checkpoint
-    record = replay([*events, prefix("run-001"), again, finished("run-001")])
+    record = replay([*events, prefix("run-001"), again, finished()])
     assert record.runs["run-001"].prefix == again
     assert not record.runs["run-001"].is_open
 
 
 def test_a_forked_run_pays_for_its_own_epochs_only() -> None:
-    events = [proposed("run-001"), *(epoch("run-001", n) for n in (1, 2)), proposed("run-002")]
-    record = replay([*events, epoch("run-002", 3), epoch("run-002", 4)])
+    events = [proposed(), *(epoch(n) for n in (1, 2)), proposed("run-002")]
+    record = replay([*events, epoch(3, "run-002"), epoch(4, "run-002")])
     assert sorted(record.runs["run-002"].epochs) == [3, 4]
     assert record.epochs_trained == 4
 

@@ -44,13 +44,6 @@ def test_empty_file_gets_no_empty_line(storage: Store) -> None:
     assert storage.read("a.txt") == b"first\n"
 
 
-def test_write_replaces_the_whole_content(storage: Store) -> None:
-    storage.write("deep/a.bin", b"a long first content")
-    storage.write("deep/a.bin", b"\x00\xff")
-    assert storage.read("deep/a.bin") == b"\x00\xff"
-    assert list(storage.sizes("deep")) == ["deep/a.bin"]
-
-
 def test_reader_of_the_old_content_is_not_disturbed_by_a_write(storage: Store) -> None:
     storage.write("a.bin", b"old")
     with Path(storage.uri("a.bin")).open("rb") as reader:
@@ -73,12 +66,6 @@ def test_write_goes_over_what_a_killed_write_left(storage: Store) -> None:
     assert not Path(storage.uri("a.bin.partial")).exists()
 
 
-def test_sizes_are_of_all_files_below(storage: Store) -> None:
-    for name in ("f/b", "f/a", "f/inner/c"):
-        storage.write(name, b"")
-    assert list(storage.sizes("f")) == ["f/a", "f/b", "f/inner/c"]
-
-
 @pytest.mark.parametrize("target", ["link", "other", "nowhere", "a/below"])
 def test_links_that_lead_to_no_file_are_no_files(storage: Store, target: str) -> None:
     storage.write("f/a", b"own")
@@ -94,11 +81,6 @@ def test_links_that_lead_to_no_file_are_no_files(storage: Store, target: str) ->
 def test_sizes_of_a_missing_folder_are_none(storage: Store) -> None:
     assert storage.sizes("nowhere") == {}
     assert not Path(storage.location).exists()
-
-
-def test_reading_a_missing_file_raises(storage: Store) -> None:
-    with pytest.raises(FileNotFoundError):
-        storage.read("nothing")
 
 
 def test_check_writable_makes_the_folder_and_leaves_it_empty(tmp_path: Path) -> None:
