@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from equal_runs import assert_same_state
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from strsweep.sparsity.convert import bake, sparsify, threshold_parameters
 from strsweep.sparsity.landing import land
 from strsweep.sparsity.layers import weight_tensors
-from strsweep.sparsity.measure import measure
+from strsweep.sparsity.measure import SparsityReport, measure
 from strsweep.sparsity.steering import steerable
 
 SHAPE = (1, 8, 8)
@@ -38,14 +39,13 @@ def layer_of(values: list[float], s: float) -> nn.Linear:
     return sparsify(layer, threshold_init=s)
 
 
-def state(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
-    return left.keys() == right.keys() and all(
-        torch.equal(left[name], right[name]) for name in left
-    )
+def land_twice(model: nn.Module, **target: Any) -> SparsityReport:
+    """Land, and prove that nothing is left to be done."""
+    report = land(model, **target).after
+    landed = {name: value.clone() for name, value in model.state_dict().items()}
+    assert land(model, **target).shift == 0
+    assert_same_state(dict(model.state_dict()), landed)
+    return report
 
 
 def test_the_shift_by_hand() -> None:
@@ -71,47 +71,36 @@ def test_multiply_adds_by_hand() -> None:
         assert (landing.after.macs, landing.after.dense_macs) == (kept, 8)
 
 
+own_thresholds = {
+    "seed": st.integers(0, 5),
+    "granularity": st.sampled_from(GRANULARITIES),
+    "function": st.sampled_from(["sigmoid", "exp"]),
+    "scale": st.sampled_from([0.5, 1.0, 3.0]),
+}
+
+
 @settings(max_examples=25)
-@given(
-    st.floats(0, 0.999),
-    st.sampled_from(GRANULARITIES),
-    st.sampled_from(["sigmoid", "exp"]),
-    st.sampled_from([0.5, 1.0, 3.0]),
-    st.sampled_from([(), ("4",)]),
-    st.integers(0, 5),
-)
+@given(st.floats(0, 0.999), st.booleans(), st.builds(dict, **own_thresholds))
 def test_any_sparsity_is_met_to_the_weight_and_only_once(
-    sparsity: float, granularity: Any, function: Any, scale: float, skip: Any, seed: int
+    sparsity: float, is_open: bool, options: dict[str, Any]
 ) -> None:
-    model = net(seed, granularity=granularity, function=function, scale=scale, skip=skip)
-    if skip:
-        sparsity *= 5000 / 5932  # 100 weights stay dense
-    report = land(model, sparsity=sparsity).after
+    if not is_open:
+        options, sparsity = {**options, "skip": ("4",)}, sparsity * 5832 / 5932  # 100 stay dense
+    model = net(**options)
+    report = land_twice(model, sparsity=sparsity)
     assert report.zeros == round(sparsity * report.weights) == measure(model).zeros
-    landed = state(model)
-    assert land(model, sparsity=sparsity).shift == 0
-    assert same(state(model), landed)
 
 
 @settings(max_examples=25)
-@given(
-    st.floats(0.001, 1),
-    st.sampled_from(GRANULARITIES),
-    st.sampled_from(["sigmoid", "exp"]),
-    st.integers(0, 5),
-)
+@given(st.floats(0.001, 1), st.builds(dict, **own_thresholds))
 def test_the_most_multiply_adds_that_are_not_above_the_wanted_ones(
-    macs: float, granularity: Any, function: Any, seed: int
+    macs: float, options: dict[str, Any]
 ) -> None:
-    model = net(seed, granularity=granularity, function=function)
-    report = land(model, macs=macs, example=torch.zeros(1, *SHAPE)).after
+    report = land_twice(net(**options), macs=macs, example=torch.zeros(1, *SHAPE))
     assert report.macs is not None
     assert report.dense_macs == 36 * 72 + 5760 + 100
     limit = macs * report.dense_macs
     assert limit - 36 < report.macs <= limit + 1e-3  # a weight of the convolution is used 36 times
-    landed = state(model)
-    assert land(model, macs=macs, example=torch.zeros(1, *SHAPE)).shift == 0
-    assert same(state(model), landed)
 
 
 @settings(max_examples=30)
@@ -157,15 +146,9 @@ def test_what_landed_is_an_ordinary_model(granularity: Any, sparsity: float) -> 
     x = torch.randn(2, *SHAPE)
     torch.testing.assert_close(bake(again)(x), model(x))
     assert measure(again).zeros == round(sparsity * 5932)
-    moved = [
-        new - old
-        for new, old in zip(
-            threshold_parameters(model),
-            threshold_parameters(net(granularity=granularity)),
-            strict=True,
-        )
-    ]
-    assert all(torch.allclose(change, torch.tensor(shift), atol=1e-5) for change in moved)
+    trained = threshold_parameters(net(granularity=granularity))
+    for new, old in zip(threshold_parameters(model), trained, strict=True):
+        torch.testing.assert_close(new, old + shift, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +157,7 @@ def test_what_landed_is_an_ordinary_model(granularity: Any, sparsity: float) -> 
         ([0.0, 0.5, 0.0, 0.1, 0.2], {0.8: 4, 0.4: 2, 0.2: 2, 0.0: 2, 0.6: 3}),
         ([0.0, 0.0, 1.5, 2.5], {0.25: 2, 0.5: 2}),  # no threshold prunes the others
         ([0.0, 0.0], {0.0: 2}),
+        ([0.1, 0.2], {0.0: 0}),
     ],
 )
 def test_weights_that_are_zero_stay_pruned_and_are_the_first(
@@ -187,11 +171,6 @@ def test_weights_that_are_zero_stay_pruned_and_are_the_first(
         assert all(parameter.isfinite().all() for parameter in layer.parameters())
 
 
-def test_nothing_is_pruned_if_nothing_is_asked_for() -> None:
-    layer = layer_of([0.1, 0.2], s=-1.0)
-    assert land(layer, sparsity=0).after.zeros == 0
-
-
 def test_weights_above_the_scale_may_be_all_that_is_left() -> None:
     layer = layer_of([0.5, 1.5, 2.5], s=-3.0)
     assert land(layer, sparsity=1 / 3).after.zeros == 1
@@ -199,21 +178,25 @@ def test_weights_above_the_scale_may_be_all_that_is_left() -> None:
         land(layer, sparsity=2 / 3)
 
 
-def test_what_cannot_be_landed_is_told() -> None:
+def test_too_few_thresholds_are_told() -> None:
     with pytest.raises(ValueError, match="only 172 can be"):
         land(net(skip=("3",)), sparsity=0.9)
     for model in (nn.Linear(3, 3), steerable(nn.Linear(3, 3))):
         with pytest.raises(ValueError, match=r"only thresholds of sparsify\(\)"):
             land(model, sparsity=0.5)
-    for wanted in ({}, {"sparsity": 0.5, "macs": 0.5}):
-        with pytest.raises(ValueError, match="land on one of sparsity, macs and rank"):
-            land(net(), **wanted)
-    for wanted in (
-        {"sparsity": 1.0},
-        {"sparsity": -0.1},
-        {"macs": 1.1, "example": torch.zeros(1, *SHAPE)},
-    ):
-        with pytest.raises(ValueError, match=r"use a fraction in \[0, 1\)"):
-            land(net(), **wanted)  # pyright: ignore
-    with pytest.raises(ValueError, match="give an example"):
-        land(net(), macs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({}, "land on one of sparsity, macs and rank"),
+        ({"sparsity": 0.5, "macs": 0.5}, "land on one of sparsity, macs and rank"),
+        ({"sparsity": 1.0}, r"use a fraction in \[0, 1\)"),
+        ({"sparsity": -0.1}, r"use a fraction in \[0, 1\)"),
+        ({"macs": 1.1, "example": torch.zeros(1, *SHAPE)}, r"use a fraction in \[0, 1\)"),
+        ({"macs": 0.5}, "give an example"),
+    ],
+)
+def test_wrong_targets_are_told(wanted: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        land(net(), **wanted)

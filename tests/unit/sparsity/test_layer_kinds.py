@@ -240,6 +240,12 @@ def test_casting_the_model_leaves_the_thresholds_precise() -> None:
 def test_what_has_no_weights_yet_is_refused() -> None:
     with pytest.raises(ValueError, match="meta device"):
         sparsify(nn.Linear(3, 3, device="meta"), threshold_init=-3.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, about the module
+        model = nn.Sequential(nn.Linear(3, 2), nn.LazyLinear(2))
+    with pytest.raises(ValueError, match="run the model once"):
+        sparsify(model, threshold_init=-3.0)
+    assert type(model[0]) is nn.Linear, "an error halfway leaves the model as it was"
     with pytest.raises(ValueError, match="got 'fc', use a list"):
         sparsify(nn.Linear(3, 3), threshold_init=-3.0, skip="fc")
     with warnings.catch_warnings():

@@ -71,17 +71,6 @@ def test_far_below_zero_nothing_is_pruned_and_nothing_breaks() -> None:
     assert layer.s.grad.item() == 0
 
 
-def test_unknown_function_is_named() -> None:
-    with pytest.raises(ValueError, match="function: got 'tanh'"):
-        SoftThreshold(-5.0, "tanh")  # pyright: ignore
-
-
-def test_half_precision_weights_keep_a_float32_threshold() -> None:
-    layer = SoftThreshold(-3200.0)
-    assert layer(torch.ones(2, dtype=torch.bfloat16)).dtype == torch.bfloat16
-    assert layer.s.dtype == torch.float32
-
-
 def test_only_layers_that_start_at_zero_let_gradients_through() -> None:
     model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 10))
     nn.init.zeros_(model[1].weight)
