@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from equal_runs import assert_same_state
+from equal_runs import assert_same_state, new_run, states
 from samples import folders
 from torch import nn
 from torch._dynamo import config as dynamo
 from torch._dynamo.utils import counters
 
-from strsweep.config import Experiment, load_experiment
 from strsweep.errors import CheckpointError, StorageError
 from strsweep.journal import EpochFinished, Journal, PrefixTrained, RunFinished
 from strsweep.settings import Fork, Lead, RunSettings
@@ -27,14 +24,15 @@ from strsweep.sparsity.convert import (
     threshold_parameters,
 )
 from strsweep.storage import Store, store_at
-from strsweep.training.checkpoints import RunCheckpoints, State, copied
+from strsweep.training.checkpoints import RunCheckpoints, State
 from strsweep.training.run import TrainingRun
 from strsweep.training.writer import RunWriter
 
 pytestmark = pytest.mark.slow
 
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 EPOCHS, ONSET = 5, 2
+RECIPE = (f"training.epochs={EPOCHS}", "training.batch_size=200")
+TINY = "model={name: 'tiny_models:tiny', options: {channels: 1}}"
 START = f"runs/run-001/epoch_{ONSET:05d}"
 LEAD = Lead(quantity="sparsity", pruned=0.9, exposure_at_90=0.5, delay=0.165)
 ALONE = RunSettings(
@@ -51,20 +49,13 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def experiment(*overrides: str) -> Experiment:
-    recipe = [f"training.epochs={EPOCHS}", "training.batch_size=200"]
-    return load_experiment(DIGITS, [*recipe, *overrides])
+def run_of(settings: RunSettings, *overrides: str) -> TrainingRun:
+    return new_run(settings, *RECIPE, *overrides)
 
 
-def new_run(settings: RunSettings, *overrides: str) -> TrainingRun:
-    return TrainingRun(experiment(*overrides), settings, device=torch.device("cpu"))
-
-
-@cache
-def states(settings: RunSettings, overrides: tuple[str, ...] = ()) -> list[State]:
+def trained(settings: RunSettings, *overrides: str) -> list[State]:
     """Return what a run is after every epoch."""
-    run = new_run(settings, *overrides)
-    return [copied(run.state()) for _ in run.epochs()]
+    return states(settings, *RECIPE, *overrides)
 
 
 def plain(state: State) -> dict[str, torch.Tensor]:
@@ -81,7 +72,7 @@ def storage(tmp_path: Path) -> Store:
     """Return a storage that holds the start that runs share."""
     storage = store_at(str(tmp_path))
     shared = RunCheckpoints(storage, "run-001", kept=1, shared_epoch=ONSET)
-    shared.save(ONSET, states(SHARED)[-1])
+    shared.save(ONSET, trained(SHARED)[-1])
     return storage
 
 
@@ -90,7 +81,7 @@ def checkpoints(storage: Store, kept: int = 2) -> RunCheckpoints:
 
 
 def begun(storage: Store, settings: RunSettings = FORKED, *overrides: str) -> TrainingRun:
-    run = new_run(settings, *overrides)
+    run = run_of(settings, *overrides)
     torch.rand(17)  # another process would have another random state
     run.resume(checkpoints(storage), rank=0)
     return run
@@ -101,20 +92,19 @@ def test_a_forked_run_equals_the_same_run_trained_alone(
     overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
     storage = store_at(str(tmp_path))
-    RunCheckpoints(storage, "run-001", kept=1).save(ONSET, states(SHARED, overrides)[-1])
+    RunCheckpoints(storage, "run-001", kept=1).save(ONSET, trained(SHARED, *overrides)[-1])
     forked = begun(storage, FORKED, *overrides)
     assert len(forked.history) == ONSET
-    trained = list(forked.epochs())
-    assert [metrics.epoch for metrics in trained] == [3, 4, 5]
-    assert_same_state(forked.state(), states(ALONE, overrides)[-1])
+    assert [metrics.epoch for metrics in forked.epochs()] == [3, 4, 5]
+    assert_same_state(forked.state(), trained(ALONE, *overrides)[-1])
     assert forked.history[-1].sparsity > 0.05
 
 
 @pytest.mark.parametrize("overrides", VARIANTS.values(), ids=VARIANTS)
 def test_until_the_onset_weights_are_those_of_the_dense_network(overrides: tuple[str, ...]) -> None:
     others = tuple(text for text in overrides if not text.startswith("sparsity."))
-    dense = states(RunSettings(weight_decay=5e-4), (*others, "sparsity.mode=dense"))
-    alone, baseline = states(ALONE, overrides), states(DENSE, overrides)
+    dense = trained(RunSettings(weight_decay=5e-4), *others, "sparsity.mode=dense")
+    alone, baseline = trained(ALONE, *overrides), trained(DENSE, *overrides)
     for epoch in range(EPOCHS):
         assert_same_state(plain(baseline[epoch]), plain(dense[epoch]))
     for epoch in range(ONSET):
@@ -123,15 +113,18 @@ def test_until_the_onset_weights_are_those_of_the_dense_network(overrides: tuple
         assert_same_state(plain(alone[ONSET]), plain(dense[ONSET]))
 
 
-def test_the_start_that_is_shared_is_that_of_the_dense_network() -> None:
-    shared = states(SHARED)
+def test_the_start_that_is_shared_is_that_of_the_dense_network_which_never_prunes() -> None:
+    shared, dense = trained(SHARED), trained(DENSE)
     assert len(shared) == ONSET
-    assert_same_state(shared[-1], states(DENSE)[ONSET - 1])
+    assert_same_state(shared[-1], dense[ONSET - 1])
+    for metrics in dense[-1]["history"]:
+        assert (metrics["sparsity"], metrics["macs"]) == (0, metrics["dense_macs"])
+        assert (metrics["weight_decay"], metrics["threshold_decay"]) == (5e-4, 0)
 
 
 def test_thresholds_that_do_not_act_stay_where_they_are_and_prune_nothing() -> None:
     early = ALONE.model_copy(update={"threshold_init": -0.1})  # would prune nearly all
-    run = new_run(early)
+    run = run_of(early)
     epochs = run.epochs()
     for _ in range(ONSET):
         metrics = next(epochs)
@@ -146,21 +139,12 @@ def test_thresholds_that_do_not_act_stay_where_they_are_and_prune_nothing() -> N
     assert all(s.requires_grad for s in threshold_parameters(run.model))
 
 
-def test_the_dense_network_never_prunes() -> None:
-    for metrics in states(DENSE)[-1]["history"]:
-        assert (metrics["sparsity"], metrics["macs"]) == (0, metrics["dense_macs"])
-        assert (metrics["weight_decay"], metrics["threshold_decay"]) == (5e-4, 0)
-
-
-METHODS: Sequence[str] = ("gmp", "dnw", "steered", "scheduled")
-
-
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["gmp", "dnw", "steered", "scheduled"])
 def test_every_method_has_the_same_dense_network(method: str) -> None:
     budget = ["sparsity.budget=erk"] if method in {"gmp", "dnw"} else []
     baseline = RunSettings(weight_decay=5e-4, is_dense=True)
-    found = states(baseline, ("training.epochs=2", f"sparsity.mode={method}", *budget))
-    dense = states(RunSettings(weight_decay=5e-4), ("training.epochs=2", "sparsity.mode=dense"))
+    found = trained(baseline, "training.epochs=2", f"sparsity.mode={method}", *budget)
+    dense = trained(RunSettings(weight_decay=5e-4), "training.epochs=2", "sparsity.mode=dense")
     assert_same_state(found[-1]["model"], dense[-1]["model"])
 
 
@@ -205,7 +189,7 @@ def test_a_fork_that_was_interrupted_resumes_from_its_own_checkpoint(storage: St
         resumed = begun(storage)
         assert len(resumed.history) == left
         list(resumed.epochs())
-        assert_same_state(resumed.state(), states(ALONE)[-1])
+        assert_same_state(resumed.state(), trained(ALONE)[-1])
 
 
 @pytest.mark.parametrize("damage", [None, b"damaged"], ids=["missing", "damaged"])
@@ -225,7 +209,7 @@ def test_a_start_of_another_network_is_told(storage: Store) -> None:
 def test_the_state_that_others_begin_with_is_kept_for_good(tmp_path: Path) -> None:
     storage = store_at(str(tmp_path))
     dense = RunCheckpoints(storage, "run-001", kept=1, shared_epoch=DENSE.shared_epoch)
-    for epoch, state in enumerate(states(DENSE), start=1):
+    for epoch, state in enumerate(trained(DENSE), start=1):
         dense.save(epoch, state)
     assert folders(storage, "runs/run-001") == ["epoch_00002", "epoch_00005"]
     newest = dense.newest()
@@ -233,12 +217,12 @@ def test_the_state_that_others_begin_with_is_kept_for_good(tmp_path: Path) -> No
     assert newest[0] == 5
     shared = dense.load(ONSET)
     del shared["format"]
-    assert_same_state(shared, states(SHARED)[-1])
+    assert_same_state(shared, trained(SHARED)[-1])
 
 
 def written(storage: Store, settings: RunSettings) -> list[object]:
     """Train a run as the first worker does, and return its events."""
-    run = new_run(settings)
+    run = run_of(settings)
     journal = Journal(storage)
     own = RunCheckpoints(storage, "run-001", kept=1, shared_epoch=settings.shared_epoch)
     writer = RunWriter("run-001", journal, own)
@@ -264,7 +248,7 @@ def test_others_are_told_of_the_start_once_it_is_stored(
     assert last.thresholds == (0.0,) * 6
     forked = begun(storage)
     list(forked.epochs())
-    assert_same_state(forked.state(), states(ALONE)[-1])
+    assert_same_state(forked.state(), trained(ALONE)[-1])
 
     def refuse(*_: object) -> None:
         raise StorageError("full")
@@ -285,7 +269,7 @@ def test_while_the_storage_is_slow_newer_checkpoints_do_not_replace_the_start(
     tmp_path: Path,
 ) -> None:
     storage, is_open = store_at(str(tmp_path)), threading.Event()
-    run = new_run(DENSE)
+    run = run_of(DENSE)
     own = RunCheckpoints(storage, "run-001", kept=1, shared_epoch=ONSET)
     writer = RunWriter("run-001", Journal(storage), own)
     with writer.outbox:
@@ -296,12 +280,12 @@ def test_while_the_storage_is_slow_newer_checkpoints_do_not_replace_the_start(
     assert folders(storage, "runs/run-001") == ["epoch_00002", "epoch_00005"]
 
 
-def test_compiled_steps_notice_that_thresholds_begin(tiny_models: None) -> None:
+def test_compiled_steps_notice_that_thresholds_begin() -> None:
     losses: list[list[float]] = []
     for compiled in ("false", "true"):
-        run = new_run(
+        run = run_of(
             RunSettings(threshold_init=-3, weight_decay=5e-4, threshold_decay=0.07, onset=1),
-            "model={name: 'tiny_models:tiny', options: {channels: 1}}",
+            TINY,
             "training.epochs=2",
             f"training.compile={compiled}",
         )
@@ -310,16 +294,11 @@ def test_compiled_steps_notice_that_thresholds_begin(tiny_models: None) -> None:
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
 
 
-def test_every_run_of_a_process_is_compiled(tiny_models: None) -> None:
+def test_every_run_of_a_process_is_compiled() -> None:
     settings = RunSettings(threshold_init=-3, weight_decay=5e-4, threshold_decay=0.07)
     counters.clear()
     with dynamo.patch(recompile_limit=2):
         for _ in range(4):
-            run = new_run(
-                settings,
-                "model={name: 'tiny_models:tiny', options: {channels: 1}}",
-                "training.epochs=1",
-                "training.compile=true",
-            )
+            run = run_of(settings, TINY, "training.epochs=1", "training.compile=true")
             list(run.epochs())
     assert counters["frames"]["total"] == counters["frames"]["ok"] >= 4
