@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import ran
-from local_ray import running_ray
-
-ROOT = Path(__file__).parents[2]
-Job = Callable[..., "subprocess.CompletedProcess[str]"]
+import ray
+from local_ray import Jobs, running_ray
 
 
 @pytest.fixture(scope="session")
@@ -30,41 +24,14 @@ def ray_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[s
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
-    """An empty results folder."""
-    return tmp_path / "results"
+def jobs(ray_environment: dict[str, str], tmp_path: Path) -> Jobs:
+    """Jobs on the Ray of the tests, with an empty results folder."""
+    return Jobs(ray_environment, tmp_path / "results")
 
 
-@pytest.fixture(scope="session")
-def job_in(ray_environment: dict[str, str]) -> Callable[[Path], Job]:
-    """Take a results folder, and return how to run ``jobs/NAME.py ARGUMENTS`` with it."""
-
-    def run(
-        results: Path, name: str, *arguments: str, timeout: float = 1000
-    ) -> subprocess.CompletedProcess[str]:
-        environment = {**ray_environment, "STRSWEEP_RESULTS": str(results)}
-        try:
-            return ran(
-                [sys.executable, f"jobs/{name}.py", *arguments],
-                cwd=ROOT,
-                env=environment,
-                timeout=timeout,
-            )
-        except subprocess.TimeoutExpired as error:
-            said = (error.stdout or b"").decode() + (error.stderr or b"").decode()
-            pytest.fail(f"{name} hung after it had said:\n{said}\n{state_of(ray_environment)}")
-
-    return lambda results: partial(run, results)
-
-
-@pytest.fixture
-def job(job_in: Callable[[Path], Job], results: Path) -> Job:
-    """Run ``jobs/NAME.py ARGUMENTS`` against the Ray of the tests."""
-    return job_in(results)
-
-
-def state_of(environment: dict[str, str]) -> str:
-    """Return what Ray says of itself, for whoever has to find out why something hangs."""
-    commands = ("status", "list placement-groups", "list actors --filter state!=DEAD")
-    texts = (ran(["ray", *command.split()], env=environment).stdout for command in commands)
-    return "\n".join(texts)
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    """A Ray with two CPUs that this process starts and is connected to."""
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()

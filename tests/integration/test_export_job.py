@@ -17,40 +17,17 @@ import torch
 from commands import ran
 from mlflow.models import Model
 from safetensors.torch import load_file, save_file
+from trained_sweep import delivered
 
-from strsweep.config import Experiment, load_experiment
 from strsweep.errors import CheckpointError, SettingError
-from strsweep.journal import (
-    EpochFinished,
-    Journal,
-    RunFinished,
-    RunProposed,
-    SweepStarted,
-    replay,
-)
 from strsweep.packages import evaluate_model, export_model
 from strsweep.packages.finished_model import FinishedModel
 from strsweep.packages.receipt import read_receipt
-from strsweep.registry import Tracking, publish_sweep
-from strsweep.settings import RunSettings, Target
-from strsweep.storage import Store, storage_of
-from strsweep.tasks import task_of
-from strsweep.training.checkpoints import save_checkpoint
-from strsweep.training.landing import land_one
-from strsweep.training.problem import measure_problem
-from strsweep.training.run import TrainingRun
-from strsweep.training.writer import layer_rows
+from strsweep.settings import RunSettings
 
 ROOT = Path(__file__).parents[2]
-DIGITS = ROOT / "jobs/configs/digits.yaml"
-SETTINGS = RunSettings(threshold_init=-4.2, weight_decay=5e-4, threshold_decay=1e-2)
-"""Ends at 53 %, near enough to be landed on 50 %."""
-OVERRIDES = ["training.epochs=3", "search.threshold_init=-4.2", "search.targets=[0.5]"]
-FILES = {
-    "dense": "model.safetensors",
-    "program": "model.pt2",
-    "onnx": "model.onnx",
-}
+SETTINGS = RunSettings(threshold_init=-4, weight_decay=1e-2)
+FILES = {"dense": "model.safetensors", "program": "model.pt2", "onnx": "model.onnx"}
 
 
 @dataclass(frozen=True)
@@ -60,50 +37,15 @@ class Trained:
     zeros: int
 
 
-def train(experiment: Experiment, storage: Store, journal: Journal) -> None:
-    """Train a few epochs in this process and write what the worker of a job writes."""
-    run = TrainingRun(experiment, SETTINGS, device=torch.device("cpu"))
-    for epoch in run.epochs():
-        metrics, thresholds = epoch.row, run.thresholds
-        journal.append(EpochFinished(run_id="run-001", metrics=metrics, thresholds=thresholds))
-    save_checkpoint(storage, "runs/run-001/last", run.state())
-    journal.append(
-        RunFinished(
-            run_id="run-001",
-            metrics=run.history[-1].row,
-            layers=layer_rows(run.report()),
-            checkpoint="runs/run-001/last",
-        )
-    )
-
-
-def publish(experiment: Experiment, storage: Store) -> None:
-    """Write the journal of a sweep of one run, land the run, package and register it."""
-    journal, target = Journal(storage), Target(sparsity=0.5)
-    problem = measure_problem(experiment, task_of(experiment))
-    content = experiment.model_dump(mode="json")
-    journal.append(SweepStarted(experiment=content, version="0", problem=problem))
-    journal.append(
-        RunProposed(run_id="run-001", settings=SETTINGS, target=target, reason="for this test")
-    )
-    train(experiment, storage, journal)
-    journal.append(land_one(experiment, storage, replay(journal.read()).runs["run-001"], target))
-    with Tracking(experiment) as tracking:
-        pass
-    assert publish_sweep(experiment, tracking).is_complete
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     results = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.setenv("STRSWEEP_RESULTS", str(results))
         patch.setenv("MLFLOW_TRACKING_URI", "")  # MLflow sets it; this takes it back
         warnings.simplefilter("ignore")  # MLflow's own: jobs that users run show none
-        experiment = load_experiment(DIGITS, OVERRIDES)
-        storage = storage_of(experiment)
-        publish(experiment, storage)
-    package = Path(storage.uri("models/sparsity-50/run-001"))
+        model, _ = delivered(results, 0.5, SETTINGS)
+    assert model.version == "1"
+    [package] = results.glob("sweeps/*/models/sparsity-50/run-001")
     return Trained(results=results, package=package, zeros=read_receipt(package).zeros)
 
 

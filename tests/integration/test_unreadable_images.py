@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from local_ray import Jobs
 from PIL import Image
 
-from strsweep.config import load_experiment
-from strsweep.journal import ImagesUnreadable, Journal, replay
-from strsweep.storage import storage_of
-
-Job = Callable[..., "subprocess.CompletedProcess[str]"]
+from strsweep.journal import ImagesUnreadable
 
 pytestmark = pytest.mark.ray
 
-DIGITS = "jobs/configs/digits.yaml"
 BAD_FILES = ["train/b/017.png", "val/a/00\udcff.png"]
 """A name need not be UTF-8."""
 
@@ -37,24 +31,19 @@ def images(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_journal_names_a_bad_file_once(job: Job, images: Path, results: Path) -> None:
+def test_the_journal_names_a_bad_file_once(jobs: Jobs, images: Path) -> None:
     overrides = [
         f"data={{name: imagefolder, path: '{images}', image_size: 16}}",
         "model.name=resnet20",
         "training.epochs=3",
         "training.batch_size=60",
         "search.threshold_decay=1e-3",
-        f"storage.path={results}",
     ]
-    options = [part for text in overrides for part in ("--set", text)]
-    done = job("train", "--config", DIGITS, *options)
-    assert done.returncode == 0, done.stderr
-
-    events = Journal(storage_of(load_experiment(Path(DIGITS), overrides))).read()
-    told = [event for event in events if isinstance(event, ImagesUnreadable)]
+    jobs.said("train", overrides)
+    told = [event for event in jobs.events(overrides) if isinstance(event, ImagesUnreadable)]
     names = [str(images / name).replace("\udcff", r"\xff") for name in BAD_FILES]
     assert [sorted(event.names) for event in told] == [names]
-    (run,) = replay(events).runs.values()
+    run = jobs.only_run(overrides)
     assert sorted(run.unreadable) == names
     assert [epoch.metrics["unreadable_images"] for epoch in run.epochs.values()] == [2, 2, 2]
     assert run.finished is not None

@@ -16,10 +16,14 @@ from ray import tune
 
 from strsweep import __version__
 from strsweep.auto import fixed_settings
-from strsweep.cluster.connection import free_slots, sweep_desk, wait_for_slots
+from strsweep.cluster.connection import (
+    check_data_on_nodes,
+    free_slots,
+    sweep_desk,
+    wait_for_slots,
+)
 from strsweep.cluster.landing import Landings
 from strsweep.cluster.lanes import Lanes, LaneScheduler, notes_folder
-from strsweep.cluster.nodes import check_data_on_nodes
 from strsweep.cluster.searcher import EarlyStop, TargetSearcher
 from strsweep.cluster.status import StatusLines
 from strsweep.cluster.trial import LaneTrial
@@ -27,7 +31,6 @@ from strsweep.config import Experiment, Problem
 from strsweep.errors import EveryRunFailedError, StorageError
 from strsweep.journal import Journal, RunFailed, RunProposed, SweepStarted, replay
 from strsweep.progress import doing, say
-from strsweep.settings import RunSettings
 from strsweep.storage import storage_of
 from strsweep.training.desk import Told, Train
 from strsweep.training.problem import check_identity
@@ -96,31 +99,31 @@ def run_single(experiment: Experiment, problem: Problem, lanes: Lanes) -> None:
     """
     assert experiment.is_single
     journal = _start(experiment, problem)
-    if not replay(journal.read()).finished_runs:
-        _train_once(experiment, lanes, fixed_settings(experiment, problem), journal)
-    record = replay(journal.read())
-    if not record.finished_runs:
-        failures = [run.failed.reason for run in record.runs.values() if run.failed is not None]
-        raise EveryRunFailedError(["it left no result; see Ray's logs", *failures][-1])
-
-
-def _train_once(
-    experiment: Experiment, lanes: Lanes, settings: RunSettings, journal: Journal
-) -> None:
-    record = replay(journal.read())
+    record, settings = replay(journal.read()), fixed_settings(experiment, problem)
+    if record.finished_runs:
+        return
     run_id = next((run.run_id for run in record.runs.values() if run.is_open), None)
     if run_id is None:
         run_id, reason = record.next_run_id, "a single run"
         journal.append(RunProposed(run_id=run_id, settings=settings, target=None, reason=reason))
-    work, told, step = Train(run_id, settings), Told(0), f"{run_id} of {experiment.sweep_id} trains"
-    with doing(step):
-        lanes.do(work)
-        while not told.is_over:
-            told = cast("Told", ray.get(lanes.follow(work, told.number)))
+    with doing(f"{run_id} of {experiment.sweep_id} trains"):
+        _train(Train(run_id, settings), lanes, journal)
+    run = replay(journal.read()).runs[run_id]
+    if run.finished is None:
+        reason = "it left no result; see Ray's logs" if run.failed is None else run.failed.reason
+        raise EveryRunFailedError(reason)
+
+
+def _train(work: Train, lanes: Lanes, journal: Journal) -> None:
+    """Follow a run to its end."""
+    lanes.do(work)
+    told = Told(0)
+    while not told.is_over:
+        told = cast("Told", ray.get(lanes.follow(work, told.number)))
     if told.refused is not None:
         raise StorageError(told.refused)
     if told.failure is not None:
-        journal.append(RunFailed(run_id=run_id, reason=told.failure))
+        journal.append(RunFailed(run_id=work.run_id, reason=told.failure))
 
 
 def _start(experiment: Experiment, problem: Problem) -> Journal:

@@ -24,7 +24,7 @@ from planted_sweeps import (
 )
 
 from strsweep.auto import resolve
-from strsweep.cluster.remaining import Remaining
+from strsweep.cluster.status import Remaining
 from strsweep.config import Experiment
 from strsweep.journal import Event, RunFinished, RunProposed, SweepRecord, SweepStarted
 from strsweep.journal.events import EVENT
