@@ -18,16 +18,16 @@ import typer
 from click import Command
 from commands import ran
 from ruamel.yaml import YAML
+from samples import epoch, proposed
 
 from strsweep.cli.commands import app
 from strsweep.config import Experiment, load_experiment
-from strsweep.journal import SweepRecord, replay
-from strsweep.journal.events import EpochFinished, RunProposed
+from strsweep.journal import replay
 from strsweep.models import build
 from strsweep.preflight import check_sweep
 from strsweep.settings import RunSettings
 from strsweep.training.attached import Assignment, loop_run
-from strsweep.training.input_pipeline import InputPipeline
+from strsweep.training.loop import InputPipeline
 from strsweep.training.run import TrainingRun
 
 ROOT = Path(__file__).parents[2]
@@ -70,10 +70,8 @@ BLOCKS = [block for page, text in PAGES.items() for block in blocks_of(page, tex
 
 
 def of(language: str) -> list[Any]:
-    numbered = [
-        (number, block) for number, block in enumerate(BLOCKS) if block.language == language
-    ]
-    return [pytest.param(b, id=f"{b.page}-{b.title or number}") for number, b in numbered]
+    named = {f"{b.page}-{b.title or n}": b for n, b in enumerate(BLOCKS) if b.language == language}
+    return [pytest.param(block, id=name) for name, block in named.items()]
 
 
 @pytest.fixture
@@ -100,9 +98,8 @@ def prose_of(text: str) -> str:
 def slugs(text: str) -> set[str]:
     """Return the anchors of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", prose_of(text), re.M)
-    return {
-        re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
-    }
+    plain = (re.sub(r"[^\w -]", "", heading.lower()) for heading in headings)
+    return {heading.strip().replace(" ", "-") for heading in plain}
 
 
 def broken(page: str, text: str) -> list[str]:
@@ -131,11 +128,8 @@ def test_planted_broken_links_are_found() -> None:
 
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
-    done = ran(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
-        cwd=ROOT,
-        timeout=600,
-    )
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = ran(build, cwd=ROOT, timeout=600)
     assert done.returncode == 0, done.stderr
     named = re.findall(r"\w[\w-]*\.md", (ROOT / "mkdocs.yml").read_text())
     assert sorted(named) == sorted(path.name for path in ROOT.glob("docs/*.md"))
@@ -192,11 +186,7 @@ def test_recipes_and_methods_of_ones_own_train(named: str, folder: Path) -> None
 
 
 def test_the_tracker_shows_a_record(folder: Path) -> None:
-    proposed = RunProposed(
-        run_id="run-001", settings=RunSettings(weight_decay=0), target=None, reason=""
-    )
-    epoch = EpochFinished(run_id="run-001", metrics={"epoch": 1, "accuracy": 0.5})
-    record: SweepRecord = replay([proposed, epoch])
+    record = replay([proposed(), epoch(1, accuracy=0.5)])
     module: Any = ModuleType("table")
     exec((folder / "table.py").read_text(), vars(module))
     module.Table(SimpleNamespace(name="shown")).show(record)
