@@ -273,11 +273,30 @@ def test_other_tables_are_refused(content: str, message: str, tmp_path: Path) ->
         Budget.from_authors_csv(path, "91")
 
 
+ROW: dict[str, Any] = {"name": "a", "weights": 3, "density": 1}
+WRONG_LAYERS: list[dict[str, Any]] = [
+    {"weights": -3, "density": 0.5},
+    {"density": 7},
+    {"density": float("nan")},
+    {"weights": float("inf")},
+    {"weights": 10**400},
+    {"dense_macs": 10**400},
+    {"dense_macs": float("inf")},
+    {"dense_macs": -1},
+    *({"name": name} for name in (None, 5, True, [1], {"a": 1})),
+]
+
+
 @pytest.mark.parametrize(
-    "text", ["{}x", "[1]", "[]", "[" * 100_000, '[{"name": "a"}]', json.dumps({"a": 1})]
+    "text",
+    [
+        *("{}x", "[1]", "[]", "[" * 100_000, '[{"name": "a"}]', '{"a": 1}'),
+        *(json.dumps([{**ROW, **wrong}]) for wrong in WRONG_LAYERS),
+        json.dumps([ROW, ROW]),  # two of one name
+    ],
 )
 def test_other_json_is_no_budget(text: str) -> None:
-    with pytest.raises(ValueError, match=r"not a layer budget|needs layers"):
+    with pytest.raises(ValueError, match="not a layer budget"):
         Budget.from_json(text)
 
 
@@ -294,28 +313,3 @@ def test_other_json_is_no_budget(text: str) -> None:
 def test_other_csv_is_no_budget(text: str) -> None:
     with pytest.raises(ValueError, match="not a layer budget"):
         Budget.from_csv(text)
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"weights": -3, "density": 0.5},
-        {"weights": 3, "density": 7},
-        {"weights": 3, "density": float("nan")},
-        {"weights": float("inf"), "density": 1},
-        {"weights": 10**400, "density": 1},
-        {"weights": 3, "density": 1, "dense_macs": 10**400},
-        {"weights": 3, "density": 1, "dense_macs": float("inf")},
-        {"weights": 3, "density": 1, "dense_macs": -1},
-        *({"name": name, "weights": 3, "density": 1} for name in (None, 5, True, [1], {"a": 1})),
-    ],
-)
-def test_impossible_layers_are_refused(row: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"(no|not a) layer budget"):
-        Budget.from_json(json.dumps([{"name": "a", **row}]))
-
-
-def test_two_layers_of_one_name_are_refused() -> None:
-    row = {"name": "a", "weights": 2, "density": 0.5}
-    with pytest.raises(ValueError, match="a name of its own"):
-        Budget.from_json(json.dumps([row, row]))
