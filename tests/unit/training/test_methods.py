@@ -252,6 +252,7 @@ SCHEDULED = ("sparsity.mode=scheduled",)
 ST3 = ("sparsity.mode=st3", "training.clip_gradients=3.0")
 SHAPE = (1, 8, 8)
 EXAMPLE = torch.zeros(1, *SHAPE)
+GRANULARITIES = ("layer", "global", "filter", "weight")
 steered_and_scheduled = pytest.mark.parametrize(
     "overrides", [(), SCHEDULED], ids=["steered", "scheduled"]
 )
@@ -262,29 +263,39 @@ def steered_run(*overrides: str, sparsity: float = 0.9) -> TrainingRun:
     return new_run(*STEERED, *overrides, settings=settings)
 
 
-@pytest.mark.parametrize("granularity", ["layer", "global", "filter", "weight"])
+@pytest.mark.parametrize(
+    "overrides", [*((f"sparsity.granularity={x}",) for x in GRANULARITIES), SCHEDULED, ST3]
+)
 @pytest.mark.parametrize("sparsity", [0.5, 0.987])
-def test_the_target_is_met_to_the_weight(granularity: str, sparsity: float) -> None:
-    steered = steered_run(
-        "training.epochs=1", f"sparsity.granularity={granularity}", sparsity=sparsity
-    )
-    list(steered.epochs())
-    report = steered.report()
+def test_the_target_is_met_to_the_weight_and_baked(
+    overrides: tuple[str, ...], sparsity: float
+) -> None:
+    run = steered_run(*overrides, "training.epochs=1", sparsity=sparsity)
+    list(run.epochs())
+    report = run.report()
     assert report.zeros == round(sparsity * report.weights)
+    images = torch.randn(4, *SHAPE)
+    outputs = run.model(images)
+    assert torch.equal(bake(run.model)(images), outputs)
+    assert measure(run.model).zeros == report.zeros
 
 
-def test_the_sparsity_follows_the_ramp_and_stays() -> None:
-    steered = steered_run("training.epochs=8", "sparsity.ramp=[0.25, 0.75]")
-    found = [metrics.sparsity for metrics in steered.epochs()]
-    progress = [0, 0, 1 / 4, 2 / 4, 3 / 4, 1, 1, 1]
-    expected = [0.9 * (1 - (1 - x) ** 3) for x in progress]
-    assert found == pytest.approx(expected, abs=1e-5)
-
-
-@pytest.mark.parametrize("ramp", [[0.0, 1.0], [0.9, 1.0]])
-def test_however_late_the_ramp_ends_the_last_epoch_is_on_target(ramp: list[float]) -> None:
-    steered = steered_run("training.epochs=2", f"sparsity.ramp={ramp}")
-    assert [*steered.epochs()][-1].sparsity == pytest.approx(0.9, abs=1e-5)
+@pytest.mark.parametrize(
+    ("overrides", "progress"),
+    [
+        (("sparsity.ramp=[0.25, 0.75]",), [0, 0, 1 / 4, 2 / 4, 3 / 4, 1, 1, 1]),
+        # From a twentieth to half of training, unless said.
+        (SCHEDULED, [*((epoch - 0.5) / 4.5 for epoch in range(1, 6)), *[1] * 5]),
+        (("sparsity.ramp=[0.0, 1.0]",), [1 / 2, 1]),
+        (("sparsity.ramp=[0.9, 1.0]",), [0, 1]),
+    ],
+)
+def test_the_sparsity_follows_the_ramp_and_stays(
+    overrides: tuple[str, ...], progress: list[float]
+) -> None:
+    run = steered_run(*overrides, f"training.epochs={len(progress)}")
+    found = [metrics.sparsity for metrics in run.epochs()]
+    assert found == pytest.approx([0.9 * (1 - (1 - x) ** 3) for x in progress], abs=1e-5)
 
 
 def test_layers_learn_what_they_give() -> None:
@@ -320,9 +331,8 @@ def test_thresholds_are_shifted_a_thousand_times_or_every_ten_steps(
     shifted: list[int] = []
     for step in range(35):
         before = offset.item()
-        steering.before_step(
-            100 * (epochs - 1) + step
-        )  # the ramp is over: only other weights change it
+        # The ramp is over: only other weights change it.
+        steering.before_step(100 * (epochs - 1) + step)
         if offset.item() != before:
             shifted.append(step)
         with torch.no_grad():
@@ -334,30 +344,6 @@ def test_thresholds_are_shifted_a_thousand_times_or_every_ten_steps(
 def test_too_many_dense_layers_are_told_before_training() -> None:
     with pytest.raises(SettingError, match=r"sparsity\.skip: .* leave fewer layers dense"):
         steered_run("sparsity.skip=['block[2345].*']", sparsity=0.9)
-
-
-@pytest.mark.parametrize("overrides", [SCHEDULED, ST3], ids=["scheduled", "st3"])
-@pytest.mark.parametrize("sparsity", [0.5, 0.987])
-def test_a_scheduled_run_meets_its_target_to_the_weight_and_bakes(
-    overrides: tuple[str, ...], sparsity: float
-) -> None:
-    scheduled = steered_run(*overrides, "training.epochs=3", sparsity=sparsity)
-    list(scheduled.epochs())
-    report = scheduled.report()
-    assert report.zeros == round(sparsity * report.weights)
-    assert threshold_parameters(scheduled.model) == []
-    images = torch.randn(4, *SHAPE)
-    outputs = scheduled.model(images)
-    assert torch.equal(bake(scheduled.model)(images), outputs)
-    assert measure(scheduled.model).zeros == report.zeros
-
-
-def test_a_scheduled_run_prunes_from_a_twentieth_to_half_of_training() -> None:
-    scheduled = steered_run(*SCHEDULED, "training.epochs=10")
-    found = [metrics.sparsity for metrics in scheduled.epochs()]
-    progress = [(epoch - 0.5) / 4.5 for epoch in range(1, 6)] + [1] * 5
-    expected = [0.9 * (1 - (1 - x) ** 3) for x in progress]
-    assert found == pytest.approx(expected, abs=1e-5)
 
 
 def macs_model(settings: RunSettings, *overrides: str) -> tuple[Experiment, nn.Module]:
