@@ -15,7 +15,7 @@ from strsweep.search.space import GivenSpace, LawSpace
 from strsweep.settings import RunSettings
 from strsweep.storage import check_storage
 from strsweep.tasks import task_of
-from strsweep.training.input_pipeline import check_batch_size
+from strsweep.training.loop import check_batch_size
 from strsweep.training.problem import measure_problem
 from strsweep.training.rehearsal import rehearse
 

@@ -20,8 +20,8 @@ from strsweep.config import load_experiment
 from strsweep.data import TrainingBatches, load_data
 from strsweep.settings import Lead, RunSettings, Target
 from strsweep.training.batch_norm import keep_frozen, share_batch_statistics
-from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.landing import land_run
+from strsweep.training.loop import InputPipeline
 from strsweep.training.run import TrainingRun
 
 DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"

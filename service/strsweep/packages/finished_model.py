@@ -32,8 +32,7 @@ from strsweep.packages.receipt import (
 )
 from strsweep.sparsity.budget import Budget
 from strsweep.sparsity.lowrank import saved
-from strsweep.training.input_pipeline import InputPipeline
-from strsweep.training.loop import Stepper
+from strsweep.training.loop import InputPipeline, Stepper
 from strsweep.training.network import plain_network
 
 _NUMBERED = partial(build, "resnet50", num_classes=1000)

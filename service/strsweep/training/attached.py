@@ -19,7 +19,7 @@ from strsweep.imports import imported
 from strsweep.settings import RunSettings
 from strsweep.training.checkpoints import State
 from strsweep.training.controlled import ControlledRun, EpochMetrics, of_first_worker
-from strsweep.training.input_pipeline import InputPipeline
+from strsweep.training.loop import InputPipeline
 from strsweep.training.network import dense_model, make_sparse
 from strsweep.training.optimizer import ApartThresholds
 from strsweep.training.schedule import learning_rate

@@ -18,9 +18,8 @@ from strsweep.sparsity.convert import threshold_parameters
 from strsweep.sparsity.measure import SparsityReport, measure
 from strsweep.sparsity.methods import Course, Hooks
 from strsweep.training.checkpoints import RunCheckpoints, State
-from strsweep.training.input_pipeline import InputPipeline, of_all_workers
 from strsweep.training.law import Law, Leader, ThresholdClock
-from strsweep.training.loop import Stepper
+from strsweep.training.loop import InputPipeline, Stepper, of_all_workers
 from strsweep.training.network import restore
 
 

@@ -22,8 +22,7 @@ from strsweep.storage import Store
 from strsweep.tasks import Task
 from strsweep.training.batch_norm import recalibrated, share_batch_statistics
 from strsweep.training.checkpoints import State, copied, load_checkpoint, save_checkpoint
-from strsweep.training.input_pipeline import InputPipeline
-from strsweep.training.loop import Stepper
+from strsweep.training.loop import InputPipeline, Stepper
 from strsweep.training.network import restore, sparse_model
 from strsweep.training.writer import layer_rows
 

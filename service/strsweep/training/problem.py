@@ -25,8 +25,7 @@ from strsweep.settings import RunSettings
 from strsweep.sparsity.measure import SparsityReport, measure
 from strsweep.tasks import Task
 from strsweep.training.checkpoints import State
-from strsweep.training.input_pipeline import InputPipeline
-from strsweep.training.loop import Stepper
+from strsweep.training.loop import InputPipeline, Stepper
 from strsweep.training.network import check_task, dense_model, sparse_model
 from strsweep.training.optimizer import RunOptimizer
 from strsweep.training.schedule import learning_rate

@@ -16,7 +16,7 @@ from strsweep.tasks import Task
 from strsweep.training.batch_norm import share_batch_statistics
 from strsweep.training.checkpoints import State
 from strsweep.training.controlled import ControlledRun, EpochMetrics
-from strsweep.training.input_pipeline import InputPipeline
+from strsweep.training.loop import InputPipeline
 from strsweep.training.network import sparse_model
 from strsweep.training.optimizer import RunOptimizer
 from strsweep.training.schedule import learning_rate

@@ -22,8 +22,8 @@ from strsweep.training.attached import Assignment, loop_run
 from strsweep.training.checkpoints import RunCheckpoints
 from strsweep.training.controlled import ControlledRun, EpochMetrics, of_first_worker
 from strsweep.training.desk import Land, Ticket, Train
-from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.landing import land_one
+from strsweep.training.loop import InputPipeline
 from strsweep.training.run import TrainingRun
 from strsweep.training.writer import RunWriter
 

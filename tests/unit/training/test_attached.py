@@ -20,7 +20,7 @@ from strsweep.tasks import Task
 from strsweep.training.attached import Assignment, AttachedRun, loop_run
 from strsweep.training.checkpoints import State, copied
 from strsweep.training.controlled import ControlledRun, EpochMetrics
-from strsweep.training.input_pipeline import InputPipeline
+from strsweep.training.loop import InputPipeline
 from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
 from strsweep.training.schedule import learning_rate

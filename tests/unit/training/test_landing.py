@@ -19,8 +19,8 @@ from strsweep.tasks import task_of
 from strsweep.training.batch_norm import recalibrated
 from strsweep.training.checkpoints import State
 from strsweep.training.controlled import EpochMetrics
-from strsweep.training.input_pipeline import InputPipeline
 from strsweep.training.landing import LandedRun, is_on_target, land_run
+from strsweep.training.loop import InputPipeline
 from strsweep.training.network import sparse_model
 from strsweep.training.run import TrainingRun
 
