@@ -219,11 +219,9 @@ def describe_target(state: TargetOutcome, metric: Metric) -> str:
     name, run = f"{state.target!s:>9}", state.run or state.closest
     if run is None:
         return f"{name}  open"
-    what = f"sparsity {percent(run.sparsity, 2)}"
-    if state.target.quantity == "macs":
-        what = f"MACs {percent(1 - run.macs_pruned, 2)}"
-    if state.target.quantity == "rank":
-        what = f"rank {percent(1 - run.rank_pruned, 2)}"
+    quantity, pruned = state.target.quantity, run.pruned(state.target.quantity)
+    noun = "MACs" if quantity == "macs" else quantity
+    what = f"{noun} {percent(pruned if quantity == 'sparsity' else 1 - pruned, 2)}"
     if state.run is None:
         return f"{name}  open  closest {what} ({run.run_id})"
     return f"{name}  hit   {run.run_id}  {what}  {metric.name} {metric.text(run.score, 1)}"

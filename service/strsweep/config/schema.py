@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
 from itertools import groupby
-from textwrap import wrap
+from textwrap import fill
 from typing import Any, NamedTuple
 
 from strsweep.config.experiment import Experiment
@@ -82,17 +82,8 @@ def terminal_text(name: str | None) -> str:
         SettingError: There is none.
     """
     page = settings_page()
-    lines: list[str] = []
-    for setting in page:
-        if name is None or f"{setting.name}.".startswith(f"{name}."):
-            default = (
-                setting.default if setting.default in _NO_DEFAULT else f"default {setting.default}"
-            )
-            lines.append(f"{setting.name}: {setting.kind}; {default}")
-            lines += wrap(
-                plain(setting.meaning), 100, initial_indent="    ", subsequent_indent="    "
-            )
-    if not lines:
+    asked = [one for one in page if name is None or f"{one.name}.".startswith(f"{name}.")]
+    if not asked:
         names = {setting.name.rpartition(".")[2]: setting.name for setting in reversed(page)}
         names |= {section: section for section in (setting.name.split(".")[0] for setting in page)}
         close = get_close_matches(str(name).rpartition(".")[2], names, n=1)
@@ -100,7 +91,13 @@ def terminal_text(name: str | None) -> str:
             f"Did you mean {names[close[0]]}?" if close else "strsweep config prints all of them."
         )
         raise SettingError("SETTING", name, f"There is no such setting. {told}")
-    return "\n".join(lines)
+    return "\n".join(map(_terminal_entry, asked))
+
+
+def _terminal_entry(setting: Setting) -> str:
+    default = setting.default if setting.default in _NO_DEFAULT else f"default {setting.default}"
+    meaning = fill(plain(setting.meaning), 100, initial_indent="    ", subsequent_indent="    ")
+    return f"{setting.name}: {setting.kind}; {default}\n{meaning}"
 
 
 def markdown() -> str:
@@ -131,10 +128,12 @@ if its first line is `# yaml-language-server: $schema=strsweep.schema.json`."""
 
 def _section(node: _Node) -> _Node | None:
     """Return the schema of a section; None for a setting that stands alone."""
-    for one in (node, *node.get("anyOf", ())):
-        if "$ref" in one:
-            return json_schema()["$defs"][one["$ref"].rpartition("/")[2]]
-    return None
+    return next((_defined(one) for one in (node, *node.get("anyOf", ())) if "$ref" in one), None)
+
+
+def _defined(node: _Node) -> _Node:
+    """Return what a reference refers to."""
+    return json_schema()["$defs"][node["$ref"].rpartition("/")[2]]
 
 
 def _of_methods() -> Iterable[Setting]:
@@ -165,7 +164,7 @@ def _setting(name: str, node: _Node, required: Iterable[str]) -> Setting:
 def _kind(node: _Node) -> str:
     """Return a type in words."""
     if "$ref" in node:
-        return _kind(json_schema()["$defs"][node["$ref"].rpartition("/")[2]])
+        return _kind(_defined(node))
     if "anyOf" in node:
         return " or ".join(_kind(one) for one in node["anyOf"] if one != {"type": "null"})
     if "const" in node or "enum" in node:

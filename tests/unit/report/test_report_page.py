@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import re
@@ -116,6 +117,10 @@ def test_a_metric_that_falls_and_is_no_share_reads_right(tmp_path: Path) -> None
     assert receipt.dense_score is not None
     assert f"<td>{receipt.score - receipt.dense_score:+.3g}</td>" in page
     assert "Of rmse, lower is better." in page
+    files = sweep.files()
+    assert not any(b"accuracy" in content for content in files.values())
+    (model,) = csv.DictReader(files["models.csv"].decode().splitlines())
+    assert float(model["rmse"]) == receipt.score
 
 
 def test_what_is_missed_says_what_to_change(tmp_path: Path) -> None:
@@ -236,8 +241,4 @@ def test_targets_are_labelled_before_round_numbers() -> None:
     assert axis["ticktext"] == ["50", "80", "90", "95.5", "98", "99"]
     assert axis["range"][0] > axis["range"][1]  # more pruned is further right
     assert share_axis(left, targets, "MACs", is_pruned_shown=False)["ticktext"][-1] == "1"
-
-
-@pytest.mark.parametrize(("pruned", "left"), [(0.0, 1.0), (0.95, 0.05), (1.0, LEAST)])
-def test_what_is_left(pruned: float, left: float) -> None:
-    assert left_of(pruned) == pytest.approx(left)
+    assert (left_of(0.95), left_of(1.0)) == (pytest.approx(0.05), LEAST)
