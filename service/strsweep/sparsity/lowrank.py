@@ -18,7 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from strsweep.sparsity.convert import AnyModule, check_prunable, replace_layer, weights_with
+from strsweep.sparsity.convert import (
+    AnyModule,
+    check_prunable,
+    parametrized,
+    replace_layer,
+    weights_with,
+)
 from strsweep.sparsity.layers import WeightTensor, WeightUse, weight_tensors, without
 from strsweep.sparsity.threshold import SoftThreshold
 
@@ -178,10 +184,7 @@ def factorize(
             names = [use.name for use in weight.uses]
             raise ValueError(f"the layers {names} share one weight: leave them out with skip")
     for weight in chosen:
-        step = LowRank(threshold_init, scale=scale, start=start)
-        dtype = torch.promote_types(weight.original.dtype, torch.float32)
-        step.to(weight.original.device, dtype)
-        parametrize.register_parametrization(weight.uses[0].module, "weight", step)
+        parametrized(weight, LowRank(threshold_init, scale=scale, start=start))
     return model
 
 
