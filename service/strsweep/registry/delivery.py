@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from strsweep.config import Experiment
 from strsweep.packages.receipt import Receipt
 from strsweep.registry.registered_model import Alias
-from strsweep.report.models import MISSED, TargetModel, model_rows
+from strsweep.report.rows import MISSED, TargetModel, model_rows
 from strsweep.search.outcome import TargetOutcome
 from strsweep.settings import Metric
 from strsweep.storage import storage_of

@@ -14,7 +14,7 @@ from strsweep.journal import RunRecord, SweepRecord
 from strsweep.packages.receipt import Receipt, label
 from strsweep.registry.delivery import SHOWN, Delivered, delivered_rows
 from strsweep.registry.server import page
-from strsweep.report.runs import run_hours
+from strsweep.report.rows import run_hours
 from strsweep.search.outcome import dense_score
 from strsweep.search.runs import read_state
 from strsweep.settings import count, percent

@@ -19,7 +19,7 @@ from strsweep.registry.sweep_runs import (
     metrics_at,
     show_as,
 )
-from strsweep.report.runs import purpose_of, role_of
+from strsweep.report.rows import purpose_of, role_of
 from strsweep.settings import percent
 
 _EPOCHS_PER_CALL = 100

@@ -15,8 +15,14 @@ from strsweep.config import Experiment, Problem
 from strsweep.errors import JournalError, SettingError
 from strsweep.journal import LayerRow, SweepRecord
 from strsweep.packages.receipt import RECEIPT, Receipt
-from strsweep.report.models import is_under_way, model_rows, models_of
-from strsweep.report.runs import Link, rank_rows, run_rows
+from strsweep.report.rows import (
+    Link,
+    is_under_way,
+    model_rows,
+    models_of,
+    rank_rows,
+    run_rows,
+)
 from strsweep.search.outcome import dense_score, outcomes_of
 from strsweep.search.runs import read_state
 from strsweep.settings import Metric

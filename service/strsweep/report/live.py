@@ -8,7 +8,7 @@ from strsweep.config import Experiment
 from strsweep.journal import SweepRecord
 from strsweep.report.contents import stored_receipts
 from strsweep.report.page import REPORT, report_files
-from strsweep.report.runs import Link
+from strsweep.report.rows import Link
 from strsweep.storage import storage_of
 
 REPORT_FILE = f"report/{REPORT}"

@@ -22,7 +22,7 @@ from strsweep.journal import SweepRecord
 from strsweep.packages.receipt import Receipt
 from strsweep.report.charts import front, shown_layers, sweep_charts
 from strsweep.report.contents import SweepContents, contents_of, sweep_rows
-from strsweep.report.runs import Link
+from strsweep.report.rows import Link
 from strsweep.table import as_csv, duration, share, whole
 
 REPORT, COMPARISON, _JSON = "report.html", "comparison.html", "report.json"

@@ -32,7 +32,7 @@ from strsweep.journal import (
 )
 from strsweep.packages.receipt import RECEIPT, LandedFrom, Receipt
 from strsweep.report import report_files
-from strsweep.report.runs import Link
+from strsweep.report.rows import Link
 from strsweep.search.outcome import dense_score, outcomes_of
 from strsweep.search.runs import read_state
 from strsweep.settings import Metric, RunSettings, Target

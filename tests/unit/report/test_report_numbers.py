@@ -14,7 +14,7 @@ from simulated_sweep import SimulatedSweep
 
 from strsweep.journal import RunStopped, replay
 from strsweep.report import contents_of
-from strsweep.report.runs import run_rows
+from strsweep.report.rows import run_rows
 from strsweep.settings import Fork
 
 
