@@ -14,9 +14,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from PIL import Image
+from samples import load
 from torch import Tensor, nn
 
-from strsweep.config import load_experiment
 from strsweep.data import TrainingBatches, load_data
 from strsweep.settings import Lead, RunSettings, Target
 from strsweep.training.batch_norm import keep_frozen, share_batch_statistics
@@ -24,7 +24,6 @@ from strsweep.training.landing import land_run
 from strsweep.training.loop import InputPipeline
 from strsweep.training.run import TrainingRun
 
-DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"
 CPU = torch.device("cpu")
 # 1400 digits: 14 batches of 100, or 14 of 96 and one of 56. Digits leave no odd batch for two
 # workers; 101 synthetic images do: three batches of 32 and one of 5, shared as 3 and 2.
@@ -49,9 +48,6 @@ LED = RunSettings(
     onset=2,
     lead=Lead(quantity="sparsity", pruned=0.9, exposure_at_90=0.5, delay=0.2),
 )
-SETTINGS = {"led": LED}
-BAD_FILES = ["train/b/050.png", "val/a/010.png", "val/a/011.png"]
-"""The validation images go to different workers; 3 of 300 are just tolerated."""
 LAST_BATCH = {
     "full_batches": 100,
     "partial_last_batch": 56,
@@ -59,6 +55,8 @@ LAST_BATCH = {
     "bfloat16": 56,
     "led": 5,
 }
+BAD_FILES = ["train/b/050.png", "val/a/010.png", "val/a/011.png"]
+"""The validation images go to different workers; 3 of 300 are just tolerated."""
 
 
 def join(rank: int, folder: Path) -> None:
@@ -68,15 +66,16 @@ def join(rank: int, folder: Path) -> None:
     )
 
 
+def run_on(
+    rank: int, world_size: int, *overrides: str, settings: RunSettings = FIXED
+) -> TrainingRun:
+    experiment = load(*overrides, f"workers.count={world_size}")
+    return TrainingRun(experiment, settings, device=CPU, rank=rank, world_size=world_size)
+
+
 def train(case: str, rank: int, world_size: int) -> dict[str, Any]:
-    overrides = ["training.epochs=3", *CASES[case], f"workers.count={world_size}"]
-    run = TrainingRun(
-        load_experiment(DIGITS, overrides),
-        SETTINGS.get(case, FIXED),
-        device=CPU,
-        rank=rank,
-        world_size=world_size,
-    )
+    settings = LED if case == "led" else FIXED
+    run = run_on(rank, world_size, "training.epochs=3", *CASES[case], settings=settings)
     losses: list[float] = []
     for _ in run.epochs():
         losses += run.step_losses
@@ -102,19 +101,13 @@ def make_images(folder: Path) -> None:
 
 
 def train_with_bad_files(images: Path, rank: int, world_size: int) -> dict[str, Any]:
-    overrides = [
+    run = run_on(
+        rank,
+        world_size,
         f"data={{name: imagefolder, path: '{images}', image_size: 8}}",
         'model.name="float64_models:resnet20"',
         "training.epochs=1",
         "training.batch_size=64",
-        f"workers.count={world_size}",
-    ]
-    run = TrainingRun(
-        load_experiment(DIGITS, overrides),
-        FIXED,
-        device=CPU,
-        rank=rank,
-        world_size=world_size,
     )
     (metrics,) = run.epochs()
     return {
@@ -129,13 +122,13 @@ def train_with_bad_files(images: Path, rank: int, world_size: int) -> dict[str, 
 def land(state: Any, rank: int, world_size: int, shared: str = "true") -> dict[str, float]:
     """Land a state on workers that show batch norm 1400 images, 96 at a time."""
     given = ["training.batch_size=96", "training.epochs=3", f"training.sync_batchnorm={shared}"]
-    experiment = load_experiment(DIGITS, [*given, f"workers.count={world_size}"])
+    experiment = load(*given, f"workers.count={world_size}")
     images = InputPipeline(experiment, rank, world_size)
     return land_run(experiment, FIXED, state, Target(sparsity=0.6), images=images).metrics
 
 
 def untrained() -> dict[str, Any]:
-    return TrainingRun(load_experiment(DIGITS), FIXED, device=CPU).state()
+    return run_on(0, 1).state()
 
 
 def worker(rank: int, folder: Path) -> None:
@@ -199,7 +192,7 @@ def test_two_workers_lead_a_run_as_one_does_before_and_after_its_onset(shared: P
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_last_batch_is_shared_as_the_comment_says(case: str) -> None:
-    experiment = load_experiment(DIGITS, CASES[case])
+    experiment = load(*CASES[case])
     images = load_data(experiment.data)
     batches = TrainingBatches(
         num_samples=len(images.train),

@@ -4,102 +4,19 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from samples import load
 
-from strsweep.config import Experiment, Problem, load_experiment
+from strsweep.config import Problem
 from strsweep.errors import SettingError
 from strsweep.tasks import task_of
 from strsweep.training.problem import check_identity, measure_problem
 
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 NETWORK = """
-from torch import nn
-
-def network(num_classes):
-    return nn.Sequential(nn.Flatten(), nn.Linear({inputs}, num_classes))
-"""
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return two classes of images that differ in size."""
-    for split, count in (("train", 6), ("val", 3)):
-        for number, name in enumerate(("ant", "bee")):
-            (tmp_path / "data" / split / name).mkdir(parents=True)
-            for index in range(count):
-                image = Image.new("RGB", (20 + number, 20), (40 * index, 100 * number, 7))
-                image.save(tmp_path / "data" / split / name / f"{index}.png")
-    return tmp_path
-
-
-@pytest.fixture
-def own_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (folder / "identity_network.py").write_text(NETWORK.format(inputs=3 * 16 * 16))
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.delitem(sys.modules, "identity_network", raising=False)
-    return folder / "identity_network.py"
-
-
-def experiment(folder: Path, *overrides: str) -> Experiment:
-    data = f"data={{name: imagefolder, path: {folder}/data, image_size: 16}}"
-    model = ("model={name: 'identity_network:network'}", "training.batch_size=4")
-    return load_experiment(DIGITS, [data, *model, *overrides])
-
-
-def measured(folder: Path, *overrides: str) -> Problem:
-    found = experiment(folder, *overrides)
-    return measure_problem(found, task_of(found))
-
-
-def refusal(folder: Path, before: Problem) -> str:
-    with pytest.raises(SettingError, match="another name, or undo the change") as caught:
-        check_identity(experiment(folder), before, measured(folder).identity)
-    assert caught.value.setting == "name"
-    return str(caught.value)
-
-
-@pytest.mark.usefixtures("own_network")
-def test_what_has_not_changed_is_continued(folder: Path) -> None:
-    before = measured(folder)
-    assert before.identity["data"].startswith("12 training and 6 validation inputs of 2 classes")
-    check_identity(experiment(folder), before, measured(folder).identity)
-    check_identity(experiment(folder), before, measured(folder, "search.targets=[0.5]").identity)
-
-
-@pytest.mark.usefixtures("own_network")
-def test_swapped_labels_are_told(folder: Path) -> None:
-    before = measured(folder)
-    for split in ("train", "val"):
-        place = folder / "data" / split
-        (place / "ant").rename(place / "x")
-        (place / "bee").rename(place / "ant")
-        (place / "x").rename(place / "bee")
-    assert "The data changed since this sweep was begun" in refusal(folder, before)
-
-
-@pytest.mark.usefixtures("own_network")
-def test_another_class_is_told(folder: Path) -> None:
-    before = measured(folder)
-    for split in ("train", "val"):
-        (folder / "data" / split / "cat").mkdir()
-        Image.new("RGB", (20, 20)).save(folder / "data" / split / "cat" / "0.png")
-    said = refusal(folder, before)
-    assert "of 2 classes" in said
-    assert "of 3 classes" in said
-
-
-def test_another_code_is_told(folder: Path, own_network: Path) -> None:
-    before = measured(folder)
-    own_network.write_text(own_network.read_text() + "\n# a comment\n")
-    importlib.reload(sys.modules["identity_network"])
-    assert "The code changed" in refusal(folder, before)
-    assert "identity_network.py" in refusal(folder, before)
-
-
-SWITCHED = """
 from pathlib import Path
 from torch import nn
 
@@ -109,13 +26,91 @@ def network(num_classes):
 """
 
 
-def test_another_network_of_the_same_weights_is_told(folder: Path, own_network: Path) -> None:
-    own_network.write_text(SWITCHED)
-    (folder / "kind.txt").write_text("ReLU")
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return two classes of images that differ in size, and a network."""
+    for split, count in (("train", 6), ("val", 3)):
+        for number, name in enumerate(("ant", "bee")):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            for index in range(count):
+                image = Image.new("RGB", (20 + number, 20), (40 * index, 100 * number, 7))
+                image.save(tmp_path / "data" / split / name / f"{index}.png")
+    (tmp_path / "identity_network.py").write_text(NETWORK)
+    (tmp_path / "kind.txt").write_text("ReLU")
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("identity_network", "identity_data"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    return tmp_path
+
+
+def overrides(folder: Path) -> tuple[str, ...]:
+    data = f"data={{name: imagefolder, path: {folder}/data, image_size: 16}}"
+    return data, "model={name: 'identity_network:network'}", "training.batch_size=4"
+
+
+def measured(folder: Path, *more: str) -> Problem:
+    experiment = load(*overrides(folder), *more)
+    return measure_problem(experiment, task_of(experiment))
+
+
+def check(folder: Path, before: Problem, *more: str) -> None:
+    now = measured(folder, *more).identity
+    check_identity(load(*overrides(folder), *more), before, now)
+
+
+def refusal(folder: Path, before: Problem, *more: str) -> str:
+    with pytest.raises(SettingError, match="another name, or undo the change") as caught:
+        check(folder, before, *more)
+    assert caught.value.setting == "name"
+    return str(caught.value)
+
+
+def test_what_has_not_changed_is_continued(folder: Path) -> None:
     before = measured(folder)
-    check_identity(experiment(folder), before, measured(folder).identity)
+    assert before.identity["data"].startswith("12 training and 6 validation inputs of 2 classes")
+    check(folder, before)
+    check(folder, before, "search.targets=[0.5]")
+
+
+def swap_labels(folder: Path) -> None:
+    for split in ("train", "val"):
+        place = folder / "data" / split
+        (place / "ant").rename(place / "x")
+        (place / "bee").rename(place / "ant")
+        (place / "x").rename(place / "bee")
+
+
+def add_class(folder: Path) -> None:
+    for split in ("train", "val"):
+        (folder / "data" / split / "cat").mkdir()
+        Image.new("RGB", (20, 20)).save(folder / "data" / split / "cat" / "0.png")
+
+
+def add_comment(folder: Path) -> None:
+    (folder / "identity_network.py").write_text(f"{NETWORK}\n# a comment\n")
+    importlib.reload(sys.modules["identity_network"])
+
+
+def change_kind(folder: Path) -> None:
     (folder / "kind.txt").write_text("Tanh")
-    assert "The model changed since this sweep was begun" in refusal(folder, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (swap_labels, ["The data changed since this sweep was begun"]),
+        (add_class, ["of 2 classes", "of 3 classes"]),
+        (add_comment, ["The code changed", "identity_network.py"]),
+        (change_kind, ["The model changed since this sweep was begun"]),
+    ],
+)
+def test_what_changed_is_told(
+    change: Callable[[Path], None], told: list[str], folder: Path
+) -> None:
+    before = measured(folder)
+    change(folder)
+    said = refusal(folder, before)
+    assert [text for text in told if text not in said] == []
 
 
 OWN = """
@@ -152,21 +147,13 @@ def drawn():
 """
 
 
-@pytest.mark.usefixtures("own_network")
 @pytest.mark.parametrize("name", ["fixed", "drawn"])
 def test_swapped_labels_of_own_data_are_told(name: str, folder: Path) -> None:
     (folder / "identity_data.py").write_text(OWN)
-    sys.modules.pop("identity_data", None)
     own = f"data={{name: 'identity_data:{name}'}}"
-
-    def looked_at() -> Problem:
-        found = experiment(folder, own)
-        return measure_problem(found, task_of(found))
-
     (folder / "labels.txt").write_text("0110")
-    before = looked_at()
+    before = measured(folder, own)
     assert before.identity["samples"]
-    check_identity(experiment(folder, own), before, looked_at().identity)
+    check(folder, before, own)
     (folder / "labels.txt").write_text("1001")
-    with pytest.raises(SettingError, match="The samples changed since this sweep was begun"):
-        check_identity(experiment(folder, own), before, looked_at().identity)
+    assert "The samples changed since this sweep was begun" in refusal(folder, before, own)
