@@ -7,20 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from samples import METRICS
+from samples import METRICS, finished, load, proposed, started
+from samples import epoch as epoch_of
 
-from strsweep.config import Experiment, load_experiment
-from strsweep.journal import (
-    EpochFinished,
-    Journal,
-    LayerRow,
-    RunFinished,
-    RunProposed,
-    RunStopped,
-    SweepRecord,
-    SweepStarted,
-    replay,
-)
+from strsweep.config import Experiment, Problem
+from strsweep.journal import EpochFinished, Journal, LayerRow, RunStopped, SweepRecord, replay
 from strsweep.settings import RunSettings, Target
 from strsweep.storage import storage_of
 from strsweep.tasks import task_of
@@ -29,24 +20,17 @@ from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
 from strsweep.training.writer import layer_rows
 
-DIGITS = Path(__file__).parents[1] / "jobs/configs/digits.yaml"
 SETTINGS = RunSettings(threshold_init=-4, weight_decay=5e-4, threshold_decay=1e-2)
 """Ends at 55 %, near enough to be landed on 50 %."""
 EPOCHS = 2
-_KEYS = (*METRICS, "seconds")
+_KEYS = (*METRICS[1:], "seconds")
 
 
 def experiment_of(storage: Path | str, uri: str, name: str, *overrides: str) -> Experiment:
     """Return an experiment whose every run hits its only target, 50 %."""
-    settings = [
-        f"name={name}",
-        f"training.epochs={EPOCHS}",
-        "search.threshold_init=-4",
-        "search.targets=[0.5]",
-        f"storage.path={storage}",
-        f"tracking.uri={uri}",
-    ]
-    return load_experiment(DIGITS, [*settings, *overrides])
+    recipe = (f"training.epochs={EPOCHS}", "search.threshold_init=-4", "search.targets=[0.5]")
+    places = (f"name={name}", f"storage.path={storage}", f"tracking.uri={uri}")
+    return load(*recipe, *places, *overrides)
 
 
 @dataclass(frozen=True)
@@ -63,8 +47,7 @@ class Trained:
 @functools.cache
 def trained(seed: int) -> Trained:
     """Train a digits network for a moment."""
-    overrides = [f"training.epochs={EPOCHS}", f"training.seed={seed}"]
-    experiment = load_experiment(DIGITS, overrides)
+    experiment = load(f"training.epochs={EPOCHS}", f"training.seed={seed}")
     run = TrainingRun(experiment, SETTINGS, device=torch.device("cpu"))
     rows = [(epoch.row, run.thresholds) for epoch in run.epochs()]
     return Trained(
@@ -76,10 +59,16 @@ def trained(seed: int) -> Trained:
 
 
 class RecordedSweep:
-    """Writes what a job and its workers write."""
+    """Writes what a job and its workers write.
 
-    def __init__(self, experiment: Experiment) -> None:
+    Args:
+        experiment: Without ``auto``.
+        problem: Its network and data; by default they are measured.
+    """
+
+    def __init__(self, experiment: Experiment, problem: Problem | None = None) -> None:
         self.experiment = experiment
+        self.problem = problem or measure_problem(experiment, task_of(experiment))
         self.storage = storage_of(experiment)
         self.journal = Journal(self.storage)
 
@@ -88,9 +77,9 @@ class RecordedSweep:
         return replay(self.journal.read())
 
     def start(self) -> None:
-        problem = measure_problem(self.experiment, task_of(self.experiment))
+        """Write what a job writes first."""
         content = self.experiment.model_dump(mode="json")
-        self.journal.append(SweepStarted(experiment=content, version="0", problem=problem))
+        self.journal.append(started(experiment=content, problem=self.problem))
 
     def run(self, run_id: str, seed: int = 0, accuracy: float | None = None) -> None:
         """A run that was trained to its end; it can be told to have had another accuracy."""
@@ -102,9 +91,8 @@ class RecordedSweep:
         for metrics, thresholds in zip(epochs, run.thresholds, strict=True):
             event = EpochFinished(run_id=run_id, metrics=metrics, thresholds=thresholds)
             self.journal.append(event)
-        self.journal.append(
-            RunFinished(run_id=run_id, metrics=epochs[-1], layers=run.layers, checkpoint=folder)
-        )
+        end = finished(run_id, metrics=epochs[-1], layers=run.layers, checkpoint=folder)
+        self.journal.append(end)
 
     def fake_run(self, number: int, epochs: int) -> None:
         """A run that is told of but was not trained: every fifth one was stopped early."""
@@ -112,20 +100,12 @@ class RecordedSweep:
         self._propose(run_id)
         for epoch in range(1, epochs + 1):
             values = dict.fromkeys(_KEYS, (number % 7 + epoch) / 100)
-            metrics = {**values, "epoch": float(epoch)}
-            self.journal.append(EpochFinished(run_id=run_id, metrics=metrics))
+            self.journal.append(epoch_of(epoch, run_id, **values))
         if number % 5 == 0:
             self.journal.append(RunStopped(run_id=run_id, epoch=epochs, reason="it misses"))
         else:
             metrics = {**dict.fromkeys(_KEYS, 0.005), "epoch": float(epochs)}
-            layers = trained(0).layers
-            self.journal.append(
-                RunFinished(run_id=run_id, metrics=metrics, layers=layers, checkpoint="none")
-            )
+            self.journal.append(finished(run_id, metrics=metrics, layers=trained(0).layers))
 
     def _propose(self, run_id: str) -> None:
-        self.journal.append(
-            RunProposed(
-                run_id=run_id, settings=SETTINGS, target=Target(sparsity=0.5), reason="a test"
-            )
-        )
+        self.journal.append(proposed(run_id, Target(sparsity=0.5), settings=SETTINGS))

@@ -7,25 +7,16 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from samples import DIGITS, searched
+from recorded_sweep import RecordedSweep
+from samples import finished, load, proposed, searched
 
 from strsweep.auto import resolve
 from strsweep.cluster.searcher import TargetSearcher
-from strsweep.config import Experiment, Problem, load_experiment
-from strsweep.journal import (
-    EpochFinished,
-    Journal,
-    PrefixTrained,
-    RunFinished,
-    RunProposed,
-    SweepRecord,
-    SweepStarted,
-    replay,
-)
+from strsweep.config import Experiment
+from strsweep.journal import EpochFinished, PrefixTrained
 from strsweep.registry.delivery import Delivered
 from strsweep.registry.publish import publish_journal
 from strsweep.settings import RunSettings, Target
-from strsweep.storage import storage_of
 from strsweep.tasks import task_of
 from strsweep.training.checkpoints import load_checkpoint, save_checkpoint
 from strsweep.training.landing import land_one
@@ -34,7 +25,7 @@ from strsweep.training.run import TrainingRun
 from strsweep.training.writer import layer_rows
 
 
-class TrainedSweep:
+class TrainedSweep(RecordedSweep):
     """Writes the journal and the checkpoints that a job with one slot leaves.
 
     Args:
@@ -42,20 +33,9 @@ class TrainedSweep:
     """
 
     def __init__(self, loaded: Experiment) -> None:
-        self.problem: Problem = measure_problem(loaded, task_of(loaded))
-        self.experiment = resolve(loaded, self.problem)
-        self.storage = storage_of(self.experiment)
-        self.journal = Journal(self.storage)
-
-    @property
-    def record(self) -> SweepRecord:
-        return replay(self.journal.read())
-
-    def start(self) -> None:
-        """Write what a job writes first."""
         torch.set_num_threads(1)
-        content = self.experiment.model_dump(mode="json")
-        self.journal.append(SweepStarted(experiment=content, version="0", problem=self.problem))
+        problem = measure_problem(loaded, task_of(loaded))
+        super().__init__(resolve(loaded, problem), problem)
 
     def search(self) -> None:
         """Train until the search is over."""
@@ -67,9 +47,7 @@ class TrainedSweep:
     def propose(self, settings: RunSettings, target: Target | None, reason: str) -> str:
         """Write a proposal of one's own; returns the id of the run."""
         run_id = self.record.next_run_id
-        self.journal.append(
-            RunProposed(run_id=run_id, settings=settings, target=target, reason=reason)
-        )
+        self.journal.append(proposed(run_id, target, settings=settings, reason=reason))
         return run_id
 
     def train(self, run_id: str, settings: RunSettings, stops: Callable[[int], bool]) -> None:
@@ -91,14 +69,9 @@ class TrainedSweep:
                 self.journal.append(PrefixTrained(run_id=run_id, epoch=number, checkpoint=folder))
             if (is_shared or is_due) and stops(number):
                 return
-        self.journal.append(
-            RunFinished(
-                run_id=run_id,
-                metrics=run.history[-1].row,
-                layers=layer_rows(run.report()),
-                checkpoint=_folder(run_id, run.num_epochs),
-            )
-        )
+        known = {"metrics": run.history[-1].row, "layers": layer_rows(run.report())}
+        end = finished(run_id, **known, checkpoint=_folder(run_id, run.num_epochs))
+        self.journal.append(end)
 
     def land(self) -> None:
         """Land every finished run on the target that it aimed at."""
@@ -116,7 +89,7 @@ def delivered(
     search = ("search.led=false", f"search.threshold_init={settings.threshold_init}")
     places = (f"storage.path={folder}", f"tracking.uri={uri}", "search.tolerance=0.49")
     asked = (*recipe, *search, *places, f"search.targets=[{target}]")
-    sweep = TrainedSweep(load_experiment(DIGITS, [*asked, *overrides]))
+    sweep = TrainedSweep(load(*asked, *overrides))
     sweep.start()
     run_id = sweep.propose(settings, sweep.experiment.search.targets[0], "a test")
     sweep.train(run_id, settings, lambda _: False)

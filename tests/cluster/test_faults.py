@@ -1,4 +1,6 @@
-"""What dies while a sweep runs on separate hosts: it ends as if nothing had happened.
+"""What dies while a sweep, submitted from another host, runs on those that ``ray up`` started.
+
+It ends as if nothing had happened.
 
 Every test prints how long nothing was trained and how many epochs were trained twice (pytest -rP).
 """
@@ -129,6 +131,12 @@ def short_cut(hosts: Hosts, sweep: ClusterSweep) -> None:
     hosts.link(host, "down")
     time.sleep(20)
     hosts.link(host, "up")
+
+
+def test_every_run_spans_two_hosts_and_its_model_is_on_s3(undisturbed: Stored) -> None:
+    (receipt,) = undisturbed.receipts
+    assert receipt["sparsity"] == pytest.approx(0.9, abs=1e-5)
+    assert undisturbed.epochs == [[list(range(1, EPOCHS + 1)), EPOCHS]]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import ran
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from recorded_sweep import RecordedSweep, experiment_of
@@ -82,12 +83,7 @@ def test_an_uploaded_model_is_registered_later(
     recorded: Callable[..., RecordedSweep], uri: str, tmp_path: Path
 ) -> None:
     sweep = recorded()
-    done = subprocess.run(
-        [sys.executable, str(DRIVER), str(tmp_path), uri, "models", *BOUNDARIES],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ran([sys.executable, str(DRIVER), str(tmp_path), uri, "models", *BOUNDARIES])
     said = [line for line in done.stdout.splitlines() if line.endswith((" -9", " 0", " 1"))]
     assert said == [*(f"{boundary} -9" for boundary in BOUNDARIES), "None 0"], done.stderr
     assert versions(uri) == [("sparsity-50", "1")]

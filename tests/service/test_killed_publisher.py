@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from commands import ran
-from mlflow_service import Service, shown
+from mlflow_service import Service, Shown, shown
 from recorded_sweep import EPOCHS, RecordedSweep
 
 from strsweep import registry
@@ -59,11 +59,8 @@ def test_killed_at_every_boundary(
         line for line in done.stdout.splitlines() if line.split(" ")[0] in (*BOUNDARIES, "None")
     ]
     assert codes == [*(f"{boundary} -9" for boundary in BOUNDARIES), "None 0"], done.stderr
-    result = shown(service, killed.experiment)
+    result = whole(service, killed)
     assert result == shown(service, undisturbed.experiment)
-    assert result.statuses == {"sweep": ["FINISHED"], "run-001": ["FINISHED"]}
-    assert result.steps["run-001"]["sparsity"] == list(range(1, EPOCHS + 1))
-    assert len(result.versions) == len(result.logged_models) == result.outputs["run-001"] == 1
     assert result.aliases == {"sparsity-50": "1"}
     published = [e for e in killed.journal.read() if isinstance(e, ModelPublished)]
     assert [event.version for event in published] == ["1"]
@@ -81,11 +78,16 @@ def test_two_publishers_at_once(
     ]
     said = [process.communicate()[0] for process in both]
     assert all(text.endswith("None 0\n") for text in said), said
+    assert list(whole(service, sweep).aliases) == ["sparsity-50"]
+
+
+def whole(service: Service, sweep: RecordedSweep) -> Shown:
+    """Return what is shown of a sweep: all of its run and its model, and nothing twice."""
     result = shown(service, sweep.experiment)
     assert result.statuses == {"sweep": ["FINISHED"], "run-001": ["FINISHED"]}
     assert result.steps["run-001"]["sparsity"] == list(range(1, EPOCHS + 1))
     assert len(result.versions) == len(result.logged_models) == result.outputs["run-001"] == 1
-    assert list(result.aliases) == ["sparsity-50"]
+    return result
 
 
 def environment(service: Service) -> dict[str, str]:

@@ -182,6 +182,14 @@ def test_a_full_disk_is_told_and_harms_nothing(disk: Path) -> None:
     assert lines[-1] == b"new"
 
 
+def of_nobody(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> StorageConfig:
+    """Return the settings of a bucket on a service that looks at no credentials."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    known = {"region": "us-east-1", "path_style": True, "patience": 0.1}
+    return StorageConfig.model_validate({"path": "s3://bucket/p", "endpoint": endpoint, **known})
+
+
 class FullService(http.server.BaseHTTPRequestHandler):
     """Answers as services do whose disks are full."""
 
@@ -201,18 +209,10 @@ class FullService(http.server.BaseHTTPRequestHandler):
 def test_a_full_service_is_told_at_once_and_not_waited_for(
     code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "x")
     handler = type("Handler", (FullService,), {"code": code})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as service:
         threading.Thread(target=service.serve_forever, daemon=True).start()
-        config = StorageConfig(
-            path="s3://bucket/p",
-            endpoint=f"http://127.0.0.1:{service.server_address[1]}",
-            region="us-east-1",
-            path_style=True,
-            patience=0.2,
-        )
+        config = of_nobody(f"http://127.0.0.1:{service.server_address[1]}", monkeypatch)
         full = rf"the service refuses \({code or 507}\)\. The store is full: free some space"
         with pytest.raises(StorageError, match=full):
             store_at(config.path, config).write("a", b"content")
@@ -226,17 +226,9 @@ def test_a_full_service_is_told_at_once_and_not_waited_for(
 def test_a_service_without_newer_checksums_works_or_is_refused(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "x")
     with older_service(tmp_path, kind) as (endpoint, certificate):
         monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
-        config = StorageConfig(
-            path="s3://bucket/p",
-            endpoint=endpoint,
-            region="us-east-1",
-            path_style=True,
-            patience=0.05,
-        )
+        config = of_nobody(endpoint, monkeypatch)
         storage = store_at(config.path, config)
         if kind == "flips":
             with pytest.raises(SettingError, match="other bytes than were written"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache
 
@@ -33,6 +34,7 @@ OWN_RANGE = (
     "search.threshold_init=-10",
     "search.threshold_decay=[4e-3, 2.4e-2]",
 )
+SHARED_LED = ("search.decay=shared", "search.weight_decay=auto")
 PUBLISHED = ("search.decay=shared", "search.led=false", "search.threshold_init=-10")
 SHARED_RANGE = (*PUBLISHED, "search.weight_decay=[4e-3, 2.4e-2]")
 STEERED = ("sparsity.mode=steered", "search.weight_decay=1e-4")
@@ -45,6 +47,14 @@ _ASKED = ("search.targets=[0.80, 0.90, 0.95, 0.98]", "search.max_runs=40")
 @cache
 def digits(*overrides: str) -> Experiment:
     return load_experiment(DIGITS, [*_ASKED, *overrides])
+
+
+def clock_by_hand(epoch: int, onset: int) -> float:
+    """Return what ``epoch``, from 1, adds: its learning rates, times momentum as it builds up."""
+    return math.fsum(
+        0.05 * (1 + math.cos(math.pi * step / 330)) * (1 - 0.9 ** (step - 11 * onset + 1)) / 0.1
+        for step in range(11 * (epoch - 1), 11 * epoch)
+    )
 
 
 def sparsities(*values: float) -> tuple[Target, ...]:

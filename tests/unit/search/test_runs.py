@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
-from planted_sweeps import digits
+from planted_sweeps import clock_by_hand, digits
 from samples import LATE, NINETY, PROBLEM, finished, proposed, started
 from samples import epoch as bare_epoch
 
@@ -71,14 +69,6 @@ def test_a_run_without_an_epoch_has_pruned_nothing() -> None:
 )
 def test_only_failures_of_machines_are_repeatable(reason: str, again: bool) -> None:
     assert only_run(FIRST, RunFailed(run_id="run-001", reason=reason)).is_repeatable is again
-
-
-def clock_by_hand(epoch: int, onset: int) -> float:
-    """Return what ``epoch``, from 1, adds: its learning rates, times momentum as it builds up."""
-    return math.fsum(
-        0.05 * (1 + math.cos(math.pi * step / 330)) * (1 - 0.9 ** (step - 11 * onset + 1)) / 0.1
-        for step in range(11 * (epoch - 1), 11 * epoch)
-    )
 
 
 @pytest.mark.parametrize(("settings", "onset"), [(LATE, 10), (EARLY, 0)])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from planted_sweeps import (
     OWN_RANGE,
     PROBLEM,
+    SHARED_LED,
     SHARED_RANGE,
     planted_sweep,
     sparsities,
@@ -19,7 +20,6 @@ from strsweep.search.decide import DONE
 from strsweep.search.runs import Status
 from strsweep.settings import Target
 
-SHARED_LED = ("search.decay=shared", "search.weight_decay=auto")
 KEPT = ("search.led=false",)
 MIXED = ("search.targets=[0.9, {macs: 0.1}, {macs: 0.02}, {macs: 20000}]",)
 WAYS = [(), KEPT, SHARED_LED, SHARED_RANGE, OWN_RANGE, (*OWN_RANGE, *KEPT), MIXED]

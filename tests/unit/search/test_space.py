@@ -14,15 +14,18 @@ from planted_sweeps import (
     OWN_RANGE,
     PROBLEM,
     PUBLISHED,
+    SHARED_LED,
     SHARED_RANGE,
     STEERED,
     STORED,
     begun,
+    clock_by_hand,
     digits,
     ended,
     shared_start,
     state_of,
 )
+from samples import NINETY, NINETY_FIVE
 
 from strsweep.config import Experiment
 from strsweep.search.runs import Run, SearchState, Status
@@ -30,21 +33,14 @@ from strsweep.search.space import GivenSpace, LawSpace, onset_of, space_of
 from strsweep.settings import Lead, RunSettings, Target
 from strsweep.training.law import Leader, logit
 
-SHARED_LED = ("search.decay=shared", "search.weight_decay=auto")
 BOX = ("search.led=false", "search.threshold_init=[-20, -6]", "search.threshold_decay=[0.01, 0.1]")
 ONE_DECAY = "search.threshold_decay=0.03"
-NINETY, NINETY_FIVE = Target(sparsity=0.9), Target(sparsity=0.95)
 
 
-def clock_by_hand(onset: int) -> float:
-    """Return the accumulated learning rate of digits, with momentum as it builds up."""
-    return math.fsum(
-        0.05 * (1 + math.cos(math.pi * step / 330)) * (1 - 0.9 ** (step - 11 * onset + 1)) / 0.1
-        for step in range(11 * onset, 330)
-    )
-
-
-WHOLE, LATE = clock_by_hand(0), clock_by_hand(10)
+WHOLE, LATE = (
+    math.fsum(clock_by_hand(epoch, onset) for epoch in range(onset + 1, 31)) for onset in (0, 10)
+)
+"""Accumulated learning rate of digits."""
 EXPECTED = 0.70 * (WHOLE / 165) ** 0.58  # 69,904 weights are the reference's
 LEVEL = math.log((1 - 0.25 * 0.0245) / (0.25 * 0.0245))  # sigmoid(-LEVEL): a quarter of the median
 INIT = -float(f"{LEVEL * math.exp(0.6 * EXPECTED):.3g}")

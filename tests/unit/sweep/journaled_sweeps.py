@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.planted import PlantedRuns
 from benchmarks.recorded import Epoch
 from planted_sweeps import PROBLEM, digits
+from samples import finished, started
 
 from strsweep.cluster.searcher import TargetSearcher
 from strsweep.config import Experiment
-from strsweep.journal import (
-    EpochFinished,
-    Journal,
-    PrefixTrained,
-    RunFinished,
-    RunRecord,
-    SweepRecord,
-    SweepStarted,
-    replay,
-)
+from strsweep.journal import EpochFinished, Journal, PrefixTrained, RunRecord, SweepRecord, replay
 from strsweep.storage import storage_of
 
 
@@ -43,8 +36,7 @@ class JournaledSweep:
     def start(self, *overrides: str) -> Experiment:
         """Note that somebody started the sweep."""
         experiment = self.experiment(*overrides)
-        dumped = experiment.model_dump(mode="json")
-        self.journal.append(SweepStarted(experiment=dumped, version="0", problem=PROBLEM))
+        self.journal.append(started(experiment=experiment.model_dump(mode="json")))
         return experiment
 
     def job(self, *overrides: str) -> TargetSearcher:
@@ -67,9 +59,7 @@ class JournaledSweep:
         self.train(run_id)
         epochs = self.record.runs[run_id].epochs
         folder, metrics = f"runs/{run_id}/epoch_{max(epochs):05d}", epochs[max(epochs)].metrics
-        self.journal.append(
-            RunFinished(run_id=run_id, metrics=metrics, layers=(), checkpoint=folder)
-        )
+        self.journal.append(finished(run_id, metrics=metrics, checkpoint=folder))
 
     def finish(self, searcher: TargetSearcher, trial_id: str) -> str:
         """Start a trial and let its run train to its end; returns the id of the run."""
@@ -94,17 +84,17 @@ class JournaledSweep:
     def _rows(self, run: RunRecord) -> tuple[Epoch, ...]:
         experiment = self.experiment()
         if experiment.sparsity.mode == "str":
-            return (
-                PlantedRuns(experiment=experiment, problem=PROBLEM, **self._law)
-                .train(run.settings)
-                .epochs
-            )
-        off = self._law.get("off", 0.0)
-        return (
-            PlantedRuns(experiment=digits(), problem=PROBLEM).row(
-                run.settings.pruned_share - off, 0.0
-            ),
-        ) * 30
+            runs = PlantedRuns(experiment=experiment, problem=PROBLEM, **self._law)
+            return runs.train(run.settings).epochs
+        share = run.settings.pruned_share - self._law.get("off", 0.0)
+        return (PlantedRuns(experiment=digits(), problem=PROBLEM).row(share, 0.0),) * 30
+
+
+@dataclass
+class Trial:
+    """What Tune hands to a scheduler and to its callbacks."""
+
+    config: dict[str, Any]
 
 
 def suggested(searcher: TargetSearcher, trial_id: str) -> dict[str, Any]:

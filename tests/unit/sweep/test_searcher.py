@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from journaled_sweeps import JournaledSweep, suggested, trials
+from journaled_sweeps import JournaledSweep, Trial, suggested, trials
 from planted_sweeps import (
     GMP,
     OWN_RANGE,
@@ -211,7 +211,7 @@ def test_one_slot_trains_what_the_simulation_says(
         last = config["settings"]["last_epoch"] or 30
         for epoch in range(every, last + 1, every):
             sweep.train(run_id, epoch)
-            choice = scheduler.on_trial_result(None, Trial(run_id), {"epoch": float(epoch)})
+            choice = scheduler.on_trial_result(None, Trial(config), {"epoch": float(epoch)})
             if choice == EarlyStop.STOP:
                 break
         else:
@@ -232,13 +232,6 @@ def test_one_slot_trains_what_the_simulation_says(
             assert getattr(one, key) == getattr(other, key)
         assert one.decayed == pytest.approx(other.decayed)
     assert searcher.state().usage.epochs == simulated.epochs
-
-
-class Trial:
-    """What Tune hands to a scheduler."""
-
-    def __init__(self, run_id: str) -> None:
-        self.config = {"run_id": run_id}
 
 
 def stopped_run(sweep: JournaledSweep) -> str:

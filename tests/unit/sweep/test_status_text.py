@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from journaled_sweeps import JournaledSweep, suggested
+from journaled_sweeps import JournaledSweep, Trial, suggested
 from planted_sweeps import STORED, ended
 from samples import ACCURACY, LEAN, NINETY
 
@@ -86,13 +85,6 @@ def test_multiply_adds_are_told_where_they_are_the_target(target: Target | None,
 def test_targets(target: Target, run: Any, closest: Any, text: str) -> None:
     state = TargetOutcome(target=target, run=run, closest=closest, miss=None, advice="")
     assert describe_target(state, ACCURACY) == text
-
-
-@dataclass
-class Trial:
-    """What Tune hands to its callbacks."""
-
-    config: dict[str, Any]
 
 
 def test_the_lines_of_a_sweep(
