@@ -10,7 +10,7 @@ from digits_sweep import DigitsSweep
 from samples import CHARTS, RMSE
 from simulated_sweep import SimulatedSweep, under_way
 
-from strsweep.report import comparison_files, read_sweep, report_files
+from strsweep.report import comparison_files, contents_of, read_sweep, report_files
 
 pytestmark = pytest.mark.browser
 
@@ -20,7 +20,8 @@ def page(sweep: DigitsSweep, tmp_path_factory: pytest.TempPathFactory) -> str:
     assert sweep.delivery is not None
     receipts = [model.receipt for model in sweep.delivery.models if model.receipt is not None]
     path: Path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_bytes(report_files(sweep.experiment, sweep.record, receipts)["report.html"])
+    contents = contents_of(sweep.experiment, sweep.record, receipts)
+    path.write_bytes(report_files(contents)["report.html"])
     return path.as_uri()
 
 

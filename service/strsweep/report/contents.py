@@ -120,6 +120,8 @@ def contents_of(
 ) -> SweepContents:
     """Collect what the report tells.
 
+    Read the record after publishing: then it has the versions.
+
     Args:
         experiment: Of the sweep.
         record: All that its journal knows; the sweep was started.

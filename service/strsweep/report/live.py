@@ -6,7 +6,7 @@ import time
 
 from strsweep.config import Experiment
 from strsweep.journal import SweepRecord
-from strsweep.report.contents import stored_receipts
+from strsweep.report.contents import contents_of, stored_receipts
 from strsweep.report.page import REPORT, report_files
 from strsweep.report.rows import Link
 from strsweep.storage import storage_of
@@ -41,7 +41,7 @@ def store_report(
     """
     storage = storage_of(experiment)
     receipts = stored_receipts(experiment, record, storage)
-    made = report_files(experiment, record, receipts, link)
+    made = report_files(contents_of(experiment, record, receipts, link))
     files = {f"report/{name}": content for name, content in made.items()}
     for name, content in files.items():
         storage.write(name, content)

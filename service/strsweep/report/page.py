@@ -16,13 +16,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from strsweep import __version__
-from strsweep.config import Experiment
 from strsweep.errors import SettingError
-from strsweep.journal import SweepRecord
-from strsweep.packages.receipt import Receipt
 from strsweep.report.charts import front, shown_layers, sweep_charts
-from strsweep.report.contents import SweepContents, contents_of, sweep_rows
-from strsweep.report.rows import Link
+from strsweep.report.contents import SweepContents, sweep_rows
 from strsweep.table import as_csv, duration, share, whole
 
 REPORT, COMPARISON, _JSON = "report.html", "comparison.html", "report.json"
@@ -36,22 +32,12 @@ _TEMPLATES = Environment(
 _TEMPLATES.filters |= {"duration": duration, "share": share, "thousands": whole}
 
 
-def report_files(
-    experiment: Experiment,
-    record: SweepRecord,
-    receipts: Sequence[Receipt],
-    link: Link | None = None,
-) -> dict[str, bytes]:
-    """Return ``report.html``, ``report.json`` and the CSV files of a sweep, by name.
-
-    The arguments are those of ``contents_of``. Read the record after publishing: then it has the
-    versions.
-    """
-    sweep = contents_of(experiment, record, receipts, link)
+def report_files(sweep: SweepContents) -> dict[str, bytes]:
+    """Return ``report.html``, ``report.json`` and the CSV files of a sweep, by name."""
     page = _render(
         "sweep.html.jinja",
         sweep_charts(sweep),
-        title=experiment.sweep_id,
+        title=sweep.experiment.sweep_id,
         sweep=sweep,
         layers=shown_layers(sweep),
         cost=sweep_rows([sweep])[0].values,

@@ -31,7 +31,7 @@ from strsweep.journal import (
     replay,
 )
 from strsweep.packages.receipt import RECEIPT, LandedFrom, Receipt
-from strsweep.report import report_files
+from strsweep.report import SweepContents, contents_of, report_files
 from strsweep.report.rows import Link
 from strsweep.search.outcome import dense_score, outcomes_of
 from strsweep.search.runs import read_state
@@ -88,9 +88,12 @@ class SimulatedSweep:
     def record(self) -> SweepRecord:
         return replay(self.journal.read())
 
+    def contents(self, link: Link | None = None) -> SweepContents:
+        return contents_of(self.experiment, self.record, self.receipts, link)
+
     def files(self, link: Link | None = None) -> dict[str, bytes]:
         """Return the files of the report."""
-        return report_files(self.experiment, self.record, self.receipts, link)
+        return report_files(self.contents(link))
 
     def page(self, link: Link | None = None) -> str:
         """Return the page of the report."""

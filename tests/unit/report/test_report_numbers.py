@@ -13,7 +13,6 @@ from samples import LATE, METHOD, NINETY, PROBLEM, epoch, proposed
 from simulated_sweep import SimulatedSweep
 
 from strsweep.journal import RunStopped, replay
-from strsweep.report import contents_of
 from strsweep.report.rows import run_rows
 from strsweep.settings import Fork
 
@@ -111,8 +110,7 @@ def test_json_has_cost_method_metric_and_dense_score(
 def test_without_a_dense_network_there_is_no_score_of_it(
     sweep_without_dense: SimulatedSweep,
 ) -> None:
-    other = sweep_without_dense
-    contents = contents_of(other.experiment, other.record, other.receipts)
+    contents = sweep_without_dense.contents()
     assert contents.dense_score is None
     assert [run.values["role"] for run in contents.runs] == ["shared start", ""]
     assert contents.total("epochs_paid") == 10 + 20
@@ -125,7 +123,7 @@ def test_repeated_epochs_are_paid_for(tmp_path: Path) -> None:
         sweep.epochs(run_id, LATE, count=4)
     sweep.epochs("run-001", LATE, skip=2, count=4)  # two of them again, after a crash
     sweep.journal.append(RunStopped(run_id="run-001", epoch=6, reason="it misses"))
-    contents = contents_of(sweep.experiment, sweep.record, [])
+    contents = sweep.contents()
     first, second = (run.values for run in contents.runs)
     assert (first["last_epoch"], first["epochs_paid"], first["state"]) == (6, 8, "stopped")
     assert first["hours_paid"] == pytest.approx(8 * 0.5 / 3600)

@@ -21,7 +21,7 @@ from samples import CHARTS, RMSE
 from simulated_sweep import DIGITS_LAYERS, SimulatedSweep
 
 from strsweep.journal import RunFailed, RunProposed, replay
-from strsweep.report import report_files
+from strsweep.report import contents_of, report_files
 from strsweep.report.charts import APART, LEAST, left_of, share_axis
 from strsweep.settings import RunSettings
 
@@ -142,7 +142,8 @@ def test_what_is_left_of_a_sweep_that_only_trained_its_start(tmp_path: Path) -> 
     events = [
         event for event in sweep.journal.read() if getattr(event, "run_id", "") not in runs[1:]
     ]
-    page = report_files(sweep.experiment, replay(events), [])["report.html"].decode()
+    contents = contents_of(sweep.experiment, replay(events), [])
+    page = report_files(contents)["report.html"].decode()
     assert set(figures_of(page)) == {"sparsity-epochs", "score-epochs"}
     assert "Nothing was pruned yet." in page
 
@@ -165,7 +166,7 @@ def test_a_large_sweep_stays_small(tmp_path: Path) -> None:
     for number in range(500):
         settings = RunSettings(threshold_init=-8, weight_decay=5e-4 * 1.003**number)
         events += sweep.whole_run(f"run-{number:03d}", settings)
-    files = report_files(sweep.experiment, replay(events), [])
+    files = report_files(contents_of(sweep.experiment, replay(events), []))
     assert 1_000_000 < len(files["report.html"]) < MAX_BYTES
     lines = figures_of(files["report.html"].decode())["sparsity-epochs"]["data"]
     assert len(lines) == 500

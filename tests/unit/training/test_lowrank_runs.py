@@ -16,7 +16,7 @@ from strsweep.errors import SettingError
 from strsweep.export import FORMATS
 from strsweep.packages.package import Packager
 from strsweep.plan import first_settings
-from strsweep.report.page import report_files
+from strsweep.report import contents_of, report_files
 from strsweep.search.outcome import outcomes_of
 from strsweep.search.space import space_of
 from strsweep.settings import Lead, RunSettings, Target
@@ -98,7 +98,7 @@ def test_packages_are_thin_and_equal(swept: TrainedSweep, tmp_path: Path) -> Non
         assert file.largest_difference < 1e-4
     rows = swept.storage.read(f"{package.folder}/budget.csv").decode().splitlines()
     assert rows[0].endswith(",rank,full_rank")
-    shown = report_files(swept.experiment, record, [receipt])
+    shown = report_files(contents_of(swept.experiment, record, [receipt]))
     header, *visited = shown["ranks.csv"].decode().splitlines()
     assert header == "rank.w,rank.u,accuracy,run_id,epoch"
     assert len(visited) == len({tuple(line.split(",")[:2]) for line in visited}) > 1
