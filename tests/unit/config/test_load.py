@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -111,11 +113,9 @@ def test_a_file_without_end_is_refused() -> None:
         ("training.batch-size=3", "training.batch-size", "3", "Did you mean training.batch_size?"),
         ("training.epochs=ten", "training.epochs", "'ten'", "Passes over the training data."),
         ("training.epochs=true", "training.epochs", "True", "valid integer"),
-        ("training.epochs=0", "training.epochs", "0", "greater than or equal to 1"),
         ("training.epochs=", "training.epochs", "None", "valid integer"),
         ("training.channels_last=1", "training.channels_last", "1", "valid boolean"),
         ("training.precision=half", "training.precision", "'half'", "'float16'"),
-        ("training.momentum=1", "training.momentum", "1", "less than 1"),
         ("training=3", "training", "3", "an object"),
         ("name=a b", "name", "'a b'", "letters, digits, - and _"),
         ("data.path=5", "data.path", "5", "Folder of the data"),
@@ -139,7 +139,6 @@ def test_a_file_without_end_is_refused() -> None:
         ("search.weight_decay=[1e-5, 1e-3]", "search.weight_decay", "[1e-05, 0.001]", "=shared to"),
         ("search.weight_decay=auto", "search.weight_decay", "'auto'", "search.decay=shared to"),
         ("search.weight_decay=[1, 2, 3]", "search.weight_decay", "[1, 2, 3]", "or a range"),
-        ("search.weight_decay=-1e-3", "search.weight_decay", "-0.001", "or a range"),
         ("search.decay=both", "search.decay", "'both'", "'own' or 'shared'"),
         (f"{SHARED}, threshold_decay: 0}}", "search.threshold_decay", "0.0", "leave it out"),
         (f"{SHARED}, weight_decay: [0, 1]}}", "search.weight_decay", "[0.0, 1.0]", "above 0"),
@@ -156,8 +155,6 @@ def test_a_file_without_end_is_refused() -> None:
         ("training.optimizer=SGD", "training.optimizer", "'SGD'", "Did you mean 'sgd'? Use one of"),
         ("sparsity.mode=sterred", "sparsity.mode", "'sterred'", "Did you mean 'steered'? Use one"),
         ("sparsity.preset=resnet50-90.2", "sparsity.preset", "'re", "mean 'resnet50-90.23'?"),
-        ("search.tolerance=0", "search.tolerance", "0", "greater than 0"),
-        ("search.tolerance=0.5", "search.tolerance", "0.5", "less than 0.5"),
         ("search.tolerance=wide", "search.tolerance", "'wide'", "as far as that is harmless"),
         ("search.threshold_init=null", "search.threshold_init", "None", "a number, auto, or a"),
         ("search.threshold_init=[-5, -10]", "search.threshold_init", "[-5.0, -10.0]", "empty"),
@@ -165,10 +162,8 @@ def test_a_file_without_end_is_refused() -> None:
         ("search.threshold_init=[-5, 5]", "search.threshold_init", "[-5.0, 5.0]", "negative"),
         ("workers.count=3", "training.batch_size", "128", "multiple of workers.count (3)"),
         ("workers={count: 2, min_count: 3}", "workers.min_count", "3", "workers.count (2)"),
-        ("workers.timeout_minutes=0", "workers.timeout_minutes", "0", "greater than 0"),
         ("training.warmup_epochs=30", "training.warmup_epochs", "30", "training.epochs (30)"),
         ("training.precision=float16", "training.precision", "'float16'", "set workers.gpus"),
-        ("workers.cpus=0", "workers.cpus", "0", "greater than 0"),
     ],
 )
 def test_wrong_setting_is_named_with_value_and_remedy(
@@ -181,16 +176,19 @@ def test_wrong_setting_is_named_with_value_and_remedy(
 
 
 NUMBERS = [one for one in settings_page() if "number" in one.kind and "Method" not in one.meaning]
+OUTSIDE = {"from": -1, "above": 0, "below": 0, "to": 1}
+"""How far a number is from the end of a range to be no more in it."""
 
 
-@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
 @pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
-def test_not_finite_is_refused(setting: Setting, value: str) -> None:
+def test_a_number_outside_of_its_range_is_refused(setting: Setting) -> None:
+    ends = re.findall(r"(from|above|to|below) ([\d.]+)", setting.kind)
+    outside = [f"{float(end) + OUTSIDE[word]:g}" for word, end in ends]
     lists = {"[number, number]": ("[1e-5, {}]", "[{}, 1e-5]"), "list of": ("[{}]",)}
-    forms = [form for kind, inner in lists.items() if kind in setting.kind for form in inner]
-    for form in ("{}", *forms):
-        said = refusal(f"{setting.name}={form.format(value)}")
-        assert said.startswith(f"{setting.name}: got ")
+    forms = ["{}", *chain(*(lists[kind] for kind in lists if kind in setting.kind))]
+    infinite = [form.format(value) for form in forms for value in (".nan", ".inf", "-.inf")]
+    for value in (*outside, *infinite):
+        assert refusal(f"{setting.name}={value}").startswith(f"{setting.name}: got ")
 
 
 @pytest.mark.parametrize("override", ["training.precision=float16", "workers.count=4"])
@@ -200,11 +198,8 @@ def test_the_neighbouring_right_setting_is_accepted(override: str) -> None:
 
 def test_several_mistakes_are_told_together_one_per_line() -> None:
     lines = refusal("training.epochs=ten", "data.nam=x", "search.max_runs=0").split("\n")
-    assert [line.split(":")[0] for line in lines] == [
-        "data.nam",
-        "training.epochs",
-        "search.max_runs",
-    ]
+    keys = [line.split(":")[0] for line in lines]
+    assert keys == ["data.nam", "training.epochs", "search.max_runs"]
 
 
 def test_missing_settings_are_named(tmp_path: Path) -> None:

@@ -51,7 +51,6 @@ INITS = ("search.threshold_init=[-20, -10]", "search.led=false")
         (["sparsity.scale=0"], "sparsity.scale", "0", "greater than 0"),
         (["sparsity.scale=.inf"], "sparsity.scale", "inf", "finite"),
         (["sparsity.granularity=kernel"], "sparsity.granularity", "'kernel'", "'filter'"),
-        (["data.num_images=0"], "data.num_images", "0", "greater than or equal to 1"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
