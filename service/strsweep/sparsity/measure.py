@@ -130,16 +130,12 @@ def measure(model: nn.Module, example: Example | None = None) -> SparsityReport:
         raise ValueError("the model has no convolution or linear layer to measure")
     with torch.no_grad(), parametrize.cached():  # thresholded once
         counts = _integers(_count(weight) for weight in weights)
-        macs = None
+        dense = left = [None] * len(weights)
         if example is not None:
             found = products(model, weights, example)
-            macs = list(zip(found.dense, _integers(found.remaining), strict=True))
-    return SparsityReport(
-        layers=tuple(
-            _layer(weight, counts[index], None if macs is None else macs[index])
-            for index, weight in enumerate(weights)
-        )
-    )
+            dense, left = found.dense, _integers(found.remaining)
+    rows = zip(weights, counts, dense, left, strict=True)
+    return SparsityReport(layers=tuple(_layer(*row) for row in rows))
 
 
 def _count(weight: WeightTensor) -> Tensor:
@@ -150,7 +146,7 @@ def _count(weight: WeightTensor) -> Tensor:
     return (weight.value == 0).sum()
 
 
-def _layer(weight: WeightTensor, count: int, macs: tuple[int, int] | None) -> LayerSparsity:
+def _layer(weight: WeightTensor, count: int, dense: int | None, left: int | None) -> LayerSparsity:
     step = parametrization_of(weight, Pruning)
     threshold = getattr(step, "threshold", None)
     size, zeros, ranks = weight.original.numel(), count, dict[str, int]()
@@ -158,15 +154,15 @@ def _layer(weight: WeightTensor, count: int, macs: tuple[int, int] | None) -> La
         layer = Factored(weight=weight, step=step)
         size = math.prod(layer.size)
         zeros = size - layer.weights_at(count)
-        macs = macs and (macs[0], macs[0] // size * (size - zeros))
+        left = None if dense is None else dense // size * (size - zeros)
         ranks = {"rank": count, "full_rank": layer.full_rank}
     return LayerSparsity(
         name=weight.name,
         parameter=weight.parameter,
         weights=size,
         zeros=zeros,
-        dense_macs=None if macs is None else macs[0],
-        macs=None if macs is None else macs[1],
+        dense_macs=dense,
+        macs=left,
         threshold=None if threshold is None else threshold.mean().item(),
         **ranks,
     )

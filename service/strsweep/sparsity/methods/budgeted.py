@@ -10,7 +10,7 @@ from pydantic import Field
 
 from strsweep.errors import SettingError
 from strsweep.settings import RunSettings, Share
-from strsweep.sparsity.methods.method import Course, Hooks, Method, RampedMethod, weight_uses_for
+from strsweep.sparsity.methods.method import Course, Hooks, Method, RampedMethod
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,18 +47,17 @@ class BudgetedMethod(Method, frozen=True):
 
     def _densities(self, model: nn.Module, run: RunSettings, example: Any) -> dict[str, float]:
         from strsweep.sparsity.budget import Budget
+        from strsweep.sparsity.measure import measure
 
         dense = self.dense_layers(model)
         if not isinstance(self.budget, str):
             _check_dense(model, dense, self.budget)
             return self.budget
         rule = partial(Budget.erk if self.budget == "erk" else Budget.uniform, model, dense=dense)
-        uses = weight_uses_for(model, run, example)
-        if uses is None:
-            assert run.sparsity is not None
-            return rule(run.sparsity).densities
-        assert run.macs is not None
-        return _densities_for_macs(rule, run.macs, uses)
+        if run.macs is not None:
+            return _densities_for_macs(rule, run.macs, measure(model, example).uses("macs"))
+        assert run.sparsity is not None
+        return rule(run.sparsity).densities
 
 
 class Gmp(BudgetedMethod, RampedMethod, frozen=True):

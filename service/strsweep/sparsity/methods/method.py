@@ -251,10 +251,3 @@ class RampedMethod(Method, frozen=True):
         """Return the share of the target that is to be pruned after ``done`` of ``total`` steps."""
         start, end = (share * total for share in self.ramp)
         return 1.0 if done >= min(end, total) else 1 - cubic(0.0, (done - start) / (end - start))
-
-
-def weight_uses_for(model: nn.Module, run: RunSettings, example: Any) -> dict[str, float] | None:
-    """Return how often each weight is used, if the run is given multiply-adds; else None."""
-    from strsweep.sparsity.measure import measure
-
-    return None if run.macs is None else measure(model, example).uses("macs")
