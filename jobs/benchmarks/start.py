@@ -126,14 +126,16 @@ def trained_bare(overrides: list[str], sparsity: float) -> dict[str, float]:
 
     from strsweep.config import load_experiment
     from strsweep.settings import RunSettings
+    from strsweep.training.loop import InputPipeline
     from strsweep.training.run import TrainingRun
 
+    experiment, context = load_experiment(DIGITS, overrides), get_context()
+    rank, world_size = context.get_world_rank() or 0, context.get_world_size() or 1
     run = TrainingRun(
-        load_experiment(DIGITS, overrides),
+        experiment,
         RunSettings(weight_decay=1e-4, sparsity=sparsity),
         device=get_device(),
-        rank=get_context().get_world_rank() or 0,
-        world_size=get_context().get_world_size() or 1,
+        images=InputPipeline(experiment, rank, world_size),
     )
     [metrics] = run.epochs()
     return {"at": time.time(), "seconds": metrics.seconds}

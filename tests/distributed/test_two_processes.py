@@ -70,7 +70,8 @@ def run_on(
     rank: int, world_size: int, *overrides: str, settings: RunSettings = FIXED
 ) -> TrainingRun:
     experiment = load(*overrides, f"workers.count={world_size}")
-    return TrainingRun(experiment, settings, device=CPU, rank=rank, world_size=world_size)
+    images = InputPipeline(experiment, rank, world_size)
+    return TrainingRun(experiment, settings, device=CPU, images=images)
 
 
 def train(case: str, rank: int, world_size: int) -> dict[str, Any]:

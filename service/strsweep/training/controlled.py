@@ -114,13 +114,13 @@ class ControlledRun(ABC):
     def _load_own(self, state: State) -> None:
         """Take it back from ``state``."""
 
-    def resume(self, checkpoints: RunCheckpoints, rank: int) -> None:
+    def resume(self, checkpoints: RunCheckpoints) -> None:
         """Continue where the newest checkpoint was taken, on all workers alike.
 
         The first worker chooses it: another one may meanwhile see a newer one, which a worker that
         was thought dead has just stored.
         """
-        found = checkpoints.newest() if rank == 0 else None
+        found = checkpoints.newest() if self._images.rank == 0 else None
         epoch = of_first_worker(None if found is None else found[0])
         if epoch is not None:
             self.load_state(checkpoints.load(epoch) if found is None else found[1])

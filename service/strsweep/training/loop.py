@@ -33,6 +33,7 @@ class InputPipeline:
     def __init__(self, experiment: Experiment, rank: int, world_size: int) -> None:
         self.task = task_of(experiment)
         check_batch_size(experiment, self.task)
+        self.rank, self.world_size = rank, world_size
         training = experiment.training
         shard: Any = {"batch_size": training.batch_size, "rank": rank, "world_size": world_size}
         self._batches = TrainingBatches(
@@ -80,7 +81,7 @@ class InputPipeline:
     def seed(self, epoch: int) -> int:
         """Return the seed of ``epoch`` and this worker, for what the network draws."""
         mixed = replace(self._batches, epoch=epoch).generator().initial_seed()
-        return (mixed + self._batches.rank) % 2**63
+        return (mixed + self.rank) % 2**63
 
     def unreadable(self) -> tuple[int, list[str]]:
         """Return how many images since the epoch began no worker could read, and names of some.

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from strsweep.config import Experiment
 from strsweep.data import seeded
 from strsweep.errors import ExportError, SettingError, blaming
-from strsweep.export.formats import FORMATS, Inputs, largest_difference, owned_state
+from strsweep.export import FORMATS, Inputs, largest_difference, owned_state
 from strsweep.imports import is_import_path
 from strsweep.progress import doing, say
 from strsweep.settings import RunSettings, percent

@@ -25,9 +25,9 @@ from strsweep.training.schedule import learning_rate
 class TrainingRun(ControlledRun):
     """The state of one run on one worker.
 
-    It is trained on ``device`` by worker ``rank``, from 0, of ``world_size``; with several the
-    default process group must be initialized. ``images`` may have been opened for an earlier run of
-    the same experiment.
+    It is trained on ``device``. ``images`` may have been opened for an earlier run of the same
+    experiment; they say which of how many workers this is, by default the only one. With several
+    the default process group must be initialized.
 
     Raises:
         SettingError: The model or the data do not fit the settings.
@@ -39,16 +39,14 @@ class TrainingRun(ControlledRun):
         settings: RunSettings,
         *,
         device: torch.device,
-        rank: int = 0,
-        world_size: int = 1,
         images: InputPipeline | None = None,
     ) -> None:
-        self._device, self._world_size = device, world_size
-        images = images or InputPipeline(experiment, rank, world_size)
+        self._device = device
+        images = images or InputPipeline(experiment, 0, 1)
         model = _new_model(experiment, settings, images.task).to(device)
         if experiment.training.channels_last:
             model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        if world_size > 1 and experiment.training.sync_batchnorm:
+        if images.world_size > 1 and experiment.training.sync_batchnorm:
             model = share_batch_statistics(model, device)
         super().__init__(experiment, settings, model, images, images.steps)
         self._wrapped: tuple[bool, nn.Module] | None = None
@@ -112,7 +110,7 @@ class TrainingRun(ControlledRun):
         return self._wrapped[1]
 
     def _distributed(self) -> nn.Module:
-        if self._world_size == 1:
+        if self._images.world_size == 1:
             return self.model
         devices: list[Any] | None = None if self._device.type == "cpu" else [self._device]
         return DistributedDataParallel(self.model, device_ids=devices)

@@ -110,7 +110,7 @@ class _Worker:
             experiment=self._experiment,
             settings=work.settings,
             images=self._images,
-            begin=lambda run: run.resume(checkpoints, self._rank),
+            begin=lambda run: run.resume(checkpoints),
             note=note,
         )
         with nullcontext() if writer is None else writer.outbox:
@@ -124,12 +124,7 @@ class _Worker:
             attached = loop_run(given)
             return attached if attached.is_complete else None
         run = TrainingRun(
-            self._experiment,
-            given.settings,
-            device=get_device(),
-            rank=self._rank,
-            world_size=self._world_size,
-            images=given.images,
+            self._experiment, given.settings, device=get_device(), images=given.images
         )
         given.begin(run)
         is_wanted = all(given.note(run, metrics) for metrics in run.epochs())

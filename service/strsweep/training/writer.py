@@ -9,6 +9,7 @@ from types import TracebackType
 
 from strsweep.journal import (
     EpochFinished,
+    Event,
     ImagesUnreadable,
     Journal,
     LayerRow,
@@ -109,44 +110,42 @@ class RunWriter:
         Its row comes before its checkpoint: a crash in between repeats an epoch instead of losing
         its row.
         """
-        self._write(run, metrics)
-        if run.is_shared(metrics.epoch):
-            self._share(run, metrics.epoch)
-        elif run.is_stored(metrics.epoch):
-            state = copied(run.state())
-            save = partial(self._checkpoints.save, metrics.epoch, state)
-            self.outbox.put(save, replaceable=True)
-
-    def _write(self, run: ControlledRun, metrics: EpochMetrics) -> None:
-        row = EpochFinished(
-            run_id=self._run_id,
-            metrics=metrics.row,
-            # Five digits: a large network has many thresholds, and every epoch is written down.
-            thresholds=tuple(None if t is None else float(f"{t:.5g}") for t in run.thresholds),
+        self._note(
+            EpochFinished(
+                run_id=self._run_id,
+                metrics=metrics.row,
+                # Five digits: a large network has many thresholds, and every epoch is noted.
+                thresholds=tuple(None if t is None else float(f"{t:.5g}") for t in run.thresholds),
+            )
         )
-        self.outbox.put(partial(self._journal.append, row))
         if new := tuple(name for name in run.unreadable if name not in self._named):
             self._named.update(new)
-            told = ImagesUnreadable(run_id=self._run_id, names=new)
-            self.outbox.put(partial(self._journal.append, told))
+            self._note(ImagesUnreadable(run_id=self._run_id, names=new))
+        if run.is_stored(metrics.epoch):
+            self._store(run, metrics.epoch)
 
-    def _share(self, run: ControlledRun, epoch: int) -> None:
-        """Store the state that other runs begin with, and then say that it is there."""
-        state, folder = copied(run.state()), self._checkpoints.folder(epoch)
-        self.outbox.put(partial(self._checkpoints.save, epoch, state))
-        event = PrefixTrained(run_id=self._run_id, epoch=epoch, checkpoint=folder)
+    def _store(self, run: ControlledRun, epoch: int) -> None:
+        """Store the state; where other runs begin with it, say then that it is there."""
+        is_shared, folder = run.is_shared(epoch), self._checkpoints.folder(epoch)
+        save = partial(self._checkpoints.save, epoch, copied(run.state()))
+        self.outbox.put(save, replaceable=not is_shared)
+        if is_shared:
+            self._note(PrefixTrained(run_id=self._run_id, epoch=epoch, checkpoint=folder))
+
+    def _note(self, event: Event) -> None:
         self.outbox.put(partial(self._journal.append, event))
 
     def finish(self, run: ControlledRun) -> None:
         """Note the end of the run; it is written after everything else."""
         metrics = run.history[-1]
-        end = RunFinished(
-            run_id=self._run_id,
-            metrics=metrics.row,
-            layers=layer_rows(run.report()),
-            checkpoint=self._checkpoints.folder(metrics.epoch),
+        self._note(
+            RunFinished(
+                run_id=self._run_id,
+                metrics=metrics.row,
+                layers=layer_rows(run.report()),
+                checkpoint=self._checkpoints.folder(metrics.epoch),
+            )
         )
-        self.outbox.put(partial(self._journal.append, end))
 
 
 def layer_rows(report: SparsityReport) -> tuple[LayerRow, ...]:

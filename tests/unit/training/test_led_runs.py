@@ -138,7 +138,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(
         checkpoints.save(epoch, state)
     torch.rand(17)  # another process would have another random state
     resumed = new_run(settings, *RECIPE, *overrides)
-    resumed.resume(checkpoints, rank=0)
+    resumed.resume(checkpoints)
     assert len(resumed.history) == interrupted_after
     list(resumed.epochs())
     assert_same_state(resumed.state(), whole[-1])

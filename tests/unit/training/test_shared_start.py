@@ -83,7 +83,7 @@ def checkpoints(storage: Store, kept: int = 2) -> RunCheckpoints:
 def begun(storage: Store, settings: RunSettings = FORKED, *overrides: str) -> TrainingRun:
     run = run_of(settings, *overrides)
     torch.rand(17)  # another process would have another random state
-    run.resume(checkpoints(storage), rank=0)
+    run.resume(checkpoints(storage))
     return run
 
 
