@@ -99,7 +99,7 @@ def _sparsest(experiment: Experiment, problem: Problem) -> RunSettings:
     _check_macs(goal)
     if experiment.has_fixed_target:
         space = GivenSpace(experiment, problem)
-        given = [space.given(target) for target in goal.targets]
+        given = [space.settings(target) for target in goal.targets]
         return max(given, key=lambda settings: settings.pruned_share)
     if experiment.is_single:
         return fixed_settings(experiment, problem)

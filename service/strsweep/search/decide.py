@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from strsweep.search.runs import Run, SearchState, Status
 from strsweep.search.space import Space
-from strsweep.settings import Fork, RunSettings, Target
+from strsweep.settings import Fork, RunSettings, Target, count
 from strsweep.training.law import expit, logit
 
 MOST_TRIES = 8
@@ -111,8 +111,7 @@ def _reason(state: SearchState, space: Space) -> str:
     if not space.retries:
         return "the method is given its target"
     known = len(state.finished)
-    plural = "run" if known == 1 else "runs"
-    return f"by {known} finished {plural}" if known else "by the law alone"
+    return f"by {count(known, 'finished run')}" if known else "by the law alone"
 
 
 def _refinement(state: SearchState, space: Space) -> Action:

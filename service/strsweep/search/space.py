@@ -72,12 +72,8 @@ class GivenSpace(Space):
         assert isinstance(decay, float | int)
         self._weight_decay, self._problem = decay, problem
 
-    def settings(self, target: Target, state: SearchState) -> RunSettings:
-        """See ``Space``."""
-        return self.given(target)
-
-    def given(self, target: Target) -> RunSettings:
-        """Return the settings of the run for ``target``."""
+    def settings(self, target: Target, state: SearchState | None = None) -> RunSettings:
+        """See ``Space``; nothing depends on what is known."""
         pruned = self._problem.pruned(target)
         if target.quantity == "sparsity":
             return RunSettings(weight_decay=self._weight_decay, sparsity=pruned)
