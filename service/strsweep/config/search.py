@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -68,8 +68,17 @@ class SearchConfig(Section, frozen=True):
             shown = [target.model_dump(mode="json") for target in self.targets]
             raise SettingError("search.targets", shown, "Name each target once.")
         for key in ("threshold_init", "weight_decay", "threshold_decay"):
-            _check_range(f"search.{key}", getattr(self, key))
-        _check_threshold_init(self.threshold_init)
+            value = getattr(self, key)
+            if isinstance(value, tuple) and not value[0] < value[1]:
+                remedy = "The range is empty: write the lower end first, or one number."
+                raise SettingError(f"search.{key}", value, remedy)
+        first = self.threshold_init
+        highest = first[1] if isinstance(first, tuple) else first
+        if highest != "auto" and highest >= 0:
+            remedy = (
+                "It must be negative, so that training starts dense: the paper uses -25 to -12800."
+            )
+            raise SettingError("search.threshold_init", first, remedy)
         self._check_decays()
         return self
 
@@ -96,16 +105,3 @@ class SearchConfig(Section, frozen=True):
     def knob_value(self) -> float | Range | Auto:
         """A number, a range, or ``auto``."""
         return self.threshold_decay if self.decay == "own" else self.weight_decay
-
-
-def _check_range(setting: str, value: Any) -> None:
-    if isinstance(value, tuple) and not value[0] < value[1]:
-        remedy = "The range is empty: write the lower end first, or one number."
-        raise SettingError(setting, value, remedy)
-
-
-def _check_threshold_init(value: float | Range | Auto) -> None:
-    highest = value[1] if isinstance(value, tuple) else value
-    if highest != "auto" and highest >= 0:
-        remedy = "It must be negative, so that training starts dense: the paper uses -25 to -12800."
-        raise SettingError("search.threshold_init", value, remedy)
