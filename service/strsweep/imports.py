@@ -13,7 +13,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from strsweep.errors import SettingError
+from strsweep.errors import SettingError, blaming
 
 _INSTALLED = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")}
 """Where packages lie that nobody edits between two jobs."""
@@ -108,12 +108,5 @@ def called(path: str, setting: str, options: dict[str, Any]) -> Any:
         SettingError: It cannot be imported, or refuses the options in any way.
     """
     make = imported(path, setting)
-    try:
+    with blaming(f"{setting.rpartition('.')[0]}.options", options, f"{path} refuses them"):
         return make(**options)
-    except SettingError:
-        raise
-    except Exception as error:  # a user's own code can raise anything
-        section = setting.rpartition(".")[0]
-        raise SettingError(
-            f"{section}.options", options, f"{path} refuses them: {type(error).__name__}: {error}"
-        ) from error

@@ -221,7 +221,7 @@ def test_module_keeps_the_rules(path: Path) -> None:
         ("journal", "import boto3", False),
         ("registry.server", "import os, boto3", False),
         ("packages.export", "import onnxruntime", False),
-        ("export.formats", "from strsweep.data import load_data", False),
+        ("export", "from strsweep.data import load_data", False),
         ("training.run", "from strsweep.sparsity.methods.learned import Str", False),
         ("cluster.run", "from strsweep import __version__", True),
         ("cluster.run", "import ray.tune", True),

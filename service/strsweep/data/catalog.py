@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,14 +19,15 @@ from strsweep.data.cifar import check_cifar, open_cifar
 from strsweep.data.image_folders import check_image_folders, check_imagenet, open_image_folders
 from strsweep.data.labelled import LabelledData
 from strsweep.data.sequences import (
-    open_digits_rows,
     open_har2,
     open_speech_commands,
     open_spoken_digits,
+    sequence_data,
 )
 from strsweep.data.transforms import augmentation, in_words
-from strsweep.errors import SettingError, nearest
+from strsweep.errors import SettingError, blaming, nearest
 from strsweep.imports import called, is_import_path
+from strsweep.progress import printable
 
 _DIGITS_FOR_TRAINING = 1400
 _NUM_IMAGES, _NUM_CLASSES = 12_800, 1000
@@ -65,6 +67,14 @@ def open_digits(_: DataConfig) -> LabelledData:
         num_classes=10,
         input_shape=(1, 8, 8),
     )
+
+
+def open_digits_rows(config: DataConfig) -> LabelledData:
+    """Open scikit-learn's digits as 8 steps of 8 pixels, row by row; split as ``digits``."""
+    digits = open_digits(config)
+    parts = [data.tensors for data in (digits.train, digits.val)]
+    train, val = ((list(images.squeeze(1)), labels) for images, labels in parts)
+    return sequence_data(train, val, digits.num_classes)
 
 
 class RepeatedImages(TensorDataset):
@@ -129,7 +139,8 @@ def load_data(config: DataConfig) -> LabelledData:
         SettingError: The name is unknown, or the folder is not what the data set needs.
     """
     data_set = _find(config)
-    data = data_set.open(config)
+    with _reading(config, data_set):
+        data = data_set.open(config)
     return augmented(config, data) if data_set.folder is None else data
 
 
@@ -142,7 +153,18 @@ def check_data(config: DataConfig) -> None:
     """
     data_set = _find(config)
     if data_set.check is not None:
-        data_set.check(config)
+        with _reading(config, data_set):
+            data_set.check(config)
+
+
+@contextmanager
+def _reading(config: DataConfig, data_set: DataSet) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        told = f"{error.filename} cannot be read: {error.strerror}."
+        remedy = printable(f"{told} data.path must hold {data_set.folder}.")
+        raise SettingError("data.path", str(config.path), remedy) from error
 
 
 def _find(config: DataConfig) -> DataSet:
@@ -151,8 +173,8 @@ def _find(config: DataConfig) -> DataSet:
         return DataSet(open=open_own)
     data_set = DATA_SETS.get(config.name)
     if data_set is None:
-        remedy = f"Use one of {sorted(DATA_SETS)}, or package.module:function of your own."
-        remedy = nearest(config.name, DATA_SETS) + remedy
+        guess = nearest(config.name, DATA_SETS)
+        remedy = f"{guess}Use one of {sorted(DATA_SETS)}, or package.module:function of your own."
         raise SettingError("data.name", config.name, remedy)
     _check_synthetic_only(config)
     if data_set.folder is None:
@@ -200,16 +222,14 @@ def open_own(config: DataConfig) -> LabelledData:
     """
     assert config.name is not None
     made: Any = called(config.name, "data.name", config.options)
-    try:
+    told = (
+        "It must return a training and a validation data set, each with a length and with "
+        "(input, label) for a number"
+    )
+    with blaming("data.name", config.name, told):
         train, val = made
         first, _ = train[0]
         _ = len(train), len(val), val[0]
-    except Exception as error:  # a user's own data can raise anything
-        remedy = (
-            "It must return a training and a validation data set, each with a length and with "
-            f"(input, label) for a number: {type(error).__name__}: {error}"
-        )
-        raise SettingError("data.name", config.name, remedy) from error
     is_real = isinstance(first, Tensor) and first.is_floating_point()
     shape = tuple(first.shape) if is_real else None
     return LabelledData(

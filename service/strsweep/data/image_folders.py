@@ -8,10 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from strsweep.config import DataConfig
 from strsweep.data.labelled import ImageFiles, LabelledData
@@ -32,20 +31,20 @@ _FILES_READ, _BYTES_READ = 100, 4096
 _IMAGENET_CLASSES, _IMAGENET_SIZE = 1000, 224
 
 
-@dataclass
+@dataclass(frozen=True)
 class _ClassFolder:
     """What lies in the folder of one class, subfolders included."""
 
-    name: str
-    num_images: int = 0
-    empty_files: list[str] = field(default_factory=list[str])
-    """Images of zero bytes, and links that lead nowhere."""
-    left_out: Counter[str] = field(default_factory=Counter[str])
+    path: Path
+    images: list[str]
+    """Files by their suffix, in the order of torchvision's ImageFolder."""
+    left_out: Counter[str]
     """How many of each suffix, or name, are no images that are read."""
 
     def __str__(self) -> str:
+        name = f"{self.path.parent.name}/{self.path.name}"
         suffixes = ", ".join(sorted(self.left_out)[:_SHOWN])
-        return f"{self.name} (only {suffixes} files)" if suffixes else self.name
+        return f"{name} (only {suffixes} files)" if suffixes else name
 
 
 def check_image_folders(config: DataConfig) -> int:
@@ -54,93 +53,112 @@ def check_image_folders(config: DataConfig) -> int:
     What is left out is said. Returns the number of classes.
 
     Raises:
-        SettingError: Something is missing, empty or cannot be read; the message names it.
+        SettingError: Something is missing or empty; the message names it.
+        OSError: Something cannot be read.
     """
-    try:
-        return _check(config)
-    except OSError as error:
-        raise _wrong(config, f"{error.filename} cannot be read: {error.strerror}.") from None
-
-
-def _check(config: DataConfig) -> int:
-    assert config.path is not None
-    splits = [config.path / "train", config.path / "val"]
-    train, val = (_classes(config, split) for split in splits)
-    _check_classes(config, train, val)
+    train, val = _scanned(config)
+    if len(train) == 1:
+        told = f"There is one class only, {train[0].path.name!r}: there is nothing to tell apart."
+        raise _wrong(config, f"{told} Is there a folder around those of the classes?")
+    _say_left_out(train, val)
     with ThreadPoolExecutor(_THREADS) as pool:
-        scanned = list(pool.map(_scan, [split / n for split in splits for n in sorted(train)]))
-    if bare := [folder for folder in scanned if not folder.num_images]:
-        told = f"{len(bare)} class folders hold no images: {', '.join(map(str, bare[:_SHOWN]))}."
-        raise _wrong(config, f"{told} Images end in {', '.join(_image_suffixes())}.")
-    beside = (e.name for split in splits for e in split.iterdir() if e.name not in train)
-    if left_out := sum((folder.left_out for folder in scanned), Counter(map(_kind, beside))):
-        parts = [f"{count} {name}" for name, count in left_out.most_common()]
-        told = ", ".join(parts[:_SHOWN]) + (", ..." if len(parts) > _SHOWN else "")
-        say(f"data.path: {left_out.total()} files and folders are left out: {told}")
-    if empty := [file for folder in scanned for file in folder.empty_files]:
-        told = ", ".join(empty[:_SHOWN]) + (", ..." if len(empty) > _SHOWN else "")
+        empty = [file for files in pool.map(_empty_files, [*train, *val]) for file in files]
+    if empty:
         remedy = "Copy them again, or delete them."
-        raise _wrong(config, f"{len(empty)} image files have no content: {told}. {remedy}")
+        told = f"{len(empty)} image files have no content: {_some(empty)}. {remedy}"
+        raise _wrong(config, told)
     return len(train)
 
 
-def _check_classes(config: DataConfig, train: set[str], val: set[str]) -> None:
+def _scanned(config: DataConfig) -> tuple[list[_ClassFolder], list[_ClassFolder]]:
+    """Return the classes of train/ and of val/, which are the same, in the order of their names."""
+    assert config.path is not None
+    splits = config.path / "train", config.path / "val"
+    train, val = (_classes(config, split) for split in splits)
     if train != val:
         odd, lacks = sorted(train ^ val)[:_SHOWN], "val/" if train - val else "train/"
         remedy = f"Put images of them into {lacks}, or leave them out of the other."
         raise _wrong(config, f"train/ and val/ differ in their classes: {odd}. {remedy}")
-    if len(train) == 1:
-        told = f"There is one class only, {next(iter(train))!r}: there is nothing to tell apart."
-        raise _wrong(config, f"{told} Is there a folder around those of the classes?")
+    with ThreadPoolExecutor(_THREADS) as pool:
+        folders = list(pool.map(_scan, [split / n for split in splits for n in sorted(train)]))
+    if bare := [folder for folder in folders if not folder.images]:
+        told = f"{len(bare)} class folders hold no images: {', '.join(map(str, bare[:_SHOWN]))}."
+        raise _wrong(config, f"{told} Images end in {', '.join(_image_suffixes())}.")
+    return folders[: len(train)], folders[len(train) :]
 
 
 def _classes(config: DataConfig, split: Path) -> set[str]:
     if not split.is_dir() or not any(split.iterdir()):
         needed = f"{split.name}/ with a folder of images per class inside this folder"
         raise _wrong(config, f"{config.name} needs {needed}: is the copy complete?")
-    classes = {entry.name for entry in split.iterdir() if entry.is_dir() and is_visible(entry.name)}
+    classes = {
+        entry.name for entry in split.iterdir() if entry.is_dir() and _is_visible(entry.name)
+    }
     if not classes:
         raise _wrong(config, f"{split.name}/ must hold a folder per class, it holds files only.")
     return classes
 
 
 def _scan(path: Path) -> _ClassFolder:
-    found, suffixes = _ClassFolder(f"{path.parent.name}/{path.name}"), _image_suffixes()
+    images, left_out, suffixes = list[str](), Counter[str](), _image_suffixes()
     for entry in _files(path):
-        if not is_visible(entry.name) or not entry.name.lower().endswith(suffixes):
-            found.left_out[_kind(entry.name)] += 1
-            continue
-        found.num_images += 1
-        try:
-            is_empty = entry.stat().st_size == 0
-        except FileNotFoundError:  # a link that leads nowhere
-            is_empty = True
-        found.empty_files += [entry.path] * is_empty
-    return found
-
-
-def _kind(name: str) -> str:
-    """Return what a file that is left out counts as: its suffix, or its name."""
-    return "._*" if name.startswith("._") else Path(name).suffix or name
+        if _is_visible(entry.name) and entry.name.lower().endswith(suffixes):
+            images.append(entry.path)
+        else:
+            left_out[_kind(entry.name)] += 1
+    return _ClassFolder(path, sorted(images, key=os.path.split), left_out)
 
 
 def _files(folder: Path | str) -> Iterator[os.DirEntry[str]]:
     """Yield all files, and the folders that others left behind."""
     with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            is_inside = is_visible(entry.name) and entry.is_dir()
+        for entry in entries:
+            is_inside = _is_visible(entry.name) and entry.is_dir()
             yield from _files(entry.path) if is_inside else (entry,)
 
 
-def is_visible(name: str) -> bool:
+def _is_visible(name: str) -> bool:
     """Return whether it is nothing that file managers, notebooks and file servers leave behind."""
     return not name.startswith(".") and name not in _LEFT_BEHIND
+
+
+def _empty_files(folder: _ClassFolder) -> list[str]:
+    return [file for file in folder.images if _is_empty(file)]
+
+
+def _is_empty(file: str) -> bool:
+    try:
+        return Path(file).stat().st_size == 0
+    except FileNotFoundError:  # a link that leads nowhere
+        return True
 
 
 def _image_suffixes() -> tuple[str, ...]:
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
     return IMG_EXTENSIONS
+
+
+def _say_left_out(*splits: list[_ClassFolder]) -> None:
+    left_out = Counter[str]()
+    for folders in splits:
+        classes = {folder.path.name for folder in folders}
+        names = (entry.name for entry in folders[0].path.parent.iterdir())
+        left_out.update(_kind(name) for name in names if name not in classes)
+        for folder in folders:
+            left_out.update(folder.left_out)
+    if left_out:
+        told = _some([f"{count} {name}" for name, count in left_out.most_common()])
+        say(f"data.path: {left_out.total()} files and folders are left out: {told}")
+
+
+def _some(texts: list[str]) -> str:
+    return ", ".join([*texts[:_SHOWN], *["..."] * (len(texts) > _SHOWN)])
+
+
+def _kind(name: str) -> str:
+    """Return what a file that is left out counts as: its suffix, or its name."""
+    return "._*" if name.startswith("._") else Path(name).suffix or name
 
 
 def _wrong(config: DataConfig, remedy: str) -> SettingError:
@@ -168,24 +186,24 @@ def open_image_folders(config: DataConfig) -> LabelledData:
     """Open train/ and val/, by default with the paper's augmentation (its section 4.1.1).
 
     Raises:
-        SettingError: The folders cannot be read, or differ in their classes.
+        SettingError: As ``check_image_folders``, except for images without content.
+        OSError: Something cannot be read.
     """
+    assert config.path is not None
     transforms = transforms_of(config, augment="imagenet", normalize="imagenet")
     size, channels = config.image_size, config.channels
-    assert config.path is not None
-    try:
-        train, val = (_listed(config.path / split) for split in ("train", "val"))
-    except OSError as error:
-        raise SettingError("data.path", str(config.path), str(error)) from error
-    if train.classes != val.classes:
-        raise SettingError("data.path", str(config.path), "train/ and val/ differ in classes.")
+    splits = _scanned(config)
+    train, val = (
+        [(image, label) for label, folder in enumerate(folders) for image in folder.images]
+        for folders in splits
+    )
     return LabelledData(
-        train=ImageFiles(train.samples, transforms.train, size, channels),
-        val=ImageFiles(val.samples, transforms.val, size, channels),
-        num_classes=len(train.classes),
+        train=ImageFiles(train, transforms.train, size, channels),
+        val=ImageFiles(val, transforms.val, size, channels),
+        num_classes=len(splits[0]),
         input_shape=(channels, size, size),
         preparation=transforms.words,
-        fingerprint=partial(_fingerprint, config.path, [*train.samples, *val.samples]),
+        fingerprint=partial(_fingerprint, config.path, [*train, *val]),
     )
 
 
@@ -200,21 +218,3 @@ def _fingerprint(folder: Path, samples: list[tuple[str, int]]) -> str:
             with suppress(OSError), Path(path).open("rb") as file:
                 digest.update(file.read(_BYTES_READ))
     return digest.hexdigest()[:8]
-
-
-def _listed(folder: Path) -> Any:
-    """Return torchvision's list of the classes and images in ``folder``, hidden files left out."""
-    from torchvision.datasets import ImageFolder
-    from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extension
-
-    class VisibleFolder(ImageFolder):
-        def find_classes(self, directory: Any) -> tuple[list[str], dict[str, int]]:
-            classes, _ = super().find_classes(directory)
-            visible = [name for name in classes if is_visible(name)]
-            return visible, {name: index for index, name in enumerate(visible)}
-
-    def is_image(path: str) -> bool:
-        inside = Path(path).relative_to(folder).parts
-        return all(map(is_visible, inside)) and has_file_allowed_extension(path, IMG_EXTENSIONS)
-
-    return VisibleFolder(str(folder), is_valid_file=is_image)

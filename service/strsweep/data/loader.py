@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, TensorDataset
 
 _FEWEST_PER_WORKER = 2
 Collate = Callable[[Sequence[Any]], Any] | None
@@ -62,30 +62,17 @@ class TrainingBatches:
         return torch.Generator().manual_seed(mixed)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ValidationBatches:
-    """The share of the validation images of one worker: every image exactly once over all."""
+class ValidationBatches(BatchSampler):
+    """The share of the validation images of one worker: every image exactly once over all.
 
-    num_samples: int
-    batch_size: int
-    """Images per step over all workers together."""
-    rank: int = 0
-    world_size: int = 1
+    The numbers of workers' steps can differ by one. ``batch_size`` is that of all together.
+    """
 
-    def __len__(self) -> int:
-        """Steps of this worker; workers can differ by one."""
-        share = len(range(self.rank, self.num_samples, self.world_size))
-        return -(-share // self._per_worker)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Yield the image numbers of this worker, one list per step; the last can be shorter."""
-        share = list(range(self.rank, self.num_samples, self.world_size))
-        for start in range(0, len(share), self._per_worker):
-            yield share[start : start + self._per_worker]
-
-    @property
-    def _per_worker(self) -> int:
-        return max(self.batch_size // self.world_size, 1)
+    def __init__(
+        self, *, num_samples: int, batch_size: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        share = range(rank, num_samples, world_size)
+        super().__init__(share, max(batch_size // world_size, 1), drop_last=False)
 
 
 class TrainingLoader(DataLoader[Any]):
@@ -120,11 +107,10 @@ def training_loader(
             none.
         collate: Makes a batch of samples; None: as torch does.
     """
-    if isinstance(data, TensorDataset) and collate is None:
-        options = _gathering(epoch := _Epoch(batches))
-        return TrainingLoader(data, epoch, options)
-    options = _decoding(epoch := _SeededEpoch(batches), collate, processes)
-    return TrainingLoader(_Seeded(data), epoch, options)
+    is_gathered = _is_gathered(data, collate)
+    epoch = _Epoch(batches, is_seeded=not is_gathered)
+    options = _options(epoch, collate, processes, is_gathered=is_gathered)
+    return TrainingLoader(data if is_gathered else _Seeded(data), epoch, options)
 
 
 def validation_loader(
@@ -134,9 +120,8 @@ def validation_loader(
 
     Make one per run and iterate over it after every epoch. Arguments as of ``training_loader``.
     """
-    if isinstance(data, TensorDataset) and collate is None:
-        return DataLoader(data, **_gathering(batches))
-    return DataLoader(data, **_decoding(batches, collate, processes))
+    is_gathered = _is_gathered(data, collate)
+    return DataLoader(data, **_options(batches, collate, processes, is_gathered=is_gathered))
 
 
 def sample_seed(epoch_seed: int, index: int) -> int:
@@ -170,23 +155,18 @@ def seeded(seed: int) -> Generator[None]:
 class _Epoch:
     """The batch sampler of a loader: the epoch can change while the loader stays."""
 
-    def __init__(self, batches: TrainingBatches) -> None:
-        self.batches = batches
+    def __init__(self, batches: TrainingBatches, *, is_seeded: bool) -> None:
+        self.batches, self._is_seeded = batches, is_seeded
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[Any]]:
-        return iter(self.batches)
-
-
-class _SeededEpoch(_Epoch):
-    """Sends the seed of the epoch along with every image number: processes know no epochs."""
-
-    def __iter__(self) -> Iterator[list[Any]]:
+        if not self._is_seeded:
+            return iter(self.batches)
+        # The seed goes along with every image number: processes know no epochs.
         seed = self.batches.generator().initial_seed()
-        for batch in self.batches:
-            yield [(seed, index) for index in batch]
+        return ([(seed, index) for index in batch] for batch in self.batches)
 
 
 class _Seeded(Dataset[Any]):
@@ -199,24 +179,25 @@ class _Seeded(Dataset[Any]):
             return self._data[index]
 
 
-def _gathering(batches: _Epoch | ValidationBatches) -> dict[str, Any]:
-    # One gather per batch instead of one per image: on digits the loader cost more than the
-    # network otherwise.
-    return {"sampler": batches, "batch_size": None, **_shared_options()}
+def _is_gathered(data: Any, collate: Collate) -> bool:
+    """Return whether batches are gathered from memory at once, not image by image.
+
+    On digits the loader would cost more than the network otherwise.
+    """
+    return isinstance(data, TensorDataset) and collate is None
 
 
-def _decoding(
-    batches: _Epoch | ValidationBatches, collate: Collate, processes: int
+def _options(
+    batches: _Epoch | ValidationBatches, collate: Collate, processes: int, *, is_gathered: bool
 ) -> dict[str, Any]:
+    # Its own generator, or the loader would draw from torch's global one.
+    shared = {"generator": torch.Generator(), "pin_memory": torch.cuda.is_available()}
+    if is_gathered:
+        return {"sampler": batches, "batch_size": None, **shared}
     return {
         "batch_sampler": batches,
         "collate_fn": collate,
         "num_workers": processes,
         "persistent_workers": processes > 0,
-        **_shared_options(),
+        **shared,
     }
-
-
-def _shared_options() -> dict[str, Any]:
-    # Its own generator, or the loader would draw from torch's global one.
-    return {"generator": torch.Generator(), "pin_memory": torch.cuda.is_available()}

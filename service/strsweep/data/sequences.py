@@ -65,16 +65,6 @@ def sequence_data(train: Split, val: Split, num_classes: int) -> LabelledData:
     )
 
 
-def open_digits_rows(_: DataConfig) -> LabelledData:
-    """Open scikit-learn's digits as 8 steps of 8 pixels, row by row; split as ``digits``."""
-    from strsweep.data.catalog import open_digits  # which knows this file
-
-    digits = open_digits(DataConfig())
-    parts = [data.tensors for data in (digits.train, digits.val)]
-    train, val = ((list(images.squeeze(1)), labels) for images, labels in parts)
-    return sequence_data(train, val, digits.num_classes)
-
-
 def open_spoken_digits(_: DataConfig) -> LabelledData:
     """Open the Free Spoken Digit Dataset: 3,000 recordings of 13 MFCCs a step, 6 to 92 steps.
 
@@ -161,7 +151,9 @@ def open_speech_commands(config: DataConfig) -> LabelledData:
     """
     assert config.path is not None
     folder = config.path
-    testing, held_back = (_listed(folder, name) for name in (_TESTING, _HELD_BACK))
+    testing, held_back = (
+        {*(folder / n).read_text("utf-8").split()} for n in (_TESTING, _HELD_BACK)
+    )
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.glob("*/*.wav"))}
     train = {name: path for name, path in files.items() if name not in testing | held_back}
     val = {name: path for name, path in files.items() if name in testing}
@@ -228,20 +220,12 @@ def _split(files: dict[str, Path], noise: Sequence[Samples]) -> Split:
     return sequences + seconds, torch.tensor(labels)
 
 
-def _listed(folder: Path, name: str) -> set[str]:
-    try:
-        return set((folder / name).read_text(encoding="utf-8").split())
-    except OSError as error:
-        remedy = f"It must hold {name} of Google's data set: {error.strerror}."
-        raise SettingError("data.path", str(folder), remedy) from error
-
-
 def _read(path: Path) -> Samples:
     try:
         with wave.open(str(path), "rb") as file:
             found = file.getnchannels(), file.getsampwidth(), file.getframerate()
             content = file.readframes(file.getnframes())
-    except (OSError, EOFError, wave.Error) as error:
+    except (EOFError, wave.Error) as error:
         raise SettingError("data.path", str(path), f"It is no wav file: {error}") from error
     if found != (1, 2, _RATE):
         remedy = f"It must be mono, 16 bits, 16 kHz; it has {found} channels, bytes, samples a s."

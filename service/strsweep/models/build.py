@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from strsweep.errors import SettingError, nearest
+from strsweep.errors import SettingError, blaming, nearest
 from strsweep.imports import imported
 from strsweep.models.fastgrnn import FastGRNN
 from strsweep.models.networks import digits_cnn, mobilenet_v1, resnet18, resnet20, resnet50
@@ -49,10 +49,8 @@ def build(name: str, **options: Any) -> nn.Module:
             what it builds is no network.
     """
     factory = check_options(name, options)
-    try:
+    with blaming("model.options", options, f"{name} refuses them"):
         model: object = factory(**options)
-    except Exception as error:  # a factory can refuse in any way
-        raise SettingError("model.options", options, f"{name} refuses them: {error}") from error
     if not isinstance(model, nn.Module):
         raise SettingError(
             "model.name", name, f"It returned {type(model).__name__}, not a torch.nn.Module."

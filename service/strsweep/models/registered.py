@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,16 +39,10 @@ def pinned(experiment: Experiment) -> Experiment:
     if not reference.startswith(_SCHEME) or not separator:
         return experiment
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
     uri = experiment.tracking.uri
-    _check_database(uri, "model.checkpoint", reference)
-    ask_briefly()
-    try:
+    with _asking(uri, "model.checkpoint", reference):
         found = MlflowClient(uri, uri).get_model_version_by_alias(name, alias)
-    except (MlflowException, SQLAlchemyError) as error:
-        raise _refused("model.checkpoint", reference, uri, error) from error
     start = Path(f"{_SCHEME}{name}/{found.version}")
     model = experiment.model.model_copy(update={"checkpoint": start})
     return experiment.model_copy(update={"model": model})
@@ -66,17 +62,11 @@ def downloaded(reference: str, uri: str, folder: str, setting: str) -> Path:
     """
     import mlflow
     from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
-    _check_database(uri, setting, reference)
-    ask_briefly()
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
-    try:
+    with _asking(uri, setting, reference):
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
         return Path(download_artifacts(artifact_uri=reference, dst_path=folder))
-    except (MlflowException, SQLAlchemyError) as error:
-        raise _refused(setting, reference, uri, error) from error
 
 
 def ask_briefly() -> None:
@@ -103,12 +93,20 @@ def _weights(reference: str, uri: str) -> Path:
     return found[0]
 
 
-def _check_database(uri: str, setting: str, reference: str) -> None:
+@contextmanager
+def _asking(uri: str, setting: str, reference: str) -> Generator[None]:
+    """Raise a ``SettingError`` where there is no MLflow at ``uri``, or it refuses what is asked."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
     database = TrackingConfig(uri=uri).database
     if database is not None and not database.is_file():  # MLflow would make one
         remedy = f"There is no {uri}: name your MLflow server, as with --tracking-uri."
         raise SettingError(setting, reference, remedy)
-
-
-def _refused(setting: str, reference: str, uri: str, error: Exception) -> SettingError:
-    return SettingError(setting, reference, f"{uri} says: {str(error).splitlines()[0]}")
+    ask_briefly()
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        raise SettingError(
+            setting, reference, f"{uri} says: {str(error).splitlines()[0]}"
+        ) from error

@@ -10,8 +10,7 @@ from typing import NamedTuple
 from torch import nn
 
 from strsweep.errors import ExportError
-from strsweep.export import FORMATS, ExportedFile, check_formats
-from strsweep.export.formats import ExportFormat, Inputs
+from strsweep.export import FORMATS, ExportedFile, ExportFormat, Inputs, check_formats
 from strsweep.packages.finished_model import finished_model
 from strsweep.packages.receipt import WEIGHTS
 from strsweep.settings import percent

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from strsweep.config import Experiment
 from strsweep.errors import StrsweepError
-from strsweep.export.formats import Inputs, owned_state, tensors_in
+from strsweep.export import Inputs, owned_state, tensors_in
 from strsweep.journal import LayerRow, ModelLanded, RunFinished, RunRecord, SweepRecord
 from strsweep.models.start import load_weights
 from strsweep.packages import receipt as files

@@ -16,8 +16,7 @@ from mlflow.models import Model, infer_signature
 
 from strsweep.config import Experiment
 from strsweep.errors import ExportError
-from strsweep.export import FORMATS
-from strsweep.export.formats import Inputs, largest_difference, quiet
+from strsweep.export import FORMATS, Inputs, largest_difference, quiet
 from strsweep.packages.package import Package
 from strsweep.packages.receipt import PACKAGE_FILES, label
 from strsweep.progress import say

@@ -21,37 +21,39 @@ WITH_FILES = ["cifar10", "cifar100", "imagefolder", "imagenet"]
 
 
 @pytest.mark.parametrize("open_or_check", [load_data, check_data])
-@pytest.mark.parametrize("name", WITH_FILES)
-def test_a_path_that_is_not_set_is_told(name: str, open_or_check: Any) -> None:
-    with pytest.raises(SettingError, match=f"{name} needs the folder that holds") as caught:
-        open_or_check(DataConfig(name=name))
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        (None, "needs the folder that holds"),
+        (Path("nowhere"), "There is no such folder; it must hold"),
+        (Path(__file__), "There is no such folder; it must hold"),
+    ],
+)
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "imagefolder", "imagenet"])
+def test_a_path_that_is_no_folder_is_told(
+    name: str, path: Path | None, told: str, open_or_check: Any
+) -> None:
+    with pytest.raises(SettingError, match=told) as caught:
+        open_or_check(DataConfig(name=name, path=path))
     assert caught.value.setting == "data.path"
 
 
-@pytest.mark.parametrize("open_or_check", [load_data, check_data])
-@pytest.mark.parametrize("name", WITH_FILES)
-def test_a_path_that_is_no_folder_is_told(name: str, open_or_check: Any, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    for path in (tmp_path / "nowhere", tmp_path / "file"):
-        with pytest.raises(SettingError, match="There is no such folder; it must hold") as caught:
-            open_or_check(DataConfig(name=name, path=path))
-        assert caught.value.setting == "data.path"
-
-
-def test_an_unknown_data_set_is_told_with_the_known_ones() -> None:
-    # Other tests of this process may have registered data sets of their own.
-    known = "'cifar10', 'cifar100', 'digits', .*'imagefolder', 'imagenet', .*'synthetic'"
-    with pytest.raises(SettingError, match=known) as caught:
-        check_data(DataConfig(name="mnist"))
-    assert caught.value.setting == "data.name"
-
-
-@pytest.mark.parametrize("key", ["num_images", "num_classes"])
-def test_a_number_that_only_synthetic_takes_is_refused_elsewhere(key: str) -> None:
-    config = DataConfig.model_validate({"name": "digits", key: 10})
-    with pytest.raises(SettingError, match="digits has its own number") as caught:
-        check_data(config)
-    assert caught.value.setting == f"data.{key}"
+@pytest.mark.parametrize(
+    ("asked", "setting", "told"),
+    [
+        (
+            {"name": "mnist"},
+            "data.name",
+            "'cifar10', 'cifar100', 'digits', .*'imagefolder', 'imagenet', .*'synthetic'",
+        ),
+        ({"name": "digits", "num_images": 10}, "data.num_images", "digits has its own number"),
+        ({"name": "digits", "num_classes": 10}, "data.num_classes", "digits has its own number"),
+    ],
+)
+def test_what_no_data_set_takes_is_told(asked: dict[str, Any], setting: str, told: str) -> None:
+    with pytest.raises(SettingError, match=told) as caught:
+        check_data(DataConfig.model_validate(asked))
+    assert caught.value.setting == setting
 
 
 def test_digits_are_standardized_and_split() -> None:

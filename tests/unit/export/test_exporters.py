@@ -17,8 +17,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from strsweep.errors import ExportError, SettingError
-from strsweep.export import FORMATS, check_formats
-from strsweep.export.formats import ExportFormat, LoadedExport, _zeros_of_graph
+from strsweep.export import (
+    FORMATS,
+    ExportFormat,
+    LoadedExport,
+    _zeros_of_graph,
+    check_formats,
+)
 from strsweep.models import build
 from strsweep.sparsity.convert import bake, sparsify
 from strsweep.sparsity.measure import measure

@@ -1,4 +1,4 @@
-"""The formats by name: a file is written, loaded back, and accepted if it computes the same."""
+"""A finished model as a file that other programs read; each is loaded back and compared."""
 
 from __future__ import annotations
 
