@@ -72,5 +72,4 @@ def trained_and_registered(
             guarded.enter_context(guard(tracking.interrupt))
             (run_sweep if is_sweep else run_single)(experiment, problem, lanes)
         with doing("registering what was trained"):
-            publish = registry.publish_sweep if is_sweep else registry.publish_single
-            return publish(experiment, tracking)
+            return registry.publish_sweep(experiment, tracking)

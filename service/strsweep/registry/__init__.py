@@ -2,7 +2,7 @@
 
 from strsweep.registry.delivery import Delivery, print_delivery
 from strsweep.registry.live import LiveDelivery
-from strsweep.registry.publish import publish_journal, publish_single, publish_sweep
+from strsweep.registry.publish import publish_journal, publish_sweep
 from strsweep.registry.tracker import OwnTrackers, Tracker
 from strsweep.registry.tracking import Tracking
 
@@ -14,6 +14,5 @@ __all__ = [
     "Tracking",
     "print_delivery",
     "publish_journal",
-    "publish_single",
     "publish_sweep",
 ]

@@ -106,13 +106,9 @@ def delivered_note(
     assert record.problem is not None
     tracking = experiment.tracking
     base = tracking.uri if tracking.is_server else ""  # links stay on the server that shows them
-    metric, link = (
-        record.problem.metric,
-        partial(page, base, "models", experiment.model_name, "versions"),
-    )
-    rows = delivered_rows(
-        experiment, models, metric, dense_score(read_state(record, experiment)), link
-    )
+    metric, dense = record.problem.metric, dense_score(read_state(record, experiment))
+    link = partial(page, base, "models", experiment.model_name, "versions")
+    rows = delivered_rows(experiment, models, metric, dense, link)
     text = _TEMPLATES.get_template("delivered.md.jinja").render(
         asked=asked_note(experiment),
         table=as_markdown(only(rows, metric.name, *SHOWN)),

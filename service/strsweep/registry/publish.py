@@ -53,8 +53,9 @@ _PATIENCE_S = 30.0
 def publish_sweep(experiment: Experiment, tracking: Tracking) -> Delivery:
     """Package and register the best run of every target that was hit, as it landed.
 
-    What was published before, wholly or in part, is found and used: publishing again, or after a
-    crash at any step, doubles nothing. Two publishers at once come to the same result.
+    Of ``strsweep train`` it is the run that finished, which gets no alias. What was published
+    before, wholly or in part, is found and used: publishing again, or after a crash at any step,
+    doubles nothing. Two publishers at once come to the same result.
 
     The experiment is without ``auto``; ``tracking`` delivers the runs.
 
@@ -64,20 +65,15 @@ def publish_sweep(experiment: Experiment, tracking: Tracking) -> Delivery:
     """
     record = replay(Journal(storage_of(experiment)).read())
     publisher = Publisher(experiment, record, tracking)
+    if experiment.is_single:
+        made = [publisher.packaged(run.run_id, None) for run in record.finished_runs[:1]] or [None]
+        return publisher.delivery([publisher.registered(None, made[0])], has_report=False)
     wanted = [
         (state, publisher.packaged(state.run.run_id, state.target) if state.run else None)
         for state in outcomes_of(record, experiment)
     ]
     models = [publisher.registered(state, made) for state, made in wanted]
     return publisher.delivery(models, has_report=bool(read_state(record, experiment).finished))
-
-
-def publish_single(experiment: Experiment, tracking: Tracking) -> Delivery:
-    """Package and register the finished run of ``strsweep train``; it gets no alias."""
-    record = replay(Journal(storage_of(experiment)).read())
-    publisher = Publisher(experiment, record, tracking)
-    made = [publisher.packaged(run.run_id, None) for run in record.finished_runs[:1]] or [None]
-    return publisher.delivery([publisher.registered(None, made[0])], has_report=False)
 
 
 def publish_journal(experiment: Experiment) -> Delivery:
@@ -90,8 +86,7 @@ def publish_journal(experiment: Experiment) -> Delivery:
     settled, _ = recorded(None, experiment)
     with Tracking(settled) as tracking:
         pass
-    publish = publish_single if settled.is_single else publish_sweep
-    return publish(settled, tracking)
+    return publish_sweep(settled, tracking)
 
 
 class Publisher:

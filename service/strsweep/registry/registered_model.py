@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from strsweep.config import Experiment
 from strsweep.errors import SettingError
 from strsweep.packages.receipt import Receipt, label
-from strsweep.registry.server import EXISTS, MISSING, refusals
+from strsweep.registry.server import EXISTS, MISSING, every, refusals
 from strsweep.settings import Metric
 
 _DATA_TAG, _HASH_TAG = "strsweep.data", "weights_sha256"
@@ -180,10 +180,5 @@ def _tags(receipt: Receipt) -> dict[str, str]:
 def _versions(client: MlflowClient, name: str, alias: str) -> list[ModelVersion]:
     """Return the versions for a target, the oldest first."""
     query = f"name = '{name}' and tags.label = '{alias}'"
-    found: list[ModelVersion] = []
-    token: str | None = ""
-    while token is not None:
-        page = client.search_model_versions(query, max_results=200, page_token=token or None)
-        found += page
-        token = page.token or None
+    found = every(lambda size, token: client.search_model_versions(query, size, None, token))
     return sorted(found, key=lambda version: int(version.version))

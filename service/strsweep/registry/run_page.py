@@ -155,11 +155,7 @@ def note(run: RunRecord, record: SweepRecord) -> str:
     elif run.stopped is not None:
         sentences.append(f"It was stopped after epoch {run.stopped.epoch}: {run.stopped.reason}.")
     for event in _landings(run, record):
-        zeros, shift = (
-            percent(event.metrics["sparsity"], 2),
-            f"thresholds shifted by {event.shift:+.3g}",
-        )
-        sentences.append(
-            f"Landed on {event.target}: {zeros} zeros, {shift}; the charts end with it."
-        )
+        landed = f"Landed on {event.target}: {percent(event.metrics['sparsity'], 2)} zeros"
+        shift = f"thresholds shifted by {event.shift:+.3g}"
+        sentences.append(f"{landed}, {shift}; the charts end with it.")
     return " ".join(sentences)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 import mlflow
@@ -15,12 +16,15 @@ import tenacity
 from mlflow import MlflowClient
 from mlflow.entities import Experiment as MlflowExperiment
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
+from mlflow.utils import get_results_from_paginated_fn
 
 from strsweep.config import Experiment
 from strsweep.errors import SettingError, StrsweepError
 from strsweep.models.registered import ask_briefly
 from strsweep.storage import is_object_store
 
+_Found = TypeVar("_Found")
 EXISTS, MISSING = "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"
 NOTE_TAG = "mlflow.note.content"
 """What MLflow shows as the description of an experiment or a run."""
@@ -31,7 +35,8 @@ Every row at the top is a sweep; unfold it to see its runs. A run is named by wh
 has what it delivered and its report; the models are under *Models*, each target with an alias.
 """
 _NOT_STORED = "BAD_REQUEST"
-"""What MLflow says of every row that its database does not take."""
+"""What MLflow says of every row that its database does not take: another writer may have been first
+with it."""
 MAX_COLLISIONS = 4
 """Of one call with those of other writers; each time it looks what they wrote."""
 _REFUSED = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"}
@@ -42,6 +47,7 @@ _LASTING = {*_REFUSED, *_UNKNOWN, "INVALID_PARAMETER_VALUE", "FEATURE_DISABLED"}
 """What is refused for good, and not only now: the same call gets the same answer."""
 _STATUS = re.compile(r"failed with error code (\d+) != 200")
 """What MLflow says of an answer that is none of its own, such as that of a proxy."""
+_PAGE = 500
 _PASSING = {408, 425, 429}
 _NEVER = {501, 505}
 
@@ -189,13 +195,12 @@ def may_pass(error: BaseException) -> bool:
     return status in _PASSING or (status >= 500 and status not in _NEVER)
 
 
-def is_collision(error: BaseException) -> bool:
-    """Return whether the database refused a row: another writer may have been first with it."""
+def _is_collision(error: BaseException) -> bool:
     return isinstance(error, MlflowException) and error.error_code == _NOT_STORED
 
 
 again_after_collisions = tenacity.retry(
-    retry=tenacity.retry_if_exception(is_collision),
+    retry=tenacity.retry_if_exception(_is_collision),
     stop=tenacity.stop_after_attempt(MAX_COLLISIONS),
     wait=tenacity.wait_random(0.1, 1),
     reraise=True,
@@ -207,6 +212,11 @@ again_after_collisions = tenacity.retry(
 def _tag(client: MlflowClient, place: str, key: str, text: str) -> None:
     """Set a tag of an MLflow experiment; another job may set the same one at the same moment."""
     client.set_experiment_tag(place, key, text)
+
+
+def every(search: Callable[[int, str | None], PagedList[_Found]]) -> list[_Found]:
+    """Return all that ``search`` finds; it takes the size of a page and the token of the page."""
+    return get_results_from_paginated_fn(search, _PAGE)
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run, ViewType
 
+from strsweep.registry.server import every
+
 NAME_TAG = "mlflow.runName"
 PARENT_TAG = "mlflow.parentRunId"
 TARGET_TAG, STATE_TAG = "target", "state"
@@ -19,7 +21,6 @@ TARGET_TAG, STATE_TAG = "target", "state"
 SWEEP = "sweep"
 """Stands for the sweep itself where others have a run id."""
 _SWEEP_TAG, _RUN_TAG = "strsweep.sweep_id", "strsweep.run_id"
-_PAGE = 500
 
 
 @dataclass(kw_only=True)
@@ -101,15 +102,9 @@ class SweepRuns:
 
     def _found(self) -> dict[str, Run]:
         query, place = f"tags.`{_SWEEP_TAG}` = '{self._sweep_id}'", [self.place]
-        groups: dict[str, list[Run]] = defaultdict(list)
-        token: str | None = ""
-        while token is not None:
-            page = self._client.search_runs(
-                place, query, ViewType.ALL, max_results=_PAGE, page_token=token or None
-            )
-            for run in page:
-                groups[run.data.tags[_RUN_TAG]].append(run)
-            token = page.token or None
+        search, groups = self._client.search_runs, defaultdict[str, list[Run]](list)
+        for run in every(lambda size, at: search(place, query, ViewType.ALL, size, None, at)):
+            groups[run.data.tags[_RUN_TAG]].append(run)
         kept = {run_id: self._kept(runs) for run_id, runs in groups.items()}
         self._nest(kept)
         return kept

@@ -64,16 +64,14 @@ class OwnTrackers:
 
     def __enter__(self) -> OwnTrackers:
         """Begin to show."""
-        if self._trackers:
-            self._thread.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Show the end."""
         self._stop.set()
-        if self._trackers:
-            self._thread.join()
-            self._show()
+        self._thread.join()
+        self._show()
 
     def _follow(self) -> None:
         while not self._stop.wait(INTERVAL_S):

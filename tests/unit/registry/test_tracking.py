@@ -46,7 +46,7 @@ class FakeMlflow:
         self.experiment_tags: dict[str, str] = {}
         self.calls: Counter[str] = Counter()
 
-    def search_runs(self, _: list[str], query: str, *__: Any, **___: Any) -> PagedList[Any]:
+    def search_runs(self, _: list[str], query: str, *__: Any) -> PagedList[Any]:
         self.calls["search_runs"] += 1
         wanted = dict(re.findall(r"tags\.`(\S+)` = '(\S*)'", query))
         found = [run for run in self.runs.values() if wanted.items() <= run.data.tags.items()]
