@@ -162,7 +162,9 @@ def _reading(config: DataConfig, data_set: DataSet) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        told = f"{error.filename} cannot be read: {error.strerror}."
+        if data_set.folder is None:
+            raise
+        told = f"{error.filename or config.path} cannot be read: {error.strerror or error}."
         remedy = printable(f"{told} data.path must hold {data_set.folder}.")
         raise SettingError("data.path", str(config.path), remedy) from error
 

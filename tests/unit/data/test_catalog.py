@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import torch
 
 from strsweep.config import DataConfig
 from strsweep.data import (
+    LabelledData,
     TrainingBatches,
     check_data,
     load_data,
     training_loader,
 )
+from strsweep.data.catalog import DATA_SETS
 from strsweep.errors import SettingError
 
 WITH_FILES = ["cifar10", "cifar100", "imagefolder", "imagenet"]
@@ -54,6 +57,31 @@ def test_what_no_data_set_takes_is_told(asked: dict[str, Any], setting: str, tol
     with pytest.raises(SettingError, match=told) as caught:
         check_data(DataConfig.model_validate(asked))
     assert caught.value.setting == setting
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            FileNotFoundError(2, "No such file", "/data/y.txt"),
+            "/data/y.txt cannot be read: No such",
+        ),
+        (OSError(5, "Input/output error"), "HERE cannot be read: Input/output error"),
+        (OSError("is cut short"), "HERE cannot be read: is cut short"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_what_the_folder_must_hold(
+    error: OSError, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: DataConfig) -> LabelledData:
+        raise error
+
+    monkeypatch.setitem(DATA_SETS, "har2", replace(DATA_SETS["har2"], open=fails))
+    with pytest.raises(SettingError) as caught:
+        load_data(DataConfig(name="har2", path=tmp_path))
+    assert caught.value.setting == "data.path"
+    assert told.replace("HERE", str(tmp_path)) in caught.value.remedy
+    assert "must hold train/ and test/ of UCI HAR Dataset." in caught.value.remedy
 
 
 def test_digits_are_standardized_and_split() -> None:
