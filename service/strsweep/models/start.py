@@ -105,7 +105,7 @@ def load_start(path: Path, model: nn.Module, *, skip_head: bool = False) -> Star
     """
     if threshold_parameters(model):
         raise ValueError("the model has soft thresholds already; bake() removes them")
-    path, own = Path(path), model.state_dict()
+    own = model.state_dict()
     is_ordered = path.suffix != ".safetensors"  # that format sorts names
     read, names_its_network = _read(path) if is_ordered else (_read_safetensors(path), False)
     found = _renamed(path, read, list(own))
@@ -115,13 +115,12 @@ def load_start(path: Path, model: nn.Module, *, skip_head: bool = False) -> Star
     theirs, ours = layers_of({n: found[n] for n in found if n not in unused}), layers_of(wanted)
     pairs = _matched(path, model, theirs, ours, skip_head=skip_head)
     _load(model, pairs, theirs, ours)
-    is_maskless = names_its_network and not threshold_parameters(model)
     return Start(
         loaded=len(wanted),
         anew=tuple(anew),
         unused=tuple(unused),
         renamed=tuple(f"{one} as {other}" for one, other in pairs if one != other),
-        is_maskless=is_maskless,
+        is_maskless=names_its_network and not threshold_parameters(model),
     )
 
 
@@ -162,13 +161,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Any], *, strict: bool = T
     model.load_state_dict(versioned, strict=strict)
 
 
-def _load(
-    model: nn.Module,
-    pairs: Iterable[tuple[str, str]],
-    theirs: Layers,
-    ours: Layers,
-) -> None:
-    pairs = list(pairs)
+def _load(model: nn.Module, pairs: list[tuple[str, str]], theirs: Layers, ours: Layers) -> None:
     thresholds = {
         name: theirs[their_name].pop(THRESHOLD)
         for their_name, name in pairs
