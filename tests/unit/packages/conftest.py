@@ -7,17 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from samples import finished, load, proposed, started
 
-from strsweep.config import Experiment, load_experiment
-from strsweep.journal import (
-    ModelLanded,
-    RunFinished,
-    RunProposed,
-    RunRecord,
-    SweepRecord,
-    SweepStarted,
-    replay,
-)
+from strsweep.config import Experiment
+from strsweep.journal import ModelLanded, RunRecord, SweepRecord, replay
 from strsweep.settings import RunSettings, Target
 from strsweep.sparsity.measure import measure
 from strsweep.storage import Store, storage_of
@@ -28,7 +21,6 @@ from strsweep.training.network import sparse_model
 from strsweep.training.problem import measure_problem
 from strsweep.training.writer import layer_rows
 
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 SETTINGS = RunSettings(threshold_init=-4.0, weight_decay=0.01)
 
 
@@ -52,8 +44,7 @@ class Sweep:
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
-    overrides = [f"storage.path={tmp_path}", "search.targets=[0.2, {macs: 0.5}]"]
-    experiment = load_experiment(DIGITS, overrides)
+    experiment = load(f"storage.path={tmp_path}", "search.targets=[0.2, {macs: 0.5}]")
     torch.manual_seed(0)
     task = task_of(experiment)
     model = sparse_model(experiment, SETTINGS, task)
@@ -61,14 +52,11 @@ def sweep(tmp_path: Path) -> Sweep:
     assert report.macs is not None
     storage = storage_of(experiment)
     save_checkpoint(storage, "runs/run-001/last", {"model": model.state_dict()})
-    started = SweepStarted(experiment={}, version="0", problem=measure_problem(experiment, task))
-    proposed = RunProposed(
-        run_id="run-001", settings=SETTINGS, target=Target(sparsity=0.2), reason="a test"
-    )
-    end = RunFinished(
-        run_id="run-001",
+    begun = started(problem=measure_problem(experiment, task))
+    end = finished(
         metrics={"sparsity": report.sparsity, "macs": report.macs, "accuracy": 0.125},
         layers=layer_rows(report),
         checkpoint="runs/run-001/last",
     )
-    return Sweep(experiment, replay([started, proposed, end]))
+    aimed = proposed(target=Target(sparsity=0.2), settings=SETTINGS)
+    return Sweep(experiment, replay([begun, aimed, end]))

@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("default:.*noload.*"),  # in MLflow's own tables
 ]
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 SETTINGS = RunSettings(threshold_init=-5, weight_decay=0.06)
 TRUST = ["brought_networks"]
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from samples import epoch, finished, proposed
 
 from strsweep.errors import SettingError, StrsweepError
-from strsweep.journal import EpochFinished, ModelLanded, RunFinished, RunProposed
+from strsweep.journal import ModelLanded
 from strsweep.journal.record import add
 from strsweep.packages.package import Package, Packager
 from strsweep.packages.receipt import EXAMPLE, PACKAGE_FILES, read_receipt
@@ -27,15 +28,9 @@ def packaged(sweep: Any, target: Target | None, landed: ModelLanded | None = Non
 def add_dense_network(sweep: Any, accuracy: float) -> None:
     """Tell of the dense network of the same recipe, trained after the others."""
     settings = RunSettings(weight_decay=0.01, is_dense=True)
-    metrics = {"epoch": 1.0, "accuracy": accuracy, "threshold_decay": 0.0}
-    add(
-        [
-            RunProposed(run_id="run-002", settings=settings, target=None, reason="dense"),
-            EpochFinished(run_id="run-002", metrics=metrics),
-            RunFinished(run_id="run-002", metrics=metrics, layers=(), checkpoint="x"),
-        ],
-        sweep.record,
-    )
+    trained = epoch(1, "run-002", accuracy=accuracy, threshold_decay=0.0)
+    end = finished("run-002", metrics=trained.metrics)
+    add([proposed("run-002", None, settings=settings), trained, end], sweep.record)
 
 
 def test_the_landed_model_is_packaged(sweep: Any) -> None:

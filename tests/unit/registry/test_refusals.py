@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
+from samples import load
 
-from strsweep.config import load_experiment
 from strsweep.errors import SettingError
 from strsweep.registry.server import may_pass, refusals
 from strsweep.registry.tracking import Tracking
 
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 TAGS = [{"key": "strsweep.data", "value": "digits"}]
 ANSWERS: dict[str, Any] = {
     "experiments/get-by-name": {"experiment": {"experiment_id": "7", "lifecycle_stage": "active"}},
@@ -73,9 +72,7 @@ def coded(code: str) -> bytes:
 def asked(server: FakeServer, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Tracking:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(Tracking, "_loop", lambda _: None)
-    places = [f"storage.path={folder}", f"tracking.uri={server.start()}"]
-    tracking = Tracking(load_experiment(DIGITS, places))
-    with tracking:
+    with Tracking(load(f"storage.path={folder}", f"tracking.uri={server.start()}")) as tracking:
         return tracking
 
 
@@ -156,6 +153,6 @@ def test_only_what_may_pass_is_tried_again(code: str, passes: bool) -> None:
 
     error = MlflowException("x", error_code=ErrorCode.Value(code))
     assert may_pass(error) is passes
-    experiment, kind = load_experiment(DIGITS), MlflowException if passes else SettingError
-    with pytest.raises(kind), refusals(experiment):
+    kind = MlflowException if passes else SettingError
+    with pytest.raises(kind), refusals(load()):
         raise error

@@ -6,16 +6,15 @@ import time
 from pathlib import Path
 
 import pytest
-from samples import PROBLEM, epoch, proposed
+from samples import epoch, load, proposed, started
 
-from strsweep.config import Experiment, load_experiment
+from strsweep.config import Experiment
 from strsweep.errors import SettingError
-from strsweep.journal import Journal, SweepRecord, SweepStarted
+from strsweep.journal import Journal, SweepRecord
 from strsweep.registry import OwnTrackers, Tracker, Tracking, tracker
 from strsweep.storage import storage_of
 
 pytestmark = pytest.mark.filterwarnings("default:.*noload.*")  # in MLflow's own tables
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 
 
 class Board:
@@ -47,14 +46,13 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
 
 
 def experiment(folder: Path, name: str = "Board") -> Experiment:
-    also = f"tracking.also=['{__name__}:{name}']"
-    return load_experiment(DIGITS, [f"storage.path={folder}", also])
+    return load(f"storage.path={folder}", f"tracking.also=['{__name__}:{name}']")
 
 
 def test_it_is_shown_the_journal_while_it_grows_and_at_the_end(
     journal: Journal, tmp_path: Path
 ) -> None:
-    journal.append(SweepStarted(experiment={}, version="0", problem=PROBLEM))
+    journal.append(started())
     journal.append(proposed("run-001"))
     with OwnTrackers(experiment(tmp_path)):
         journal.append(epoch(1))
@@ -86,8 +84,6 @@ def test_what_is_no_tracker_is_refused(tmp_path: Path) -> None:
 
 
 def test_mlflow_is_one(journal: Journal, tmp_path: Path) -> None:
-    mlflow = load_experiment(
-        DIGITS, [f"storage.path={tmp_path}", f"tracking.uri=sqlite:///{tmp_path}/m.db"]
-    )
+    mlflow = load(f"storage.path={tmp_path}", f"tracking.uri=sqlite:///{tmp_path}/m.db")
     shown: Tracker = Tracking(mlflow)
     shown.show(SweepRecord())  # nothing was started: nothing is made
