@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from samples import load
 from trained_sweep import TrainedSweep
 
-from strsweep.config import load_experiment
 from strsweep.journal import RunStopped
 from strsweep.registry import Delivery, LiveDelivery, Tracking, publish_sweep
 from strsweep.search.runs import read_state
 from strsweep.search.space import LawSpace
 from strsweep.settings import RunSettings, Target
 
-DIGITS = Path(__file__).parents[2] / "jobs/configs/digits.yaml"
 EPOCHS = 20
 TRIED = [(0.94, EPOCHS), (0.8, 15), (0.8, EPOCHS)]
 """Aim, and the epoch where it ends: the second of these runs is stopped early."""
@@ -23,15 +22,9 @@ class DigitsSweep(TrainedSweep):
     """The dense network, and three targets: two are hit and landed, one is not tried."""
 
     def __init__(self, folder: Path, tracking_uri: str, name: str = "digits") -> None:
-        overrides = [
-            f"name={name}",
-            f"training.epochs={EPOCHS}",
-            "search.targets=[0.8, 0.94, 0.995]",
-            "search.baseline=true",
-            f"storage.path={folder}",
-            f"tracking.uri={tracking_uri}",
-        ]
-        super().__init__(load_experiment(DIGITS, overrides))
+        places = (f"name={name}", f"storage.path={folder}", f"tracking.uri={tracking_uri}")
+        search = ("search.targets=[0.8, 0.94, 0.995]", "search.baseline=true")
+        super().__init__(load(f"training.epochs={EPOCHS}", *search, *places))
         self.delivery: Delivery | None = None
 
     def fill(self) -> DigitsSweep:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from samples import DIGITS, LATE, LEAN, METHOD, epoch, proposed, receipt, started
+from samples import LATE, LEAN, METHOD, epoch, load, proposed, receipt, started
 
-from strsweep.config import load_experiment
 from strsweep.journal import SweepRecord, replay
 from strsweep.packages.receipt import Receipt
 from strsweep.registry.delivery import Delivered
@@ -28,7 +27,7 @@ def record() -> SweepRecord:
 
 
 def card(given: Receipt | None = None, *overrides: str, form: str = "program") -> str:
-    experiment, known = load_experiment(DIGITS, overrides), record()
+    experiment, known = load(*overrides), record()
     return model_card(given or receipt(), known.runs["run-001"], known, experiment, form)
 
 
@@ -115,7 +114,7 @@ def test_it_fits_into_the_database() -> None:
 @pytest.mark.parametrize("is_server", [True, False])
 def test_the_note_of_a_sweep_says_what_was_delivered(is_server: bool) -> None:
     uri = "http://mlflow:5000/" if is_server else "sqlite:///mlflow.db"
-    experiment = load_experiment(DIGITS, [f"tracking.uri={uri}"])
+    experiment = load(f"tracking.uri={uri}")
     missed = TargetOutcome(target=LEAN, run=None, closest=None, miss=None, advice="")
     known = receipt(None, dense_score=0.9837)
     models = [

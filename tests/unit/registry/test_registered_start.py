@@ -9,9 +9,10 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file, save_file
+from samples import load
 from trained_sweep import delivered
 
-from strsweep.config import Experiment, load_experiment
+from strsweep.config import Experiment
 from strsweep.errors import SettingError
 from strsweep.models.registered import pinned
 from strsweep.settings import RunSettings
@@ -20,7 +21,6 @@ from strsweep.training.network import dense_model
 from strsweep.training.problem import measure_problem
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default:.*noload.*")]
-DIGITS = Path(__file__).parents[3] / "jobs/configs/digits.yaml"
 SETTINGS = RunSettings(threshold_init=-4.3, weight_decay=0.01)
 
 
@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
 
 def starting(server: str, reference: str, *overrides: str) -> Experiment:
     names = (f"model.checkpoint={reference}", f"tracking.uri={server}", "name=onwards")
-    return load_experiment(DIGITS, [*names, *overrides])
+    return load(*names, *overrides)
 
 
 @pytest.mark.parametrize("reference", ["models:/digits@sparsity-40", "models:/digits/1"])

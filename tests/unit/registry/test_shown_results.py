@@ -148,8 +148,6 @@ def test_a_missed_target_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_alias_that_stays_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     alias = Alias(version="2", reason="v2 has 98.50 % accuracy, v3 98.12 %")
     stays = replace(model(NINETY_FIVE, landed=True), alias=alias)
-    delivery = Delivery(models=(stays,), is_behind=False, metric=ACCURACY)
-    print_delivery(load_experiment(DIGITS), delivery)
-    output = capsys.readouterr().out
-    assert "@sparsity-95 stays at digits v2: v2 has 98.50 % accuracy, v3 98.12 %" in output
-    assert "digits v3 @" not in output
+    (_, row), below = printed(capsys, stays)
+    assert "@sparsity-95 stays at digits v2: v2 has 98.50 % accuracy, v3 98.12 %" in below
+    assert row.endswith("digits v3")
