@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,8 @@ from strsweep.errors import SettingError
 RED_OF_LABEL = [0, 127, 255]
 
 
-def imagefolder(path: Path, **settings: Any) -> DataConfig:
-    return DataConfig(name="imagefolder", path=path, **{"image_size": 16, **settings})
+def imagefolder(path: Path, *, image_size: int = 16) -> DataConfig:
+    return DataConfig(name="imagefolder", path=path, image_size=image_size)
 
 
 def told(config: DataConfig) -> SettingError:
@@ -98,10 +99,6 @@ def test_the_transforms_are_the_papers(folder: Path) -> None:
             torch.testing.assert_close(ours, training(image))
 
 
-def remove_val(folder: Path) -> None:
-    (folder / "val").rename(folder.parent / f"{folder.name}_val")
-
-
 def empty_train(folder: Path) -> None:
     (folder / "train").rename(folder / "moved")
     (folder / "train").mkdir()
@@ -112,26 +109,11 @@ def files_only(folder: Path) -> None:
     (folder / "train" / "0.png").write_bytes(b"x")
 
 
-def class_without_files(folder: Path) -> None:
-    for image in (folder / "train" / "bee").iterdir():
-        image.unlink()
-
-
 def class_of_other_files(folder: Path) -> None:
     for name, suffix in (("bee", ".heic"), ("cat", ".TXT")):
         for image in (folder / "val" / name).iterdir():
             image.rename(image.with_suffix(suffix))
     (folder / "val" / "cat" / "README").write_text("x")
-
-
-def other_class(folder: Path) -> None:
-    (folder / "val" / "cat").rename(folder / "val" / "dog")
-
-
-def class_missing_in_val(folder: Path) -> None:
-    for image in (folder / "val" / "cat").iterdir():
-        image.unlink()
-    (folder / "val" / "cat").rmdir()
 
 
 def one_level_too_high(folder: Path) -> None:
@@ -141,31 +123,42 @@ def one_level_too_high(folder: Path) -> None:
         (folder / "moved").rename(folder / split / "images")
 
 
-def loop(folder: Path) -> None:
-    (folder / "train" / "ant" / "loop.png").symlink_to(folder / "train" / "ant" / "loop.png")
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (remove_val, "imagefolder needs val/ with a folder of images per class"),
+        (
+            lambda f: (f / "val").rename(f / "gone"),
+            "imagefolder needs val/ with a folder of images per class",
+        ),
         (empty_train, "imagefolder needs train/ with a folder of images per class"),
         (files_only, "train/ must hold a folder per class"),
-        (class_without_files, "1 class folders hold no images: train/bee. Images end in .jpg,"),
+        (
+            lambda f: [file.unlink() for file in (f / "train" / "bee").iterdir()],
+            "1 class folders hold no images: train/bee. Images end in .jpg,",
+        ),
         (
             class_of_other_files,
             "2 class folders hold no images: val/bee (only .heic files), "
             "val/cat (only .TXT, README files).",
         ),
-        (other_class, "train/ and val/ differ in their classes: ['cat', 'dog']"),
-        (class_missing_in_val, "classes: ['cat']. Put images of them into val/, or leave them out"),
+        (
+            lambda f: (f / "val" / "cat").rename(f / "val" / "dog"),
+            "train/ and val/ differ in their classes: ['cat', 'dog']",
+        ),
+        (
+            lambda f: rmtree(f / "val" / "cat"),
+            "classes: ['cat']. Put images of them into val/, or leave them out",
+        ),
         (
             one_level_too_high,
             "one class only, 'images': there is nothing to tell apart. Is there a",
         ),
-        (loop, "loop.png cannot be read: Too many levels of symbolic links"),
+        (
+            lambda f: (f / "train/ant/loop.png").symlink_to("loop.png"),
+            "loop.png cannot be read: Too many levels of symbolic links",
+        ),
     ],
-    ids=lambda value: getattr(value, "__name__", ""),
+    ids=["val", "train", "files", "empty", "others", "other", "missing", "level", "loop"],
 )
 def test_damage_is_told_before_training(damage: Any, message: str, folder: Path) -> None:
     damage(folder)
