@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,28 @@ from strsweep.journal import Journal, ModelLanded, RunRecord, SweepRecord, repla
 from strsweep.search.outcome import TargetOutcome, outcomes_of
 from strsweep.search.runs import Run, Status, read_state
 from strsweep.settings import Metric, RunSettings, Target, count, percent
-from strsweep.storage import storage_of, store_of_sweep
+from strsweep.storage import Store, storage_of, store_of_sweep
 from strsweep.table import Column, as_terminal, rows_of, share
 
 _Row = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class StartedSweep:
+    """A sweep that was started, as its storage knows it."""
+
+    experiment: Experiment
+    """Without ``auto``."""
+    record: SweepRecord
+    """All that its journal knows."""
+    storage: Store
+    """Where its files are now: it may have been moved or copied."""
+
+
 def recorded(
     sweep: str | None, experiment: Experiment | None, setting: str = "SWEEP"
-) -> tuple[Experiment, SweepRecord]:
-    """Return a sweep that was started, without ``auto``, and all that its journal knows.
+) -> StartedSweep:
+    """Return a sweep that was started.
 
     Args:
         sweep: Its id under the results folder, its folder, or ``s3://BUCKET/PREFIX`` of it.
@@ -57,19 +70,13 @@ def recorded(
     except (ValidationError, InvalidExperimentError) as error:
         told = " ".join(str(error).split())
         raise SettingError(setting, sweep, f"This version cannot read it: {told:.300}") from error
-    if experiment is None and folder.endswith("/sweeps"):  # it may have been moved
-        place = found.storage.model_copy(update={"path": folder.removesuffix("/sweeps")})
-        found = found.model_copy(update={"storage": place})
-    return resolve(found, started.problem), record
+    settled = resolve(found, started.problem)
+    return StartedSweep(settled, record, storage)
 
 
-def status_of(experiment: Experiment, record: SweepRecord) -> dict[str, Any]:
-    """Return where a sweep stands, as values: ``targets`` and ``runs`` have one entry each.
-
-    Args:
-        experiment: Without ``auto``.
-        record: Of its journal; the sweep was started.
-    """
+def status_of(sweep: StartedSweep) -> dict[str, Any]:
+    """Return where a sweep stands, as values: ``targets`` and ``runs`` have one entry each."""
+    experiment, record = sweep.experiment, sweep.record
     state = read_state(record, experiment)
     known = {run.run_id: run for run in state.runs}
     found = [] if experiment.is_single else outcomes_of(record, experiment)
@@ -79,7 +86,7 @@ def status_of(experiment: Experiment, record: SweepRecord) -> dict[str, Any]:
     written += [time for run in record.runs.values() for time in run.times]
     return {
         "sweep_id": experiment.sweep_id,
-        "location": storage_of(experiment).location,
+        "location": sweep.storage.location,
         "metric": state.goal.problem.metric.name,
         "targets": [_target_values(one, known, record) for one in found],
         "runs": [_run_values(run, record.runs[run.run_id], epochs) for run in state.runs],
@@ -134,8 +141,9 @@ def _run_values(run: Run, recorded: RunRecord, epochs: int) -> _Row:
     }
 
 
-def print_status(experiment: Experiment, record: SweepRecord, values: Mapping[str, Any]) -> None:
+def print_status(sweep: StartedSweep, values: Mapping[str, Any]) -> None:
     """Print what ``status_of`` returned."""
+    experiment = sweep.experiment
     targets, runs = values["targets"], values["runs"]
     done = sum(target["state"] not in {"open", "under way"} for target in targets)
     hit = f"{done} of {count(len(targets), 'target')} hit, " if targets else ""
@@ -144,7 +152,7 @@ def print_status(experiment: Experiment, record: SweepRecord, values: Mapping[st
     trained = f"{count(values['epochs_trained'], 'epoch')} trained; newest entry {ago} ago"
     print(f"{values['sweep_id']}: {experiment.method}\n{hit}{used}, {trained}")
     print(values["location"])
-    metric = record.started[-1].problem.metric
+    metric = sweep.record.started[-1].problem.metric
     for title, columns, rows in (
         ("targets", _target_columns(metric), targets),
         ("runs", _run_columns(metric), runs),

@@ -152,9 +152,9 @@ def status(
     with answering(as_json=as_json) as answer:
         from strsweep.status import print_status, recorded, status_of
 
-        experiment, record = recorded(sweep, config and _loaded(config, overrides))
-        values = status_of(experiment, record)
-        answer(values, lambda: print_status(experiment, record, values))
+        found = recorded(sweep, config and _loaded(config, overrides))
+        values = status_of(found)
+        answer(values, lambda: print_status(found, values))
 
 
 @app.command()
@@ -171,7 +171,7 @@ def report(
         from strsweep.report import write_report
         from strsweep.status import recorded
 
-        print(write_report(*recorded(sweep, config and _loaded(config, overrides))))
+        print(write_report(recorded(sweep, config and _loaded(config, overrides))))
 
 
 @app.command()

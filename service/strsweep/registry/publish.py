@@ -42,7 +42,7 @@ from strsweep.report import REPORT_FILE, store_report
 from strsweep.search.outcome import TargetOutcome, outcomes_of
 from strsweep.search.runs import read_state
 from strsweep.settings import Target
-from strsweep.status import recorded
+from strsweep.status import StartedSweep, recorded
 from strsweep.storage import storage_of
 
 _Result = TypeVar("_Result")
@@ -83,7 +83,7 @@ def publish_journal(experiment: Experiment) -> Delivery:
         SettingError: There is no such sweep, or the server refuses us.
         StrsweepError: The journal cannot be read, or a package not be written.
     """
-    settled, _ = recorded(None, experiment)
+    settled = recorded(None, experiment).experiment
     with Tracking(settled) as tracking:
         pass
     return publish_sweep(settled, tracking)
@@ -216,7 +216,7 @@ class Publisher:
         has_pages = has_pages and tracking.try_deliver() is not None
         uri = experiment.tracking.uri
         pages = (lambda run_id: page(uri, *self._path(run_id))) if has_pages else None
-        return store_report(experiment, self._record, pages)
+        return store_report(StartedSweep(experiment, self._record, self._storage), pages)
 
     def _path(self, run_id: str | None) -> tuple[str, ...]:
         tracking = self._tracking

@@ -26,8 +26,7 @@ from strsweep.report.rows import (
 from strsweep.search.outcome import dense_score, outcomes_of
 from strsweep.search.runs import read_state
 from strsweep.settings import Metric
-from strsweep.status import recorded
-from strsweep.storage import Store, store_of_sweep
+from strsweep.status import StartedSweep, recorded
 from strsweep.table import Column, Row, duration, number, rows_of, share, whole
 
 
@@ -214,23 +213,22 @@ def read_sweep(reference: str) -> SweepContents:
         StorageError: The storage refuses, or stayed away too long.
     """
     try:
-        experiment, record = recorded(reference, None, setting="--sweep")
+        sweep = recorded(reference, None, setting="--sweep")
     except JournalError as error:
         raise SettingError("--sweep", reference, f"It cannot be read: {error!s:.300}") from error
-    receipts = stored_receipts(experiment, record, store_of_sweep(reference))
-    return contents_of(experiment, record, receipts)
+    return contents_of(sweep.experiment, sweep.record, stored_receipts(sweep))
 
 
-def stored_receipts(experiment: Experiment, record: SweepRecord, storage: Store) -> list[Receipt]:
+def stored_receipts(sweep: StartedSweep) -> list[Receipt]:
     """Return the receipts of the delivered models, registered or not, at most one per target."""
-    folders = [published.folder for published in record.published.values()]
-    if not experiment.is_single:
-        states = outcomes_of(record, experiment)
+    folders = [published.folder for published in sweep.record.published.values()]
+    if not sweep.experiment.is_single:
+        states = outcomes_of(sweep.record, sweep.experiment)
         folders += [f"models/{s.target.label}/{s.run.run_id}" for s in states if s.run is not None]
     found: dict[str, Receipt] = {}
     for folder in dict.fromkeys(folders):
         try:
-            receipt = Receipt.model_validate_json(storage.read(f"{folder}/{RECEIPT}"))
+            receipt = Receipt.model_validate_json(sweep.storage.read(f"{folder}/{RECEIPT}"))
         except (FileNotFoundError, ValidationError):
             continue  # hit and not packaged yet, or damaged: publishing writes it again
         found[str(receipt.target)] = receipt

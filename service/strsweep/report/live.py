@@ -9,6 +9,7 @@ from strsweep.journal import SweepRecord
 from strsweep.report.contents import contents_of, stored_receipts
 from strsweep.report.page import REPORT, report_files
 from strsweep.report.rows import Link
+from strsweep.status import StartedSweep
 from strsweep.storage import storage_of
 
 REPORT_FILE = f"report/{REPORT}"
@@ -17,34 +18,27 @@ _INTERVAL_S, _LEAST_REST = 60.0, 30
 """Seconds from one renewal to the next, and how many times as long as the last one took."""
 
 
-def write_report(experiment: Experiment, record: SweepRecord) -> str:
+def write_report(sweep: StartedSweep) -> str:
     """Write the report of a sweep that runs or has ended, and return the address of its page.
 
-    Args:
-        experiment: Of the sweep, without ``auto``.
-        record: All that its journal knows; see ``strsweep.status.recorded``.
+    Raises:
+        StorageError: The storage refuses, or did not answer in time.
+    """
+    store_report(sweep)
+    return sweep.storage.uri(REPORT_FILE)
+
+
+def store_report(sweep: StartedSweep, link: Link | None = None) -> dict[str, bytes]:
+    """Write the report, and return its files by name; see ``contents_of``.
 
     Raises:
         StorageError: The storage refuses, or did not answer in time.
     """
-    store_report(experiment, record)
-    return storage_of(experiment).uri(REPORT_FILE)
-
-
-def store_report(
-    experiment: Experiment, record: SweepRecord, link: Link | None = None
-) -> dict[str, bytes]:
-    """Write the report from a record, and return its files by name; see ``contents_of``.
-
-    Raises:
-        StorageError: The storage refuses, or did not answer in time.
-    """
-    storage = storage_of(experiment)
-    receipts = stored_receipts(experiment, record, storage)
-    made = report_files(contents_of(experiment, record, receipts, link))
+    receipts = stored_receipts(sweep)
+    made = report_files(contents_of(sweep.experiment, sweep.record, receipts, link))
     files = {f"report/{name}": content for name, content in made.items()}
     for name, content in files.items():
-        storage.write(name, content)
+        sweep.storage.write(name, content)
     return files
 
 
@@ -52,7 +46,7 @@ class LiveReport:
     """A tracker that renews the report: after each model, else once a minute if there is news."""
 
     def __init__(self, experiment: Experiment) -> None:
-        self._experiment = experiment
+        self._experiment, self._storage = experiment, storage_of(experiment)
         self._seen = self._models = 0
         self._due = 0.0
         self._is_failing = False
@@ -65,7 +59,7 @@ class LiveReport:
             return
         self._seen, self._models = record.num_events, models
         try:
-            store_report(self._experiment, record)
+            store_report(StartedSweep(self._experiment, record, self._storage))
         except Exception as error:  # whatever it is: the sweep does not depend on its report
             if not self._is_failing:
                 print(f"the report is not renewed: {error!r}", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -24,24 +25,40 @@ FILES = {"report.html", "report.json", "runs.csv", "epochs.csv", "layers.csv", "
 
 def test_it_is_that_of_the_receipts(sweep: SimulatedSweep) -> None:
     storage = storage_of(sweep.experiment)
-    assert write_report(*recorded(None, sweep.experiment)) == storage.uri("report/report.html")
+    assert write_report(recorded(None, sweep.experiment)) == storage.uri("report/report.html")
     made = sweep.files()
     assert set(made) == FILES
     for name, content in made.items():
         assert storage.read(f"report/{name}") == content, name
 
 
+@pytest.mark.parametrize("copy", ["elsewhere/sweeps/digits", "a-copy"])
+def test_that_of_a_copy_is_written_into_the_copy(
+    sweep: SimulatedSweep, copy: str, tmp_path: Path
+) -> None:
+    original = Path(storage_of(sweep.experiment).uri("report/report.html"))
+    original.unlink(missing_ok=True)
+    folder = tmp_path / copy
+    shutil.copytree(original.parents[1], folder)
+    found = recorded(str(folder), None)
+    assert Path(write_report(found)) == folder / "report" / "report.html"
+    told = json.loads((folder / "report" / "report.json").read_bytes())
+    assert told["delivered"] == len(sweep.receipts)
+    assert status_of(found)["location"] == str(folder)
+    assert not original.exists()
+
+
 def test_a_sweep_that_has_only_begun_and_one_without_a_journal(tmp_path: Path) -> None:
     sweep = SimulatedSweep(tmp_path)
     with pytest.raises(SettingError, match="It has not begun: a job"):
-        write_report(*recorded(None, sweep.experiment))
-    page = Path(write_report(*recorded(None, sweep.start().experiment)))
+        write_report(recorded(None, sweep.experiment))
+    page = Path(write_report(recorded(None, sweep.start().experiment)))
     assert "Nothing was tried yet." in page.read_text()
     assert json.loads(page.with_name("report.json").read_bytes())["num_runs"] == 0
 
 
 def test_a_sweep_under_way_shows_open_runs_and_targets(tmp_path: Path) -> None:
-    page = Path(write_report(*recorded(None, under_way(tmp_path).experiment)))
+    page = Path(write_report(recorded(None, under_way(tmp_path).experiment)))
     text, told = page.read_text(), json.loads(page.with_name("report.json").read_bytes())
     assert told["is_open"]
     assert [run["state"] for run in told["runs"]] == ["finished"] * 3 + ["open"] * 2
@@ -116,7 +133,7 @@ def test_a_damaged_receipt_is_a_model_that_is_not_packaged_yet(tmp_path: Path) -
     storage = storage_of(sweep.experiment)
     storage.delete(f"models/{gone.target.label}")  # type: ignore[union-attr]
     storage.write(f"models/{damaged.target.label}/{damaged.run_id}/receipt.json", b'{"target"')  # type: ignore[union-attr]
-    page = Path(write_report(*recorded(None, sweep.experiment)))
+    page = Path(write_report(recorded(None, sweep.experiment)))
     told = json.loads(page.with_name("report.json").read_bytes())
     assert (told["delivered"], told["targets"]) == (0, 2)
 
@@ -128,8 +145,8 @@ def test_neither_mlflow_nor_ray_is_loaded() -> None:
 
 
 def test_the_status_has_the_numbers_of_the_delivered_models(sweep: SimulatedSweep) -> None:
-    experiment, record = recorded(None, sweep.experiment)
-    told = {row["target"]: row for row in status_of(experiment, record)["targets"]}
+    values = status_of(recorded(None, sweep.experiment))
+    told = {row["target"]: row for row in values["targets"]}
     receipts = {str(receipt.target): receipt for receipt in sweep.receipts}
     assert set(told) == set(receipts)
     for target, receipt in receipts.items():
