@@ -221,9 +221,10 @@ def test_published_json_and_csv_lose_nothing() -> None:
 
 
 def test_the_budget_of_a_model_is_what_it_keeps() -> None:
-    model = nn.Sequential(nn.Linear(4, 2, bias=False), nn.Linear(2, 1))
+    first = nn.Linear(4, 2, bias=False)
+    model = nn.Sequential(first, nn.Linear(2, 1))
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[0.0, 1, 0, 0], [0, 0, 0, 2]]))
+        first.weight.copy_(torch.tensor([[0.0, 1, 0, 0], [0, 0, 0, 2]]))
     budget = Budget.of(model, torch.zeros(1, 4))
     assert budget.densities == {"0": 0.25, "1": 1.0}
     assert (budget.sparsity, macs_of(budget)) == (0.6, (4, 10))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 from torchvision import models
 
-from strsweep.sparsity.convert import bake, sparsify, threshold_parameters
+from strsweep.sparsity.convert import Granularity, bake, sparsify, threshold_parameters
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.measure import measure
 from strsweep.sparsity.steering import schedulable, steer, steerable
@@ -56,12 +56,12 @@ KINDS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("granularity", ["layer", "global", "filter", "weight"])
-def test_every_kind_of_layer(kind: str, granularity: str) -> None:
+def test_every_kind_of_layer(kind: str, granularity: Granularity) -> None:
     torch.manual_seed(0)
     build, shape, macs = KINDS[kind]
     layer = build()
     x = torch.randn(2, *shape)
-    sparsify(layer, threshold_init=-2.5, granularity=granularity)  # pyright: ignore
+    sparsify(layer, threshold_init=-2.5, granularity=granularity)
     report = measure(layer, torch.zeros(1, *shape))
     assert report.dense_macs == macs
     weight = weight_tensors(layer)[0]
@@ -267,10 +267,11 @@ PUT: dict[str, Callable[[nn.Module], nn.Module]] = {
 def test_filters_of_a_grouped_transposed_convolution_are_those_of_its_groups(put: str) -> None:
     torch.manual_seed(0)
     whole = grouped(8, 12, 4)
-    parts = nn.ModuleList(nn.ConvTranspose2d(2, 3, 2, stride=2) for _ in range(4))
+    layers = [nn.ConvTranspose2d(2, 3, 2, stride=2) for _ in range(4)]
+    parts = nn.ModuleList(layers)
     upstream = torch.randn_like(whole.weight)
-    for part, weight in zip(parts, whole.weight.detach().split(2), strict=True):
-        part.weight.data = weight.clone()  # pyright: ignore
+    for layer, weight in zip(layers, whole.weight.detach().split(2), strict=True):
+        layer.weight.data = weight.clone()
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     for model in (whole, parts):
         PUT[put](model)
@@ -362,9 +363,10 @@ def test_baking_a_copy_leaves_the_original_alone() -> None:
 
 
 def test_zeros_counted_by_hand() -> None:
-    model = nn.Sequential(nn.Linear(4, 2, bias=False))
+    layer = nn.Linear(4, 2, bias=False)
+    model = nn.Sequential(layer)
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[0.1, -0.2, 0.3, 0.0], [-0.9, 0.4, -0.25, 0.26]]))
+        layer.weight.copy_(torch.tensor([[0.1, -0.2, 0.3, 0.0], [-0.9, 0.4, -0.25, 0.26]]))
     # The threshold is 0.255: 0.1, -0.2, 0.0 and -0.25 fall below it.
     sparsify(model, threshold_init=-math.log(1 / 0.255 - 1))
     report = measure(model, torch.zeros(1, 4))

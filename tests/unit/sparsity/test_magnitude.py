@@ -52,13 +52,14 @@ def test_who_learns(method: Any, gradient: list[list[float]]) -> None:
 
 
 def test_a_pruned_weight_comes_back_when_it_grows() -> None:
-    model = obey(nn.Sequential(nn.Linear(3, 2, bias=False)), {"0": 0.5}, straight_through=True)
-    parametrizations: Any = model[0].parametrizations
+    layer = nn.Linear(3, 2, bias=False)
+    obey(nn.Sequential(layer), {"0": 0.5}, straight_through=True)
+    parametrizations: Any = layer.parametrizations
     with torch.no_grad():
         parametrizations.weight.original.copy_(WEIGHT)
-        assert model[0].weight[1, 1] == 0
+        assert layer.weight[1, 1] == 0
         parametrizations.weight.original[1, 1] = 3
-        assert model[0].weight[1, 1] == 3
+        assert layer.weight[1, 1] == 3
 
 
 @pytest.mark.parametrize("method", ["gmp", "dnw"])
@@ -73,8 +74,10 @@ def test_the_budget_is_kept_to_the_weight(method: Any, rule: Any) -> None:
     bake(model)
     assert [layer.zeros for layer in measure(model).layers] == pruned
     assert list(model.state_dict()) == list(net().state_dict())
-    for weight in (model[0].weight, model[2].weight):
-        assert not (torch.signbit(weight) & (weight == 0)).any(), "-0.0 is no zero to a compressor"
+    for layer in (model[0], model[2]):
+        assert isinstance(layer, nn.Linear)
+        negative_zeros = torch.signbit(layer.weight) & (layer.weight == 0)
+        assert not negative_zeros.any(), "-0.0 is no zero to a compressor"
 
 
 def test_a_share_of_the_budget_is_pruned_at_first() -> None:

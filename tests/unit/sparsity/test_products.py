@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from strsweep.sparsity.convert import sparsify
 from strsweep.sparsity.layers import weight_tensors
@@ -27,8 +28,9 @@ class Through(nn.Linear):
         super().__init__(WIDTH, WIDTH, bias=False)
         self.change = change
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.change(self.weight).to(x.dtype))
+    @override
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.change(self.weight).to(input.dtype))
 
 
 def standardized(weight: Tensor) -> Tensor:
@@ -92,7 +94,8 @@ def test_a_weight_that_a_run_changes_is_refused(write: str) -> None:
     model = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH))
 
     def change(layer: nn.Module, _: object) -> None:
-        WRITES[write](layer)  # pyright: ignore[reportArgumentType]
+        assert isinstance(layer, nn.Linear)
+        WRITES[write](layer)
 
     model[1].register_forward_pre_hook(change)
     with pytest.raises(ValueError, match=f"Linear: {CHANGED}.*skip=\\['1'\\]"):

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from strsweep.sparsity.convert import sparsify
-from strsweep.sparsity.threshold import SoftThreshold, soft_threshold
+from strsweep.sparsity.convert import parametrization_of, sparsify
+from strsweep.sparsity.layers import weight_tensors
+from strsweep.sparsity.threshold import SoftThreshold, ThresholdFunction, soft_threshold
 
 finite = st.floats(-10, 10, width=32)
 thresholds = st.floats(0, 5, width=32)
@@ -72,22 +73,30 @@ def test_far_below_zero_nothing_is_pruned_and_nothing_breaks() -> None:
 
 
 def test_only_layers_that_start_at_zero_let_gradients_through() -> None:
-    model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 10))
-    nn.init.zeros_(model[1].weight)
+    drawn, zeroed = nn.Linear(64, 64), nn.Linear(64, 10)
+    nn.init.zeros_(zeroed.weight)
     with torch.no_grad():
-        model[0].weight[0, 0] = 0.0  # as a random number is now and then
-    sparsify(model, threshold_init=-6.0)
-    plain, zero = (layer.parametrizations.weight[0] for layer in model)  # pyright: ignore
+        drawn.weight[0, 0] = 0.0  # as a random number is now and then
+    model = sparsify(nn.Sequential(drawn, zeroed), threshold_init=-6.0)
+    weights = weight_tensors(model)
+    plain, zero = (parametrization_of(weight, SoftThreshold) for weight in weights)
+    assert plain is not None
+    assert zero is not None
     assert plain.lets_through == 0
     assert zero.lets_through == pytest.approx(0.1 / 8)
     model(torch.randn(4, 64)).square().sum().add(model(torch.ones(1, 64)).sum()).backward()
-    assert (model[1].parametrizations.weight.original.grad != 0).all()
-    assert model[0].parametrizations.weight.original.grad[0, 0] == 0
+    of_drawn, of_zeroed = (weight.original.grad for weight in weights)
+    assert of_drawn is not None
+    assert of_zeroed is not None
+    assert of_zeroed.ne(0).all()
+    assert of_drawn[0, 0] == 0
     with torch.no_grad():
         zero.s.fill_(-2.0)  # a threshold of 0.12 prunes in earnest
     model.zero_grad()
     model(torch.ones(1, 64)).sum().backward()
-    assert (model[1].parametrizations.weight.original.grad == 0).all()
+    of_pruned = weights[1].original.grad
+    assert of_pruned is not None
+    assert of_pruned.eq(0).all()
 
 
 def test_gradcheck_away_from_the_kinks() -> None:
@@ -97,8 +106,8 @@ def test_gradcheck_away_from_the_kinks() -> None:
 
 
 @pytest.mark.parametrize("function", ["sigmoid", "exp"])
-def test_gradcheck_of_the_threshold_parameter(function: str) -> None:
-    layer = SoftThreshold(-1.2, function).double()  # pyright: ignore
+def test_gradcheck_of_the_threshold_parameter(function: ThresholdFunction) -> None:
+    layer = SoftThreshold(-1.2, function).double()
     weight = torch.tensor([0.9, -0.8, 0.1], dtype=torch.float64)
     s = layer.s.detach().clone().requires_grad_()
     assert torch.autograd.gradcheck(

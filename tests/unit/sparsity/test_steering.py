@@ -12,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from strsweep.sparsity.convert import bake, parametrization_of, sparsify, threshold_parameters
+from strsweep.sparsity.convert import (
+    Granularity,
+    bake,
+    parametrization_of,
+    sparsify,
+    threshold_parameters,
+)
 from strsweep.sparsity.layers import WeightTensor, weight_tensors
 from strsweep.sparsity.measure import measure
 from strsweep.sparsity.steering import (
@@ -28,7 +34,7 @@ from strsweep.sparsity.threshold import soft_threshold
 
 SHAPE = (1, 8, 8)
 EXAMPLE = torch.zeros(1, *SHAPE)
-GRANULARITIES = ["layer", "global", "filter", "weight"]
+GRANULARITIES: list[Granularity] = ["layer", "global", "filter", "weight"]
 
 
 def net(seed: int = 0) -> nn.Sequential:
@@ -185,7 +191,7 @@ def test_wrong_models_and_granularities_are_told() -> None:
         with pytest.raises(ValueError, match="no thresholds to set"):
             steer(model, 0.9)
     with pytest.raises(ValueError, match="granularity: got 'kernel'"):
-        steerable(net(), granularity="kernel")  # pyright: ignore
+        steerable(net(), granularity="kernel")  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("function", ["sigmoid", "exp"])

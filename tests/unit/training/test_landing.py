@@ -162,7 +162,8 @@ def test_recalibration_by_hand() -> None:
     assert norm.running_mean.item() == pytest.approx((3 * 2 + 2 * 8) / 5)
     assert norm.running_var.item() == pytest.approx((3 * 4 + 2 * 2) / 5)
     assert (norm.momentum, unused.momentum) == (0.1, 0.1)
-    assert torch.equal(unused.running_var, torch.ones(1))  # pyright: ignore
+    assert unused.running_var is not None
+    assert torch.equal(unused.running_var, torch.ones(1))
     model[0](torch.tensor([[100.0], [300.0]]))  # it learns no longer
     assert norm.running_mean.item() == pytest.approx(4.4)
 

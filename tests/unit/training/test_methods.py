@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,6 +17,7 @@ from strsweep.sparsity.convert import bake, sparsify, threshold_parameters
 from strsweep.sparsity.layers import weight_tensors
 from strsweep.sparsity.measure import measure
 from strsweep.sparsity.methods import Course, Hooks
+from strsweep.sparsity.steering import SteeredThreshold
 from strsweep.storage import store_at
 from strsweep.training.checkpoints import load_checkpoint, save_checkpoint
 from strsweep.training.optimizer import RunOptimizer
@@ -66,6 +66,15 @@ def zeros(run: TrainingRun) -> list[int]:
     return [layer.zeros for layer in run.report().layers]
 
 
+def losses_of(run: TrainingRun) -> list[float]:
+    """Train the run; return the training loss of every epoch."""
+    losses: list[float] = []
+    for metrics in run.epochs():
+        assert metrics.train_loss is not None
+        losses.append(metrics.train_loss)
+    return losses
+
+
 def test_the_weights_are_those_of_the_table() -> None:
     assert [layer.weights for layer in new_run().report().layers] == WEIGHTS
 
@@ -76,7 +85,7 @@ def test_a_budget_is_reached_to_the_weight(method: str, budget: str) -> None:
     overrides, expected = BUDGETS[budget]
     sparsity = None if budget == "by_layer" else 0.9
     run = obeying(method, "training.epochs=3", *overrides, sparsity=sparsity)
-    losses = [metrics.train_loss for metrics in run.epochs()]
+    losses = losses_of(run)
     assert losses[-1] < losses[0]
     assert zeros(run) == expected
     assert run.history[-1].sparsity == sum(expected) / sum(WEIGHTS)
@@ -108,7 +117,7 @@ def test_dnw_has_its_budget_from_the_first_step() -> None:
 
 def test_dense_prunes_nothing() -> None:
     run = obeying("dense", "training.epochs=2", sparsity=None)
-    losses = [metrics.train_loss for metrics in run.epochs()]
+    losses = losses_of(run)
     assert losses[-1] < losses[0]
     assert zeros(run) == [0] * 6
     assert not threshold_parameters(run.model)
@@ -122,7 +131,7 @@ def test_dense_prunes_nothing() -> None:
 def test_str_learns_thresholds_of_every_granularity(granularity: str, thresholds: int) -> None:
     run = new_run("training.epochs=3", f"sparsity.granularity={granularity}")
     assert sum(s.numel() for s in threshold_parameters(run.model)) == thresholds
-    losses = [metrics.train_loss for metrics in run.epochs()]
+    losses = losses_of(run)
     assert losses[-1] < losses[0]
     assert sum(zeros(run)) > 0
     assert run.history[-1].sparsity == sum(zeros(run)) / sum(WEIGHTS)
@@ -195,16 +204,16 @@ def test_a_budget_of_another_model_is_named() -> None:
 
 def decayed(*, weights: float, thresholds: float, norms: float) -> list[float]:
     """Return weight, scale and threshold, 1, 1 and -5 at first, after one step of decay alone."""
-    model = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1))
-    nn.init.ones_(model[0].weight)
-    sparsify(model, threshold_init=-5.0)
+    convolution, norm = nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1)
+    nn.init.ones_(convolution.weight)
+    model = sparsify(nn.Sequential(convolution, norm), threshold_init=-5.0)
     optimizer = RunOptimizer(model, TrainingConfig(momentum=0.9, learning_rate=0.5))
     optimizer.set_decays(weights=weights, thresholds=thresholds, norms=norms)
     optimizer.set_learning_rate(0.5)
     nothing = torch.stack([parameter.sum() * 0 for parameter in model.parameters()]).sum()
     optimizer.step(nothing, torch.amp.GradScaler("cpu", enabled=False))
-    weight: Any = model[0].parametrizations.weight.original
-    return [value.item() for value in (weight, model[1].weight, threshold_parameters(model)[0])]
+    (weight,), (threshold,) = weight_tensors(model), threshold_parameters(model)
+    return [value.item() for value in (weight.original, norm.weight, threshold)]
 
 
 def test_every_kind_of_parameter_has_a_decay_of_its_own() -> None:
@@ -327,7 +336,7 @@ def test_thresholds_are_shifted_a_thousand_times_or_every_ten_steps(
         settings, f"training.epochs={epochs}", f"sparsity.steer_every={every}"
     )
     steering = hooks(model, experiment, settings, 100)
-    offset = next(module.offset for module in model.modules() if hasattr(module, "offset"))
+    offset = next(step.offset for step in model.modules() if isinstance(step, SteeredThreshold))
     shifted: list[int] = []
     for step in range(35):
         before = offset.item()

@@ -18,12 +18,19 @@ def test_all_is_delivered_in_order_but_what_was_replaced(kinds: list[bool]) -> N
     made: list[int] = []
     is_open = threading.Event()
     with Outbox() as outbox:
-        outbox.put(lambda: is_open.wait() and None)
+        outbox.put(waiting(is_open))
         for number, replaceable in enumerate(kinds):
             outbox.put(delivery(made, number), replaceable=replaceable)
         is_open.set()
     newest = max((n for n, replaceable in enumerate(kinds) if replaceable), default=None)
     assert made == [n for n, replaceable in enumerate(kinds) if not replaceable or n == newest]
+
+
+def waiting(is_open: threading.Event) -> Callable[[], None]:
+    def wait() -> None:
+        is_open.wait()
+
+    return wait
 
 
 def delivery(made: list[int], number: int) -> Callable[[], None]:
@@ -33,7 +40,7 @@ def delivery(made: list[int], number: int) -> Callable[[], None]:
 def test_nobody_waits_for_a_slow_delivery() -> None:
     is_open = threading.Event()
     with Outbox() as outbox:
-        outbox.put(lambda: is_open.wait() and None)
+        outbox.put(waiting(is_open))
         outbox.put(lambda: None)
         assert not is_open.is_set()
         is_open.set()
@@ -67,7 +74,7 @@ def test_after_an_error_of_the_run_nothing_more_is_delivered() -> None:
     is_open = threading.Event()
 
     def fail_while_it_waits(outbox: Outbox) -> None:
-        outbox.put(lambda: is_open.wait() and None)
+        outbox.put(waiting(is_open))
         outbox.put(delivery(made, 1))
         threading.Timer(0.2, is_open.set).start()
         raise ValueError("of the run")

@@ -168,9 +168,9 @@ VIT = (
 
 @pytest.mark.long
 def test_a_vision_transformer_with_half_of_its_weights_is_as_good_as_dense() -> None:
-    def accuracy(*overrides: str, **settings: float) -> float:
+    def accuracy(*overrides: str, **settings: Any) -> float:
         experiment = load(*VIT, *overrides)
-        run = RunSettings(weight_decay=0.05, **settings)  # pyright: ignore[reportArgumentType]
+        run = RunSettings(weight_decay=0.05, **settings)
         *_, last = TrainingRun(experiment, run, device=torch.device("cpu")).epochs()
         assert last.sparsity == pytest.approx(settings.get("sparsity", last.sparsity), abs=1e-4)
         assert last.sparsity > 0.4 or "sparsity.mode=dense" in overrides

@@ -58,7 +58,7 @@ def test_convolutions_are_rounded_as_torch_does_or_not_at_all(tf32: bool) -> Non
             backend.allow_tf32 = was
 
 
-def three_kinds() -> nn.Module:
+def three_kinds() -> nn.Sequential:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
     return sparsify(model, threshold_init=-5.0)
 

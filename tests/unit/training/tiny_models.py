@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 
-def tiny(num_classes: int, *, channels: int = 3) -> nn.Module:
+def tiny(num_classes: int, *, channels: int = 3) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, 8, 3, padding=1, bias=False),
         nn.BatchNorm2d(8),
@@ -17,8 +18,9 @@ def tiny(num_classes: int, *, channels: int = 3) -> nn.Module:
 
 
 class OwnNorm(nn.BatchNorm2d):
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images) + 1
+    @override
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) + 1
 
 
 def own_norm(num_classes: int) -> nn.Module:
@@ -36,11 +38,12 @@ def half_frozen(num_classes: int, *, how: str = "train") -> nn.Module:
     """Return a network whose first of two batch norms is frozen, in one of the ways people do."""
     model = tiny(num_classes, channels=1)
     frozen = _Frozen(8) if how == "train" else nn.BatchNorm2d(8)
-    frozen.running_mean = frozen.running_mean + 0.25  # pyright: ignore
+    assert frozen.running_mean is not None
+    frozen.running_mean = frozen.running_mean + 0.25
     if how == "eval":
         frozen.eval()
     if how == "momentum":
         frozen.momentum = 0.0
     if how == "gradient":
         frozen.requires_grad_(False)
-    return nn.Sequential(model[0], frozen, *list(model)[1:])  # pyright: ignore
+    return nn.Sequential(model[0], frozen, *list(model)[1:])
