@@ -6,14 +6,14 @@ import json
 import runpy
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from commands import called, ran
 from PIL import Image
 
 from strsweep import __version__
-from strsweep.cli.options import _settings
+from strsweep.cli.options import SetOption
 from strsweep.config import load_experiment
 
 ROOT = Path(__file__).parents[2]
@@ -81,8 +81,9 @@ def test_the_module_is_the_command() -> None:
 
 
 def test_shells_complete_settings() -> None:
-    assert _settings("search.ta") == ["search.targets="]
-    assert {"training.epochs=", "training.seed="} < set(_settings("training."))
+    option: Any = get_args(SetOption)[1]
+    assert option.autocompletion("search.ta") == ["search.targets="]
+    assert {"training.epochs=", "training.seed="} < set(option.autocompletion("training."))
 
 
 @pytest.mark.parametrize(

@@ -36,9 +36,9 @@ PAGES = {
     for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "infra/README.md"])
     if path.name != "CHANGELOG.md"
 }
-NOT_RUN = {"aws", "kubectl", "k", "docker", "sbatch", "squeue", "scancel", "ssh", "ray", "openssl"}
-"""Programs of others, for clouds and clusters; tests/infra starts what it can as the pages do."""
-NOT_RUN |= {"for", "do", "done", "umask", "random", "alias", "export", "mlflow"}
+PROGRAMS = {"aws", "kubectl", "k", "docker", "sbatch", "squeue", "scancel", "ssh", "ray", "openssl"}
+"""Programs for clouds and clusters; tests/infra starts what it can as the pages do."""
+NOT_RUN = PROGRAMS | {"for", "do", "done", "umask", "random", "alias", "export", "mlflow"}
 MAKEFILE = (ROOT / "Makefile").read_text()
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 FRAGMENT: dict[str, Any] = {
@@ -168,7 +168,7 @@ def test_experiments_and_their_fragments_are_valid(block: Block, folder: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", [b for b in of("yaml") if b.values[0].title])  # type: ignore[union-attr]
+@pytest.mark.parametrize("block", [b for b in of("yaml") if b.values[0].title])
 def test_whole_experiments_of_ones_own_pass_every_check(block: Block, folder: Path) -> None:
     _, problem = check_sweep(experiment_of(block, folder, f"storage.path={folder}"))
     assert problem.weights > 0

@@ -58,6 +58,7 @@ def cifar(
 def test_cifar_opens_with_crops_flips_and_labels(cifar: DataConfig) -> None:
     check_data(cifar)
     images = load_data(cifar)
+    assert cifar.name is not None
     _, files = files_of(cifar.name)
     num_train = PER_FILE * (len(files) - 1)
     assert (len(images.train), len(images.val)) == (num_train, PER_FILE)
@@ -83,6 +84,7 @@ def told(config: DataConfig) -> str:
 
 def test_missing_files_are_named(cifar: DataConfig) -> None:
     assert cifar.path is not None
+    assert cifar.name is not None
     dataset, files = files_of(cifar.name)
     folder = cifar.path / dataset.base_folder
     (folder / files[-1]).unlink()
@@ -94,6 +96,7 @@ def test_missing_files_are_named(cifar: DataConfig) -> None:
 @pytest.mark.parametrize("content", [b"", b"half a file", b"\x80\x02}q\x00."])
 def test_damaged_files_are_named_and_never_unpickled(cifar: DataConfig, content: bytes) -> None:
     assert cifar.path is not None
+    assert cifar.name is not None
     dataset, files = files_of(cifar.name)
     (cifar.path / dataset.base_folder / files[0]).write_bytes(content)
     remedy = told(cifar)

@@ -154,7 +154,7 @@ def test_images_in_memory_are_gathered_by_batch_and_epoch() -> None:
 def test_a_data_set_can_be_sent_to_another_process(images: LabelledData) -> None:
     # Python 3.14 starts the processes of a loader anew and sends them the data set.
     copy: Any = pickle.loads(pickle.dumps(images))
-    assert torch.equal(copy.val[0][0], images.val[0][0])  # pyright: ignore[reportUnknownArgumentType]
+    assert torch.equal(copy.val[0][0], images.val[0][0])
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**31))

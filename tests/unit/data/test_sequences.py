@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from strsweep.config import DataConfig
 from strsweep.data import load_data
@@ -196,13 +196,14 @@ def test_training_leaves_out_steps_that_are_only_padding() -> None:
     batch = torch.randn(3, 40, 8), torch.tensor([5, 17, 2]), torch.tensor([1, 0, 2])
     seen: list[Tensor] = []
 
-    def network(inputs: Tensor, lengths: Tensor) -> Tensor:
-        seen.append(inputs)
-        return torch.zeros(len(lengths), 10)
+    class Network(nn.Module):
+        def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+            seen.append(inputs)
+            return torch.zeros(len(lengths), 10)
 
-    task.forward(network, batch)  # pyright: ignore[reportArgumentType]
+    task.forward(Network(), batch)
     with torch.no_grad():
-        task.forward(network, batch)  # pyright: ignore[reportArgumentType]
+        task.forward(Network(), batch)
     assert [inputs.shape[1] for inputs in seen] == [32, 40]
     assert task.sums(torch.eye(10)[:3], batch)["correct"] == 1
     assert [list(value.shape) for value in task.example()] == [[1, 8, 8], [1]]

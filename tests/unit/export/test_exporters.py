@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, save
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -21,7 +21,6 @@ from strsweep.export import (
     FORMATS,
     ExportFormat,
     LoadedExport,
-    _zeros_of_graph,
     check_formats,
 )
 from strsweep.models import build
@@ -41,6 +40,8 @@ def settled(model: nn.Module) -> nn.Module:
             nn.init.normal_(parameter, std=2 * parameter[0].numel() ** -0.5, generator=generator)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             module.running_mean.normal_(generator=generator)
             module.running_var.uniform_(0.5, 2, generator=generator)
             nn.init.normal_(module.weight, generator=generator)
@@ -127,7 +128,7 @@ def test_a_dead_channel_adds_zeros_to_onnx_and_to_nothing_else(tmp_path: Path) -
     assert zeros["dense"] == zeros["program"] == measure(model).zeros
 
 
-def test_zeros_of_an_onnx_graph_are_those_that_are_multiplied() -> None:
+def test_zeros_of_an_onnx_graph_are_those_that_are_multiplied(tmp_path: Path) -> None:
     """Counted by hand: 3 in a transposed weight that is used twice, 1 in a convolution."""
     transposed = np.array([[0, 1, 2], [0, 0, 3]], np.float32)
     kernel = np.array([[[0, 1]]], np.float32)
@@ -142,7 +143,12 @@ def test_zeros_of_an_onnx_graph_are_those_that_are_multiplied() -> None:
     ]
     constants = {"w": transposed, "k": kernel, "offset": offset}
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    assert _zeros_of_graph(helper.make_graph(nodes, "g", [], [], initializers)) == 4
+    ends = {"x": (2, 3), "y": (1, 1, 10), "d": (1, 1, 9), "e": (2, 2)}
+    x, y, d, e = (helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in ends.items())
+    graph = helper.make_graph(nodes, "g", [x, y], [d, e], initializers)
+    opsets = [helper.make_opsetid("", 18)]
+    save(helper.make_model(graph, ir_version=10, opset_imports=opsets), tmp_path / "g.onnx")
+    assert FORMATS["onnx"].load(nn.Identity(), tmp_path / "g.onnx").zeros == 4
 
 
 def test_tied_weights_are_written(tmp_path: Path) -> None:

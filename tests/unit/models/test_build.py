@@ -75,7 +75,11 @@ def test_weights_that_nobody_publishes_are_refused() -> None:
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     """Write a module of a user's own, by name and content."""
     monkeypatch.syspath_prepend(tmp_path)
-    return lambda name, content: (tmp_path / f"{name}.py").write_text(content)
+
+    def write(name: str, content: str) -> None:
+        (tmp_path / f"{name}.py").write_text(content)
+
+    return write
 
 
 def test_an_import_path_is_the_users_factory(module: Callable[[str, str], None]) -> None:

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import resnet18
+from torchvision.models import ResNet, resnet18
 
 from strsweep.errors import CheckpointError
 from strsweep.models import Start, load_start
@@ -404,7 +404,7 @@ def test_a_model_that_is_one_layer_is_read(tmp_path: Path) -> None:
     assert torch.equal(again(torch.ones(1, 4)), model(torch.ones(1, 4)))
 
 
-def network(num_classes: int = 2) -> nn.Module:
+def network(num_classes: int = 2) -> ResNet:
     torch.manual_seed(num_classes)
     return resnet18(num_classes=num_classes)
 
@@ -461,7 +461,8 @@ def test_safetensors_with_a_prefix_are_matched_by_name_not_by_the_alphabet(tmp_p
     trained = nn.Sequential(*[nn.Linear(32, 32) for _ in range(12)])  # "10" sorts before "2"
     model = deepcopy(trained)
     for layer in model:
-        nn.init.zeros_(layer.weight)  # pyright: ignore[reportArgumentType]
+        assert isinstance(layer, nn.Linear)
+        nn.init.zeros_(layer.weight)
     save_file(
         {f"model.{k}": v for k, v in trained.state_dict().items()}, tmp_path / "x.safetensors"
     )
@@ -529,7 +530,7 @@ def test_layers_that_meet_by_order_are_named(
 def test_a_prefix_of_the_model_is_taken_away_too(tmp_path: Path) -> None:
     model: Any = nn.Sequential(OrderedDict(net=network()))
     load_start(written(tmp_path / "x.pth", network().state_dict()), model)
-    assert torch.equal(model.net.conv1.weight, network().conv1.weight)  # pyright: ignore
+    assert torch.equal(model.net.conv1.weight, network().conv1.weight)
 
 
 def test_another_head_is_refused_or_left_out(tmp_path: Path) -> None:
@@ -540,11 +541,11 @@ def test_another_head_is_refused_or_left_out(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=told):
         load_start(path, model)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    head = model.fc.weight.detach().clone()  # pyright: ignore
+    head = model.fc.weight.detach().clone()
     start = load_start(path, model, skip_head=True)
     assert start.anew == ("fc.weight", "fc.bias")
-    assert torch.equal(model.fc.weight, head)  # pyright: ignore
-    assert torch.equal(model.conv1.weight, network(1000).conv1.weight)  # pyright: ignore
+    assert torch.equal(model.fc.weight, head)
+    assert torch.equal(model.conv1.weight, network(1000).conv1.weight)
 
 
 def test_a_file_without_a_head_is_refused_with_the_remedy(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.pytorch import load_model
 from trained_sweep import delivered
 
 from strsweep.errors import ExportError
@@ -53,7 +54,7 @@ def test_a_program_is_registered(
     mlflow.set_tracking_uri(uri)
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     name = f"models:/digits@sparsity-{target * 100:g}"
-    program = mlflow.pytorch.load_model(name)
+    program = load_model(name)
     for count in (1, 3, 7):
         assert program(torch.zeros(count, 1, 8, 8)).shape == (count, 10)
     again = evaluate_model(name, uri, trust=TRUST)
@@ -74,7 +75,7 @@ def test_what_is_no_program_is_registered_as_weights(
     assert "it is registered as weights, which the code of" in str(version.description)
     mlflow.set_tracking_uri(uri)
     with pytest.raises(MlflowException):
-        mlflow.pytorch.load_model("models:/digits@sparsity-20")
+        load_model("models:/digits@sparsity-20")
     again = evaluate_model("models:/digits@sparsity-20", uri, trust=TRUST)
     assert model.receipt is not None
     assert again.zeros == model.receipt.zeros == 61

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import pytest
 from samples import receipt
@@ -19,7 +21,7 @@ def marks(metric: Metric, points: list[tuple[float, float]]) -> np.ndarray:
     receipts = [receipt(sparsity=x, score=y, metric=metric, dense_score=0.99) for x, y in points]
     pixels = np.asarray(front_picture(receipts)).astype(int)
     orange = (pixels[..., 0] > 200) & (pixels[..., 2] < 60)
-    labels, count = ndimage.label(orange)
+    labels, count = cast("tuple[np.ndarray, int]", ndimage.label(orange))
     centres = [(x, y) for y, x in ndimage.center_of_mass(orange, labels, range(1, count + 1))]
     return np.array(sorted(centres))
 

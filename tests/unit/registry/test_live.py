@@ -42,7 +42,7 @@ def published(sweep: RecordedSweep) -> tuple[list[str], str]:
     client = MlflowClient(uri, uri)
     versions = client.search_model_versions(f"name = '{sweep.experiment.model_name}'")
     ordered = sorted(versions, key=lambda version: int(version.version))
-    runs = [client.get_run(v.run_id).data.tags["strsweep.run_id"] for v in ordered]
+    runs = [client.get_run(str(v.run_id)).data.tags["strsweep.run_id"] for v in ordered]
     aliases = client.get_registered_model(sweep.experiment.model_name).aliases
     return runs, str(aliases["sparsity-50"])
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 from samples import load
+from typing_extensions import override
 
 from strsweep.errors import SettingError
 from strsweep.registry.server import may_pass, refusals
@@ -39,17 +40,18 @@ class FakeServer(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: FakeServer  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def log_message(self, *_: Any) -> None:
+    @override
+    def log_message(self, format: str, *args: Any) -> None:
         pass
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         call = self.path.partition("?")[0].partition("/mlflow/")[2]
         status, body = 200, json.dumps(ANSWERS.get(call, {})).encode()
-        if call == self.server.refused:
-            status, body = self.server.status, self.server.body
+        server = self.server
+        assert isinstance(server, FakeServer)
+        if call == server.refused:
+            status, body = server.status, server.body
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

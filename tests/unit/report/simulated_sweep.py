@@ -122,7 +122,7 @@ class SimulatedSweep:
         hits = [state for state in outcomes_of(self.record, self.experiment) if state.run]
         for version, state in enumerate(hits, start=1):
             assert state.run is not None
-            self._land(state.target, state.run.run_id, str(version))
+            self.land(state.target, state.run.run_id, str(version))
         return self
 
     def rows(self, sparsity: float) -> tuple[LayerRow, ...]:
@@ -150,6 +150,7 @@ class SimulatedSweep:
         """Write what a worker would write; ask after every checkpoint whether that is the end."""
         journal = Journal(storage_of(self.experiment), writer=run_id)
         every, known = self.experiment.training.checkpoint_every, self.record.runs[run_id].epochs
+        event = None
         for event in islice(self._epochs(run_id, settings), len(known), None):
             journal.append(event)
             epoch = int(event.metrics["epoch"])
@@ -158,6 +159,7 @@ class SimulatedSweep:
                 journal.append(PrefixTrained(run_id=run_id, epoch=epoch, checkpoint=folder))
             if epoch % every == 0 and stops(epoch):
                 return
+        assert event is not None
         journal.append(self._finished(event))
 
     def whole_run(self, run_id: str, settings: RunSettings) -> list[Event]:
@@ -194,7 +196,8 @@ class SimulatedSweep:
             "seconds": 0.5,
         }
 
-    def _land(self, target: Target, run_id: str, version: str) -> None:
+    def land(self, target: Target, run_id: str, version: str) -> None:
+        """Land a finished run on the target, and publish the model."""
         run = self.record.runs[run_id]
         assert run.finished is not None
         before, rows = run.finished.metrics, self._landed_rows(target)
@@ -202,13 +205,19 @@ class SimulatedSweep:
         score, shift = self.metric.of(before) - 0.001, -0.01
         metrics = {"sparsity": sparsity, "macs": macs, self.metric.name: score, "val_loss": 0.2}
         folder = f"models/{target.label}/{run_id}"
-        known, published = (
-            {"target": target, "run_id": run_id},
-            {"folder": folder, "model_uri": "m"},
+        landed = ModelLanded(
+            target=target,
+            run_id=run_id,
+            checkpoint="landed/x",
+            layers=rows,
+            shift=shift,
+            metrics=metrics,
         )
-        place = {"checkpoint": "landed/x", "layers": rows, "shift": shift, "metrics": metrics}
-        self.journal.append(ModelLanded.model_validate({**known, **place}))
-        self.journal.append(ModelPublished(**known, **published, version=version))
+        published = ModelPublished(
+            target=target, run_id=run_id, folder=folder, model_uri="m", version=version
+        )
+        for event in (landed, published):
+            self.journal.append(event)
         shown = receipt(
             target,
             sparsity=sparsity,
@@ -263,5 +272,5 @@ def under_way(folder: Path) -> SimulatedSweep:
             sweep.journal.append(event)
     run = sweep.record.runs[ids[1]]
     assert run.target is not None
-    sweep._land(run.target, run.run_id, "1")  # pyright: ignore[reportPrivateUsage]
+    sweep.land(run.target, run.run_id, "1")
     return sweep

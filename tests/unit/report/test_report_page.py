@@ -175,8 +175,11 @@ def test_a_large_sweep_stays_small(tmp_path: Path) -> None:
 
 
 def test_no_name_breaks_out(tmp_path: Path) -> None:
-    layers = [(f"{HOSTILE} {name}", *rest) for name, *rest in DIGITS_LAYERS]
-    sweep = SimulatedSweep(tmp_path, "search.targets=[0.9]", layers=layers)  # type: ignore[arg-type]
+    layers = [
+        (f"{HOSTILE} {name}", weights, positions, less)
+        for name, weights, positions, less in DIGITS_LAYERS
+    ]
+    sweep = SimulatedSweep(tmp_path, "search.targets=[0.9]", layers=layers)
     sweep.experiment = sweep.experiment.model_copy(
         update={"model": sweep.experiment.model.model_copy(update={"name": HOSTILE})}
     )

@@ -76,8 +76,9 @@ def test_a_sweep_under_way_shows_open_runs_and_targets(tmp_path: Path) -> None:
 def test_wall_time_is_that_of_the_jobs_without_the_pause_between_them(tmp_path: Path) -> None:
     sweep = SimulatedSweep(tmp_path)
     begun = sweep.start().record.started[0]
-    decay = {"threshold_decay": 0.0, "learning_rate": 0.1, "accuracy": 0.5}
-    first, second = epoch(1, **decay), epoch(2, **decay)
+    first, second = (
+        epoch(number, threshold_decay=0.0, learning_rate=0.1, accuracy=0.5) for number in (1, 2)
+    )
     later = ((proposed(), 100), (first, 1900), (begun, 90_000), (second, 91_800))
     events = [e.model_copy(update={"time": begun.time + seconds}) for e, seconds in later]
     contents = contents_of(sweep.experiment, replay([begun, *events]), [])
@@ -131,8 +132,10 @@ def test_a_damaged_receipt_is_a_model_that_is_not_packaged_yet(tmp_path: Path) -
     sweep = SimulatedSweep(tmp_path, "search.targets=[0.8, 0.9]").search().deliver()
     gone, damaged = sweep.receipts
     storage = storage_of(sweep.experiment)
-    storage.delete(f"models/{gone.target.label}")  # type: ignore[union-attr]
-    storage.write(f"models/{damaged.target.label}/{damaged.run_id}/receipt.json", b'{"target"')  # type: ignore[union-attr]
+    assert gone.target is not None
+    assert damaged.target is not None
+    storage.delete(f"models/{gone.target.label}")
+    storage.write(f"models/{damaged.target.label}/{damaged.run_id}/receipt.json", b'{"target"')
     page = Path(write_report(recorded(None, sweep.experiment)))
     told = json.loads(page.with_name("report.json").read_bytes())
     assert (told["delivered"], told["targets"]) == (0, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 from benchmarks.planted import PlantedRuns
 from benchmarks.simulator import SimulatedSweep
@@ -96,9 +97,9 @@ def ended(
     )
 
 
-def begun(run: Run, epoch: int = 0, *, status: Status = Status.RUNNING, **known: float) -> Run:
+def begun(run: Run, epoch: int = 0, *, status: Status = Status.RUNNING, **known: Any) -> Run:
     """Return ``run`` as it was after one of its epochs."""
-    return replace(run, epoch=epoch, status=status, **known)  # pyright: ignore[reportArgumentType]
+    return replace(run, epoch=epoch, status=status, **known)
 
 
 def shared_start(experiment: Experiment, number: int = 1, *, is_whole: bool = False) -> Run:
@@ -109,8 +110,8 @@ def shared_start(experiment: Experiment, number: int = 1, *, is_whole: bool = Fa
     return replace(run, epoch=settings.last_epoch or 30, decayed=0.0, prefix=folder)
 
 
-def planted_sweep(*overrides: str, **law: float) -> SimulatedSweep:
+def planted_sweep(*overrides: str, **law: Any) -> SimulatedSweep:
     """Return a sweep of digits whose runs obey ``law``; see ``PlantedRuns``."""
     experiment = digits(*overrides)
-    runs = PlantedRuns(experiment=experiment, problem=PROBLEM, **law)  # pyright: ignore
+    runs = PlantedRuns(experiment=experiment, problem=PROBLEM, **law)
     return SimulatedSweep(experiment, PROBLEM, runs)

@@ -135,7 +135,12 @@ def test_numbers_read_as_a_person_writes_them(
 ) -> None:
     planned = plan(*overrides, slots=slots, seconds=seconds, problem=LONG_EPOCHS)
     lines, (cost, time) = printed(planned, capsys), told.split(" | ")
-    runs = {ALONE: "1 run", SHORT: "1 to 1.2 runs", LONG: "4 to 8 runs", (): "4 to 4.8 runs"}
+    runs: dict[tuple[str, ...], str] = {
+        ALONE: "1 run",
+        SHORT: "1 to 1.2 runs",
+        LONG: "4 to 8 runs",
+        (): "4 to 4.8 runs",
+    }
     expected = f"expected: {runs.get(overrides, '1 run')} for {cost}"
     assert lines[-2:] == [expected, f"an epoch takes {time} at a time"]
     same = "The first epoch is the same for all runs and trained once."

@@ -55,7 +55,7 @@ def test_reader_of_the_old_content_is_not_disturbed_by_a_write(storage: Store) -
 def test_write_that_fails_leaves_the_old_content(storage: Store) -> None:
     storage.write("a.bin", b"old")
     with pytest.raises(TypeError):
-        storage.write("a.bin", "text is not bytes")  # pyright: ignore
+        storage.write("a.bin", "text is not bytes")  # pyright: ignore[reportArgumentType]
     assert storage.read("a.bin") == b"old"
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from samples import load
@@ -81,9 +83,9 @@ def growing(
     """Let a cluster answer like this, one after the other; returns what is asked of it."""
     asked: list[list[dict[str, float]]] = []
     left = list(answers)
-    monkeypatch.setattr(connection.ray, "nodes", lambda: left.pop(0) if len(left) > 1 else left[0])
+    monkeypatch.setattr(ray, "nodes", lambda: left.pop(0) if len(left) > 1 else left[0])
     monkeypatch.setattr(connection, "request_resources", lambda bundles: asked.append(bundles))
-    monkeypatch.setattr(connection.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     return asked
 
 
