@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from typing_extensions import override
 
 
 class Classifier(nn.Module):
@@ -116,6 +117,8 @@ class PlainAverage(Classifier):
 class Expanded(Classifier):
     """Has a buffer whose entries are one place in memory."""
 
+    gain: Tensor
+
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
         self.register_buffer("gain", torch.ones(1).expand(16))
@@ -174,9 +177,10 @@ class Normed(Classifier):
 
 
 class _Standardized(nn.Conv2d):
-    def forward(self, images: Tensor) -> Tensor:
+    @override
+    def forward(self, input: Tensor) -> Tensor:
         weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
-        return F.conv2d(images, weight / weight.std(), self.bias, padding=1)
+        return F.conv2d(input, weight / weight.std(), self.bias, padding=1)
 
 
 class Standardizes(Classifier):
@@ -190,8 +194,9 @@ class Standardizes(Classifier):
 class OwnNorm(nn.BatchNorm2d):
     """A batch norm that does something more."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images).relu()
+    @override
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).relu()
 
 
 class OwnStatistics(nn.Module):

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlparse
 
+from typing_extensions import override
+
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -20,7 +22,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     flips: bool
     """Damage what is stored."""
 
-    def log_message(self, *_: object) -> None:
+    @override
+    def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
     def do_PUT(self) -> None:

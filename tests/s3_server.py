@@ -31,7 +31,7 @@ class S3Server:
     @property
     def environment(self) -> dict[str, str]:
         """The variables that clients need, the secret among them."""
-        return dict(re.findall(r"(\w+)='?([^' \n]+)'?", self._run("env")))
+        return dict(re.findall(r"(\w+)='?([^' \n]+)'?", self.run("env")))
 
     @property
     def endpoint(self) -> str:
@@ -50,17 +50,18 @@ class S3Server:
 
     def start(self) -> None:
         """Start it, again after a crash."""
-        self._run("start")
+        self.run("start")
 
     def crash(self) -> None:
         """Kill all of its processes."""
-        self._run("kill9")
+        self.run("kill9")
 
     def stop(self) -> None:
         """End it; what was stored stays."""
-        self._run("stop")
+        self.run("stop")
 
-    def _run(self, command: str) -> str:
+    def run(self, command: str) -> str:
+        """Give the script a command; return what it says."""
         environment = {**os.environ, "S3_HOME": str(self.home), "S3_VENV": str(SHARED_VENV)}
         if self.port is not None:
             environment["S3_PORT"] = str(self.port)
@@ -71,7 +72,7 @@ class S3Server:
 
 def install() -> None:
     """Install the server: the hosts of tests/cluster have no way out to do it themselves."""
-    S3Server(SHARED_VENV)._run("install")
+    S3Server(SHARED_VENV).run("install")
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def refusal(*overrides: str) -> str:
 def started(**event: Any) -> SweepStarted:
     """Return the start of a sweep of digits."""
     known = {"experiment": {}, "version": "0.2.7", "problem": PROBLEM}
-    return SweepStarted(**{**known, **event})
+    return SweepStarted.model_validate({**known, **event})
 
 
 def proposed(

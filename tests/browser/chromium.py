@@ -73,7 +73,8 @@ class Chromium:
         if url.startswith("http"):  # pages remember what was unfolded
             forgotten = {"origin": "/".join(url.split("/")[:3]), "storageTypes": "all"}
             self.driver.execute_cdp_cmd("Storage.clearDataForOrigin", forgotten)
-        self.driver.get_log("browser"), self.driver.get_log("performance")
+        for kind in ("browser", "performance"):
+            self.driver.get_log(kind)
         self.driver.get(url)
 
     def wait(self, ready: Callable[[], _T], what: str) -> _T:

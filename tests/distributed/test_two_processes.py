@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from PIL import Image
 from samples import load
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 
 from strsweep.data import TrainingBatches, load_data
 from strsweep.settings import Lead, RunSettings, Target
@@ -153,7 +153,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.syspath_prepend(Path(__file__).parent)  # new processes take the path over
         make_images(folder / "images")
         torch.save(untrained(), folder / "state.pt")
-        mp.spawn(worker, args=(folder,), nprocs=2)
+        spawn(worker, args=(folder,), nprocs=2)
         yield folder
 
 
@@ -270,6 +270,7 @@ def normalize_share(rank: int, folder: Path) -> None:
         norm = share_batch_statistics(normal(kind), CPU)
         found = {"output": normalize(share, norm), "grad": share.grad, "state": norm.state_dict()}
         for name, parameter in norm.named_parameters():
+            assert parameter.grad is not None
             dist.all_reduce(parameter.grad)
             found[name] = parameter.grad
         torch.save(found, folder / f"{kind}-{size}-{rank}.pt")
@@ -280,7 +281,7 @@ def normalize_share(rank: int, folder: Path) -> None:
 def normalized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Normalize batches of 8 (4 and 4) and of 7 (4 and 3) images on two workers."""
     folder = tmp_path_factory.mktemp("normalized")
-    mp.spawn(normalize_share, args=(folder,), nprocs=2)
+    spawn(normalize_share, args=(folder,), nprocs=2)
     return folder
 
 

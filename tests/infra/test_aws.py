@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import botocore.session
@@ -13,9 +13,9 @@ from botocore.model import ListShape, Shape, StructureShape
 from moto import mock_aws
 from ray.autoscaler._private.aws.config import bootstrap_aws
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
-from ray.autoscaler._private.commands import _bootstrap_config
 from ray.autoscaler._private.util import prepare_config
 from ray.autoscaler.node_launch_exception import NodeLaunchException
+from ray.autoscaler.sdk import bootstrap_config
 
 NODE_TYPES = ["head", "gpu_spot", "gpu_ondemand"]
 Load = Callable[[str], Any]
@@ -30,9 +30,11 @@ def config(load: Load) -> Config:
 def foreign_words(value: Any, shape: Shape) -> list[str]:
     """Return the words of a request that EC2 does not know; its client finds all other faults."""
     if isinstance(shape, StructureShape):
-        return [w for key in value for w in foreign_words(value[key], shape.members[key])]
+        members = cast("dict[str, Shape]", shape.members)
+        return [w for key in value for w in foreign_words(value[key], members[key])]
     if isinstance(shape, ListShape):
-        return [word for item in value for word in foreign_words(item, shape.member)]
+        member = cast("Shape", shape.member)
+        return [word for item in value for word in foreign_words(item, member)]
     words = getattr(shape, "enum", [])
     return [value] if words and value not in words else []
 
@@ -40,7 +42,7 @@ def foreign_words(value: Any, shape: Shape) -> list[str]:
 @pytest.mark.parametrize("node_type", NODE_TYPES)
 def test_the_words_of_a_request_are_those_of_ec2(node_type: str, config: Config) -> None:
     service = botocore.session.get_session().get_service_model("ec2")
-    shape = service.operation_model("RunInstances").input_shape
+    shape = cast("Shape", service.operation_model("RunInstances").input_shape)
     request = config["available_node_types"][node_type]["node_config"]
     del request["SubnetIds"]  # Ray's own
     assert foreign_words(request, shape) == []
@@ -117,7 +119,7 @@ def started(config: Config, node_type: str) -> tuple[AWSNodeProvider, dict[str, 
 
 
 def test_all_that_ray_up_does_before_it_starts_a_machine(account: Config) -> None:
-    config = _bootstrap_config(account, no_config_cache=True)
+    config = bootstrap_config(account, no_config_cache=True)
     kinds = config["available_node_types"]
     assert kinds["head"]["resources"]["CPU"] == 0, "ours, not what the machine has"
     for name in ("gpu_spot", "gpu_ondemand"):

@@ -88,7 +88,7 @@ class Wire:
         path = re.sub(r"^https://[^/]+/|\?.*$", "", uri)
         answer = self.answer(method, path, json.loads(body or "{}"))
         status = 404 if answer is None else 200
-        return httplib2.Response({"status": status}), json.dumps(answer or {}).encode()
+        return httplib2.Response({"status": str(status)}), json.dumps(answer or {}).encode()
 
     def answer(self, method: str, path: str, body: Config) -> Config | None:
         if path.endswith("/instances") and method == "GET":

@@ -10,6 +10,7 @@ from typing import Any
 
 import boto3
 import pytest
+from boto3.session import Session
 from moto import mock_aws
 from ray.autoscaler._private.aws import utils as aws_utils
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
@@ -128,18 +129,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     actions: set[str] = set()
-    original = boto3.session.Session.client
+    original = Session.client
 
-    def recording(
-        session: boto3.session.Session, name: str, *arguments: Any, **options: Any
-    ) -> Any:
+    def recording(session: Session, name: str, *arguments: Any, **options: Any) -> Any:
         client = original(session, name, *arguments, **options)
         client.meta.events.register(
             "before-call", lambda model, **_: actions.add(f"{name}:{model.name}")
         )
         return client
 
-    monkeypatch.setattr(boto3.session.Session, "client", recording)
+    monkeypatch.setattr(Session, "client", recording)
     for clients in (aws_utils.resource_cache, aws_utils.client_cache):
         clients.cache_clear()  # Ray keeps those of earlier tests, which nobody listens to
     with mock_aws():

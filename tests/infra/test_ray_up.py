@@ -17,11 +17,13 @@ from ray.autoscaler.v2.instance_manager.subscribers.cloud_resource_monitor impor
 )
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
-from ray.core.generated.instance_manager_pb2 import Instance, InstanceUpdateEvent
+from ray.core.generated import instance_manager_pb2
 
 CONFIGS = ["infra/onprem.yaml", "infra/aws.yaml", "infra/gcp.yaml"]
 CLOUDS = ["infra/aws.yaml", "infra/gcp.yaml"]
 Load = Callable[[str], Any]
+messages: Any = instance_manager_pb2
+"""Its classes are made when it is imported."""
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +123,9 @@ def machines(config: dict[str, Any], failed: Sequence[str] = ()) -> dict[str, in
     """
     monitor = CloudResourceMonitor()
     monitor.notify([
-        InstanceUpdateEvent(instance_type=name, new_instance_status=Instance.ALLOCATION_TIMEOUT)
+        messages.InstanceUpdateEvent(
+            instance_type=name, new_instance_status=messages.Instance.ALLOCATION_TIMEOUT
+        )
         for name in failed
     ])
     types = AutoscalingConfig(config, skip_content_hash=True).get_node_type_configs()

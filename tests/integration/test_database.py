@@ -11,17 +11,22 @@ from pathlib import Path
 import pytest
 from commands import ran
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from recorded_sweep import RecordedSweep, experiment_of
 from torch import nn
 
 from strsweep import registry
+from strsweep.config import Experiment
 from strsweep.errors import SettingError
 from strsweep.journal import ModelLanded
 from strsweep.packages import package
+from strsweep.packages.receipt import Receipt
 from strsweep.registry import publish
+from strsweep.registry.registered_model import make_version
 from strsweep.registry.tracking import Tracking
 from strsweep.settings import Target
+from strsweep.sparsity.convert import bake
 from strsweep.training.landing import land_one
 
 pytestmark = [
@@ -133,7 +138,7 @@ def test_a_network_that_fails_leaves_the_others_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     sweep, _ = landed_twice(recorded)
-    bake, calls = package.bake, list[object]()
+    calls: list[nn.Module] = []
 
     def fail_once(model: nn.Module) -> nn.Module:
         calls.append(model)
@@ -153,12 +158,13 @@ def test_a_target_that_cannot_be_registered_leaves_the_others_alone(
 ) -> None:
     sweep, _ = landed_twice(recorded)
     monkeypatch.setattr(publish, "_PATIENCE_S", 0)
-    make = publish.make_version
 
-    def refuse_one(*arguments: object, card: str, **named: object) -> object:
-        if arguments[2].target == Target(sparsity=0.5):
+    def refuse_one(
+        client: MlflowClient, experiment: Experiment, receipt: Receipt, **named: str
+    ) -> ModelVersion:
+        if receipt.target == Target(sparsity=0.5):
             raise MlflowException("no")
-        return make(*arguments, card=card, **named)
+        return make_version(client, experiment, receipt, **named)
 
     with monkeypatch.context() as patched:
         patched.setattr(publish, "make_version", refuse_one)

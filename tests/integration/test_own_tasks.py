@@ -98,6 +98,7 @@ def pretrained(folder: Path) -> str:
 def assert_delivered(delivery: Delivery, metric: str, least: float, folder: Path) -> None:
     uri = f"sqlite:///{folder}/mlflow.db"
     assert delivery.is_complete
+    reference, receipt = "", None
     for model, wanted in zip(delivery.models, (0.8, 0.9), strict=True):
         receipt = model.receipt
         assert receipt is not None
@@ -111,6 +112,7 @@ def assert_delivered(delivery: Delivery, metric: str, least: float, folder: Path
         evaluated = evaluate_model(reference, uri, trust=[OWN])
         assert evaluated.metrics[metric] == pytest.approx(receipt.score, abs=1e-4)
         assert evaluated.zeros == receipt.zeros
+    assert receipt is not None
     exported = export_model(reference, ["program", "onnx"], folder / "exported", uri, trust=[OWN])
     assert all(file.zeros == receipt.zeros for file in exported.files.values())
 

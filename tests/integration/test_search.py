@@ -94,7 +94,7 @@ def test_a_search_as_published_hits_its_targets(jobs: Jobs) -> None:
     for target in (0.8, 0.95):
         version = client.get_model_version_by_alias("digits", f"sparsity-{100 * target:g}")
         assert version.tags["method"] == "str, shared weight decay, one decay a run"
-        trained = client.get_run(version.run_id).data.tags["strsweep.run_id"]
+        trained = client.get_run(str(version.run_id)).data.tags["strsweep.run_id"]
         event = record.landed[Target(sparsity=target), trained]
         zeros = sum(layer.zeros for layer in event.layers)
         assert zeros == round(target * sum(layer.weights for layer in event.layers))

@@ -16,6 +16,7 @@ from strsweep import registry
 from strsweep.errors import SettingError
 from strsweep.packages.receipt import read_receipt
 from strsweep.registry import Tracking, publish_journal
+from strsweep.registry.registered_model import make_version
 
 pytestmark = pytest.mark.timeout(240, func_only=True)
 Recorded = Callable[..., RecordedSweep]
@@ -87,7 +88,7 @@ def test_postgres_restarts_while_a_model_is_published(
 ) -> None:
     from strsweep.registry import publish as module
 
-    sweep, make = recorded("published-meanwhile"), module.make_version
+    sweep, make = recorded("published-meanwhile"), make_version
     back = threading.Thread(target=lambda: (time.sleep(2), service.start()))
 
     def make_without_database(*arguments: Any, **named: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import requests
@@ -54,9 +55,9 @@ def count_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     requested: list[str] = []
     request = requests.Session.request
 
-    def counted(self: requests.Session, method: str, url: str, **named: object) -> object:
+    def counted(self: requests.Session, method: str, url: str, **named: Any) -> requests.Response:
         requested.append(url)
-        return request(self, method, url, **named)  # type: ignore[arg-type]
+        return request(self, method, url, **named)
 
     monkeypatch.setattr(requests.Session, "request", counted)
     return requested

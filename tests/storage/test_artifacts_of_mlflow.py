@@ -37,6 +37,7 @@ def test_mlflow_finds_the_store_by_the_settings_of_the_sweep(
     client = connect(experiment)
     run = client.create_run(experiment_id(client, experiment))
     client.log_text(run.info.run_id, "94.2 %", "note.txt")
+    assert run.info.artifact_uri is not None
     assert run.info.artifact_uri.startswith(f"{s3.path}/artifacts/digits/")
     [stored] = server.client().list_objects_v2(
         Bucket="sweeps", Prefix=f"{s3.path.removeprefix('s3://sweeps/')}/artifacts"
