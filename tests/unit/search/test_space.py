@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from benchmarks.planted import PlantedRuns
@@ -80,14 +81,15 @@ def test_settings_of_a_led_run_by_hand(sparsity: float) -> None:
     delay = math.log(-INIT / LEVEL)
     settings = space.settings(Target(sparsity=sparsity), state)
     decay = (exposure_by_hand(sparsity, 1.7) + delay) / LATE
-    lead = {"quantity": "sparsity", "pruned": sparsity, "exposure_at_90": EXPECTED, "delay": delay}
+    lead = Lead(quantity="sparsity", pruned=sparsity, exposure_at_90=EXPECTED, delay=delay)
     expected = RunSettings(
-        threshold_init=INIT, weight_decay=5e-4, threshold_decay=decay, onset=10, lead=Lead(**lead)
+        threshold_init=INIT, weight_decay=5e-4, threshold_decay=decay, onset=10, lead=lead
     )
     assert settings.numbers == pytest.approx(expected.numbers, rel=1e-5)
     assert settings.lead is not None
     assert settings.lead.model_dump() == {
-        key: value if key == "quantity" else pytest.approx(value) for key, value in lead.items()
+        key: value if key == "quantity" else pytest.approx(value)
+        for key, value in lead.model_dump().items()
     }
     assert (settings.fork, settings.is_dense, settings.last_epoch) == (None, False, None)
 
@@ -225,9 +227,9 @@ def test_thresholds_act_after_a_third_of_the_epochs(
     assert onset_of(digits(*overrides), problem) == onset
 
 
-def planted(experiment: Experiment, settings: RunSettings, **law: float) -> Run:
+def planted(experiment: Experiment, settings: RunSettings, **law: Any) -> Run:
     """Return the finished run with ``settings``, as a planted law has it."""
-    runs = PlantedRuns(experiment=experiment, problem=PROBLEM, **law)  # pyright: ignore[reportArgumentType]
+    runs = PlantedRuns(experiment=experiment, problem=PROBLEM, **law)
     trained = runs.train(settings)
     clock = LawSpace(experiment, PROBLEM).clock
     decayed = sum(
