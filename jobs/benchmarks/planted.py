@@ -13,7 +13,8 @@ from benchmarks.recorded import Epoch, Trained
 from strsweep.config import Experiment, Problem
 from strsweep.search.space import LawSpace
 from strsweep.settings import RunSettings
-from strsweep.training.law import FITTED, Law, Leader, ThresholdClock, expit, logit
+from strsweep.training.law import FITTED, Law, ThresholdClock, expit, logit
+from strsweep.training.leader import leader_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +77,12 @@ class PlantedRuns:
         rows: Sequence[Epoch],
     ) -> float:
         """Return what the workers of a real run set in the next epoch."""
-        epoch, lead = len(rows), settings.lead
-        if epoch < settings.onset:
+        lead = settings.lead
+        if len(rows) < settings.onset:
             return 0.0
         if lead is None or not rows:
             return settings.first_decay
-        first, law = settings.first_decay, self._space.law
-        leader = Leader(lead=lead, law=law, clock=clock, first_decay=first)
+        leader = leader_of(self._space.law, lead, clock, settings.first_decay)
         left = rows[-1].macs / self.problem.dense_macs
         pruned = rows[-1].sparsity if lead.quantity == "sparsity" else 1 - left
-        return leader.next_decay(epoch, clock.exposure(decays, lead.delay), pruned)
+        return leader.next_decay(decays, pruned)

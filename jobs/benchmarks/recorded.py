@@ -22,7 +22,8 @@ from strsweep.settings import Fork, RunSettings
 from strsweep.training import law
 from strsweep.training.checkpoints import State, copied
 from strsweep.training.landing import land_run
-from strsweep.training.law import Law, Leader, ThresholdClock, expit, logit
+from strsweep.training.law import Law, ThresholdClock, expit, logit
+from strsweep.training.leader import leader_of
 from strsweep.training.run import TrainingRun
 
 _CPU = torch.device("cpu")
@@ -223,14 +224,9 @@ class ReplayedRuns:
             return 0.0
         if settings.lead is None or not epochs:
             return settings.first_decay
-        leader = Leader(
-            lead=settings.lead,
-            law=Law.of(self._experiment),
-            clock=clock,
-            first_decay=settings.first_decay,
-        )
-        exposure = clock.exposure([e.threshold_decay for e in epochs], settings.lead.delay)
-        return leader.next_decay(len(epochs), exposure, epochs[-1].sparsity)
+        law = Law.of(self._experiment)
+        leader = leader_of(law, settings.lead, clock, settings.first_decay)
+        return leader.next_decay([e.threshold_decay for e in epochs], epochs[-1].sparsity)
 
     def _epoch(self, clock: ThresholdClock, decays: Sequence[float]) -> Epoch:
         index = len(decays) - 1

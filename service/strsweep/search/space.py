@@ -13,15 +13,8 @@ from strsweep.config import Experiment, Problem, Range
 from strsweep.search.runs import Run, SearchState, Status
 from strsweep.settings import Fork, Lead, Quantity, RunSettings, Target
 from strsweep.training import law
-from strsweep.training.law import (
-    Belief,
-    Law,
-    Leader,
-    ThresholdClock,
-    expit,
-    logit,
-    pruning_level,
-)
+from strsweep.training.law import Belief, Law, ThresholdClock, expit, logit, pruning_level
+from strsweep.training.leader import leader_of
 
 _FACTORS = (2.0, 0.7, 4.0, 1.4, 8.0, 16.0)
 """Of the threshold init, where further runs look for a better score; the paper moves it by 4."""
@@ -97,8 +90,7 @@ class _Aim:
     @property
     def exposure(self) -> float:
         """That leads there."""
-        belief = self.belief
-        return belief.exposure_at_90 * self.law.relative_exposure(self.level) + belief.late
+        return self.belief.exposure_for(self.law.relative_exposure(self.level))
 
 
 class LawSpace(Space):
@@ -140,6 +132,12 @@ class LawSpace(Space):
         assert run.settings.threshold_init is not None
         return run.decayed - self.delay(run.settings.threshold_init)
 
+    def _first_exposure(self, run: Run) -> float:
+        """Return what the thresholds of ``run`` would have come to with its first decay."""
+        assert run.settings.threshold_init is not None
+        decayed = run.settings.first_decay * self.clock.total
+        return decayed - self.delay(run.settings.threshold_init)
+
     def settings(self, target: Target, state: SearchState) -> RunSettings:
         """See ``Space``."""
         aim = self._aim(target, state)
@@ -166,9 +164,7 @@ class LawSpace(Space):
         lead = run.settings.lead
         if lead is None or lead.quantity != quantity:
             return 0.0, 1.0
-        leader = Leader(
-            lead=lead, law=self.law, clock=self.clock, first_decay=run.settings.first_decay
-        )
+        leader = leader_of(self.law, lead, self.clock, run.settings.first_decay)
         exposure = run.decayed - lead.delay
         return leader.reach(run.epoch, exposure, run.pruned(quantity))
 
@@ -193,6 +189,9 @@ class LawSpace(Space):
         ends = [logit(run.pruned(target.quantity)) for run in known]
         exposures = [self.exposure(run) for run in known]
         belief = self.law.believe(self.expected, list(zip(exposures, ends, strict=True)), level)
+        if self._search.led:
+            above = [run for run, end in zip(known, ends, strict=True) if end > level]
+            belief = self.law.bounded(belief, level, map(self._first_exposure, above))
         tries = [end for r, end in zip(known, ends, strict=True) if r.target == target]
         if self._search.led and len(tries) > 1:
             # The first miss corrects the law. What a led run misses after that is an error of its

@@ -18,7 +18,8 @@ from strsweep.sparsity.convert import threshold_parameters
 from strsweep.sparsity.measure import SparsityReport, measure
 from strsweep.sparsity.methods import Course, Hooks
 from strsweep.training.checkpoints import RunCheckpoints, State
-from strsweep.training.law import Law, Leader, ThresholdClock
+from strsweep.training.law import Law, ThresholdClock
+from strsweep.training.leader import Leader, leader_of
 from strsweep.training.loop import InputPipeline, Stepper, of_all_workers
 from strsweep.training.network import restore
 
@@ -218,8 +219,7 @@ class ControlledRun(ABC):
         if settings.lead is None:
             return None
         clock = ThresholdClock.of(experiment, self._steps, settings.onset)
-        law = Law.of(experiment)
-        return Leader(lead=settings.lead, law=law, clock=clock, first_decay=settings.first_decay)
+        return leader_of(Law.of(experiment), settings.lead, clock, settings.first_decay)
 
     def _decays_of(self, epoch: int) -> dict[str, float]:
         settings = self._settings
@@ -227,24 +227,20 @@ class ControlledRun(ABC):
         acts = settings.acts_in(epoch) and self._has_thresholds
         thresholds = settings.first_decay if acts else 0.0
         if acts and self._leader is not None and self.history:
-            thresholds = self._led_decay(self._leader, epoch)
+            thresholds = self._led_decay(self._leader)
             if settings.threshold_decay is None:
                 weights = thresholds
         norms = weights if self._config.batch_norm_decay else 0.0
         return {"weights": weights, "thresholds": thresholds, "norms": norms}
 
-    def _led_decay(self, leader: Leader, epoch: int) -> float:
+    def _led_decay(self, leader: Leader) -> float:
         used = [metrics.threshold_decay for metrics in self.history]
-        quantity = leader.lead.quantity
-        kept = self._kept(quantity)
-        if leader.law.held is None:
-            exposure = leader.clock.exposure(used, leader.lead.delay)
-            return leader.next_decay(epoch, exposure, 1 - kept)
-        return leader.next_held_decay(epoch, used[-1], kept, self.history[-1].excess)
+        pruned = 1 - self._kept(leader.lead.quantity)
+        return leader.next_decay(used, pruned, self.history[-1].excess)
 
     def _excess(self, report: SparsityReport) -> float:
         leader = self._leader
-        if leader is None or leader.law.held is None or leader.lead.quantity == "rank":
+        if leader is None or not leader.counts_excess or leader.lead.quantity == "rank":
             return 0.0
         return report.excess(leader.lead.quantity)
 

@@ -1,4 +1,4 @@
-"""How exposure becomes sparsity, and how a run leads itself to its target by that law.
+"""How exposure becomes sparsity: the law that runs of one recipe follow.
 
 *Exposure* is how much thresholds have been decayed since they began to prune: decay times the
 accumulated learning rate, less the delay until they prune. Runs of one recipe end at a sparsity
@@ -8,12 +8,11 @@ that follows one curve of it, whose only unknown is ``exposure_at_90``.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from strsweep.config import Experiment
-from strsweep.settings import Lead
-from strsweep.sparsity.methods import HeldThresholds, acting_share
+from strsweep.sparsity.methods import HeldThresholds
 from strsweep.training.schedule import decay_clock
 
 
@@ -66,9 +65,6 @@ _CLOCK, _WEIGHTS = 165.0, 69_904
 _LOGIT_90 = math.log(9)
 _LEAST = 0.1
 """Share of the expected ``exposure_at_90`` that runs do not make us believe less of."""
-_EARLY = 0.1
-"""Relative exposure, 43 % pruned, at which a run is believed by half: earlier a small error of its
-delay is all that it says."""
 
 
 def logit(share: float) -> float:
@@ -153,6 +149,21 @@ class Law:
         unknown, late = (ay * bb - ab * by) / determinant, (aa * by - ab * ay) / determinant
         return Belief(exposure_at_90=max(unknown, _LEAST) * expected, late=late * expected)
 
+    def bounded(self, belief: Belief, level: float, above: Iterable[float]) -> Belief:
+        """Return a belief by which no run begins harder than one that ended above its target.
+
+        Where a network collapses, runs follow no law, and what is fitted to them can be anything.
+
+        Args:
+            belief: Fitted to all runs.
+            level: Logit to be reached.
+            above: Exposures of the runs that ended above it, by their first decays.
+        """
+        relative, most = self.relative_exposure(level), min(above, default=math.inf)
+        if min(relative, most) <= 0 or belief.exposure_for(relative) <= most:
+            return belief
+        return Belief(exposure_at_90=most / relative, late=0.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Belief:
@@ -161,6 +172,10 @@ class Belief:
     exposure_at_90: float
     late: float
     """Exposure by which thresholds prune later than computed."""
+
+    def exposure_for(self, relative: float) -> float:
+        """Return the exposure that ``relative_exposure`` stands for."""
+        return self.exposure_at_90 * relative + self.late
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,87 +212,6 @@ class ThresholdClock:
     def decay_for(self, exposure: float, delay: float) -> float:
         """Return the one decay that leads to ``exposure``; not above 0: there is none."""
         return (exposure + delay) / self.total
-
-
-@dataclass(frozen=True, kw_only=True)
-class Leader:
-    """Sets the decay of a run, epoch by epoch, so that it ends at its target.
-
-    A pure function of settings and metrics: every worker computes the same, and so does a run that
-    is resumed.
-    """
-
-    lead: Lead
-    law: Law
-    clock: ThresholdClock
-    first_decay: float
-
-    def next_decay(self, epoch: int, exposure: float, pruned: float) -> float:
-        """Return the decay of the thresholds in the next epoch.
-
-        Args:
-            epoch: Epochs that are done.
-            exposure: After them; see ``ThresholdClock.exposure``.
-            pruned: Share that is pruned after them, of what the target counts.
-        """
-        left = self.clock.remaining(epoch)
-        if epoch <= self.clock.onset or left <= 0:
-            return self.first_decay
-        unknown = self._believed(exposure, pruned, left)
-        wanted = unknown * self.law.relative_exposure(logit(self.lead.pruned))
-        low, high = self._ends
-        return min(max((wanted - exposure) / (left * self.clock.total), low), high)
-
-    def next_held_decay(self, epoch: int, last: float, kept: float, excess: float) -> float:
-        """Return the decay of held thresholds in the next epoch: it follows what is kept too much.
-
-        Once the target is reached it is the first one again.
-
-        Args:
-            epoch: Epochs that are done.
-            last: Decay in the last one.
-            kept: Share that is kept after it, of what the target counts.
-            excess: What factors of low rank have beyond the matrix that would be delivered in their
-                place, as such a share: it must go before anything is saved.
-        """
-        held, onset, epochs = self.law.held, self.clock.onset, len(self.clock.epochs)
-        assert held is not None
-        if epoch <= onset:
-            return self.first_decay
-        wanted, over = 1 - self.lead.pruned, acting_share(epoch, onset, epochs)
-        planned = held.planned(wanted, over, kept)
-        if over > held.ramp and planned <= wanted:  # this epoch is there: what is left recovers
-            return self.first_decay
-        above = math.log((max(kept, 1e-6) + excess) / (planned + excess))
-        return min(last * math.exp(held.gain * above), held.most)
-
-    def reach(self, epoch: int, exposure: float, pruned: float) -> tuple[float, float]:
-        """Return the least and the most, as pruned shares, that the run is expected to end with.
-
-        Arguments are those of ``next_decay``.
-        """
-        if self.law.held is not None:
-            return 0.0, 1.0
-        left = self.clock.remaining(epoch)
-        unknown = self._believed(exposure, pruned, left)
-        low, high = (
-            self.law.level(exposure + decay * left * self.clock.total, unknown)
-            for decay in self._ends
-        )
-        # It can stay where it is, and what is pruned beyond the target comes back.
-        return min(expit(low), pruned, self.lead.pruned), max(expit(high), pruned)
-
-    @property
-    def _ends(self) -> tuple[float, float]:
-        return 0.0, FITTED.highest * self.first_decay
-
-    def _believed(self, exposure: float, pruned: float, left: float) -> float:
-        relative = self.law.relative_exposure(logit(pruned))
-        if relative <= 0 or exposure <= 0:
-            return self.lead.exposure_at_90
-        told = relative**2 / (relative**2 + _EARLY**2)
-        weight = told * (1 - left) ** FITTED.caution
-        return (exposure / relative) ** weight * self.lead.exposure_at_90 ** (1 - weight)
 
 
 def pruning_level(experiment: Experiment, weight_scale: float) -> float:

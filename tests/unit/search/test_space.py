@@ -32,7 +32,8 @@ from strsweep.config import Experiment
 from strsweep.search.runs import Run, SearchState, Status
 from strsweep.search.space import GivenSpace, LawSpace, onset_of, space_of
 from strsweep.settings import Lead, RunSettings, Target
-from strsweep.training.law import Leader, logit
+from strsweep.training.law import logit
+from strsweep.training.leader import leader_of
 
 BOX = ("search.led=false", "search.threshold_init=[-20, -6]", "search.threshold_decay=[0.01, 0.1]")
 ONE_DECAY = "search.threshold_decay=0.03"
@@ -270,6 +271,27 @@ def test_after_a_run_that_fell_short_the_next_one_prunes_more(
         assert following.first_decay < settings.first_decay
 
 
+collapsed = st.tuples(shares, st.floats(0.9, 0.999), st.floats(0.1, 1e4))
+
+
+@given(runs=st.lists(collapsed, min_size=1, max_size=6), target=shares)
+def test_no_run_begins_harder_than_one_that_ended_above_its_target(
+    runs: list[tuple[float, float, float]], target: float
+) -> None:
+    """Whatever a network does that collapses: here runs end anywhere, by any decay."""
+    space, state = law_space()
+    asked = [space.settings(Target(sparsity=aim), state) for aim, _, _ in runs]
+    known = [
+        replace(ended(number, settings, end), decayed=decayed)
+        for number, (settings, (_, end, decayed)) in enumerate(zip(asked, runs, strict=True), 1)
+    ]
+    settings = space.settings(Target(sparsity=target), state_of(digits(), *known))
+    assert settings.lead is not None
+    level = logit(target)
+    above = [run.settings.first_decay for run in known if logit(run.sparsity) > level]
+    assert settings.first_decay <= min(above, default=math.inf) * (1 + 1e-5)
+
+
 @pytest.mark.parametrize(("sparsity", "change"), [(0.05, 1), (0.97, -1)])
 def test_a_run_that_was_stopped_tells_of_the_next_one(sparsity: float, change: int) -> None:
     experiment = digits()
@@ -371,9 +393,7 @@ def test_a_led_run_can_reach_what_its_leader_says() -> None:
     settings = space.settings(NINETY, state_of(experiment))
     assert settings.lead is not None
     run = begun(ended(1, settings, 0.6), 18, decayed=1.0)
-    leader = Leader(
-        lead=settings.lead, law=space.law, clock=space.clock, first_decay=settings.first_decay
-    )
+    leader = leader_of(space.law, settings.lead, space.clock, settings.first_decay)
     low, high = space.reach(run, "sparsity")
     assert (low, high) == leader.reach(18, 1.0 - settings.lead.delay, 0.6)
     assert 0 < low < high < 1

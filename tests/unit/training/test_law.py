@@ -17,12 +17,12 @@ from strsweep.training.law import (
     FITTED,
     Fitted,
     Law,
-    Leader,
     ThresholdClock,
     expit,
     logit,
     pruning_level,
 )
+from strsweep.training.leader import Leader
 from strsweep.training.schedule import decay_clock
 
 LOGIT_90 = math.log(9)
@@ -222,12 +222,12 @@ def test_the_next_decay_by_hand() -> None:
     # Half is left: the logit of 50 % is 0, its relative exposure 0.173189, so 0.9 says 5.196649.
     # That is believed by 0.173189^2 / (0.173189^2 + 0.1^2) = 0.749964 times 1/2^8; 0.995379 wanted.
     wanted = 0.995379 * 2.0 ** (1 - 0.002930) * 5.196649**0.002930
-    assert led.next_decay(2, 0.9, 0.5) == pytest.approx((wanted - 0.9) / 20, rel=1e-5)
+    assert led.decay_at(2, 0.9, 0.5) == pytest.approx((wanted - 0.9) / 20, rel=1e-5)
     # A run that has pruned too little to tell is expected to do as others did.
-    assert led.next_decay(2, 0.9, 0.01) == pytest.approx((0.995379 * 2 - 0.9) / 20, rel=1e-5)
-    assert led.next_decay(2, 2.1, 0.01) == 0, "what is too much is not taken back"
-    assert led.next_decay(3, -0.5, 0.0) == 3 * 0.0625
-    assert led.next_decay(4, 0.9, 0.4) == led.next_decay(0, -0.5, 0.0) == 0.0625
+    assert led.decay_at(2, 0.9, 0.01) == pytest.approx((0.995379 * 2 - 0.9) / 20, rel=1e-5)
+    assert led.decay_at(2, 2.1, 0.01) == 0, "what is too much is not taken back"
+    assert led.decay_at(3, -0.5, 0.0) == 3 * 0.0625
+    assert led.decay_at(4, 0.9, 0.4) == led.decay_at(0, -0.5, 0.0) == 0.0625
 
 
 shares = st.floats(0.3, 0.995)
@@ -238,7 +238,7 @@ def test_decays_stay_between_nothing_and_the_highest(
     pruned: float, onset: int, epoch: int, exposure: float, now: float
 ) -> None:
     led = leader(pruned, onset=onset)
-    decay = led.next_decay(epoch, exposure, now)
+    decay = led.decay_at(epoch, exposure, now)
     assert 0 <= decay <= FITTED.highest * led.first_decay
     if epoch <= onset or epoch == 30:
         assert decay == led.first_decay
@@ -251,7 +251,7 @@ def test_the_target_is_in_reach_exactly_if_the_decay_is_at_no_limit(
     led = leader(pruned)
     low, high = led.reach(epoch, exposure, now)
     assert 0 <= low <= high <= 1
-    decay, most = led.next_decay(epoch, exposure, now), FITTED.highest * led.first_decay
+    decay, most = led.decay_at(epoch, exposure, now), FITTED.highest * led.first_decay
     if epoch and 0 < decay < most:
         assert low - 1e-9 <= pruned <= high + 1e-9
     if epoch and decay == 0:
@@ -268,7 +268,7 @@ def led_run(led: Leader, unknown: float) -> tuple[list[float], float]:
     for epoch in range(len(clock.epochs)):
         exposure = clock.exposure(decays, led.lead.delay)
         pruned = expit(law.level(exposure, unknown))
-        decays.append(0.0 if epoch < clock.onset else led.next_decay(epoch, exposure, pruned))
+        decays.append(0.0 if epoch < clock.onset else led.decay_at(epoch, exposure, pruned))
     return decays, expit(law.level(clock.exposure(decays, led.lead.delay), unknown))
 
 

@@ -24,7 +24,8 @@ from strsweep.sparsity.methods.learned import Onset, Str
 from strsweep.sparsity.methods.lowrank import LowRankMethod
 from strsweep.sparsity.methods.method import Course, HeldThresholds, Hooks, cubic
 from strsweep.tasks import task_of
-from strsweep.training.law import Law, Leader, ThresholdClock
+from strsweep.training.law import Law, ThresholdClock
+from strsweep.training.leader import leader_of
 from strsweep.training.problem import measure_problem
 from strsweep.training.run import TrainingRun
 
@@ -183,17 +184,17 @@ def test_what_an_epoch_is_to_leave(passed: float, kept: float, left: float) -> N
 def test_decay_follows_what_is_left_beyond_the_plan() -> None:
     lead = Lead(quantity="macs", pruned=0.8, exposure_at_90=1, delay=0)
     clock = ThresholdClock(epochs=(0.0, *map(float, range(1, 11))), onset=1)
-    leader = Leader(lead=lead, law=Law(steepness=1, held=HELD), clock=clock, first_decay=0.1)
-    assert leader.next_held_decay(1, 0.0, 1.0, 0.0) == 0.1  # thresholds begin
+    leader = leader_of(Law(steepness=1, held=HELD), lead, clock, first_decay=0.1)
+    assert leader.next_decay([0.0] * 1, 1 - 1.0, 0.0) == 0.1  # thresholds begin
     cubic = 0.2 + 0.8 * (1 - 0.3 / 0.4) ** 3  # two of ten epochs are done, the third is planned
-    assert leader.next_held_decay(3, 0.2, 0.26, 0.0) == pytest.approx(
+    assert leader.next_decay([0.2] * 3, 1 - 0.26, 0.0) == pytest.approx(
         0.2 * (0.26 / cubic) ** 1.2, rel=1e-12
     )
     with_excess = 0.2 * ((0.26 + 0.1) / (cubic + 0.1)) ** 1.2
-    assert leader.next_held_decay(3, 0.2, 0.26, 0.1) == pytest.approx(with_excess, rel=1e-12)
-    assert leader.next_held_decay(8, 1.9, 0.36, 0.0) == 2.0  # too far off for one epoch
-    assert leader.next_held_decay(8, 1.9, 0.26, 0.0) == 0.1  # this one reaches the target
-    assert leader.next_held_decay(4, 0.5, 0.16, 0.0) == pytest.approx(0.5 * 0.8**1.2)
+    assert leader.next_decay([0.2] * 3, 1 - 0.26, 0.1) == pytest.approx(with_excess, rel=1e-12)
+    assert leader.next_decay([1.9] * 8, 1 - 0.36, 0.0) == 2.0  # too far off for one epoch
+    assert leader.next_decay([1.9] * 8, 1 - 0.26, 0.0) == 0.1  # this one reaches the target
+    assert leader.next_decay([0.5] * 4, 1 - 0.16, 0.0) == pytest.approx(0.5 * 0.8**1.2)
 
 
 @pytest.mark.parametrize(("share", "kept"), [(0.5, 12), (0.1, 2), (1.0, 24)])

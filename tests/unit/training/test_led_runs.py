@@ -15,7 +15,8 @@ from strsweep.settings import Lead, RunSettings
 from strsweep.storage import store_at
 from strsweep.training.checkpoints import RunCheckpoints, State
 from strsweep.training.controlled import EpochMetrics
-from strsweep.training.law import Law, Leader, ThresholdClock
+from strsweep.training.law import Law, ThresholdClock
+from strsweep.training.leader import leader_of
 
 pytestmark = pytest.mark.slow
 
@@ -62,13 +63,13 @@ def said_by_the_leader(
     experiment, lead, first = load(*RECIPE, *overrides), settings.lead, settings.first_decay
     assert lead is not None
     clock = ThresholdClock.of(experiment, STEPS, settings.onset)
-    leader = Leader(lead=lead, law=Law.of(experiment), clock=clock, first_decay=first)
+    leader = leader_of(Law.of(experiment), lead, clock, first)
     decays = [0.0] * settings.onset + [first]
     for epoch in range(settings.onset + 1, EPOCHS):
         passed = [decay * clock.of_epoch(e) for e, decay in enumerate(decays, start=1)]
         last = history[epoch - 1]
         share = last.sparsity if lead.quantity == "sparsity" else 1 - last.macs / last.dense_macs
-        decays.append(leader.next_decay(epoch, math.fsum(passed) - 0.165, share))
+        decays.append(leader.decay_at(epoch, math.fsum(passed) - 0.165, share))
     return decays
 
 
