@@ -85,7 +85,7 @@ class Start:
         return said + (f"; of the file not used: {some(self.unused, ', ')}" if self.unused else "")
 
 
-def load_start(path: Path, model: nn.Module, *, skip_head: bool = False) -> Start:
+def load_start(path: Path | str, model: nn.Module, *, skip_head: bool = False) -> Start:
     """Load a checkpoint into ``model``, thresholds included, in place.
 
     Tensors meet by name, once a common prefix is taken away on either side. Where names differ, as
@@ -105,7 +105,7 @@ def load_start(path: Path, model: nn.Module, *, skip_head: bool = False) -> Star
     """
     if threshold_parameters(model):
         raise ValueError("the model has soft thresholds already; bake() removes them")
-    own = model.state_dict()
+    path, own = Path(path), model.state_dict()
     is_ordered = path.suffix != ".safetensors"  # that format sorts names
     read, names_its_network = _read(path) if is_ordered else (_read_safetensors(path), False)
     found = _renamed(path, read, list(own))
