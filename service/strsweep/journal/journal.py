@@ -86,10 +86,10 @@ class Journal:
 
     def _lines(self, name: str, size: int) -> list[Event]:
         file = self._known.setdefault(name, _File())
-        if size < file.end:
-            raise JournalError(f"{self._storage.uri(name)} lost what was in it: restore it")
         if file.size != size:
             content = self._storage.read(name)
+            if len(content) < file.end:  # ``size`` alone may be older than what was read last
+                raise JournalError(f"{self._storage.uri(name)} lost what was in it: restore it")
             end = content.rfind(b"\n") + 1
             file.events = file.events + _parsed(name, content, file.end, end)
             file.last = _parsed(name, content, end)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from samples import epoch, finished, proposed, started
+from typing_extensions import override
 
 from strsweep.errors import JournalError
 from strsweep.journal import Follower, Journal, RunInterrupted, replay
 from strsweep.storage import Store, store_at
+from strsweep.storage.store import FolderStore
 
 INTERRUPTED = RunInterrupted(time=1.0, run_id="run-002", reason="timed out")
 STARTED, FIRST, SECOND = (
@@ -100,3 +102,29 @@ def test_a_run_that_begins_while_the_folder_is_looked_at_is_no_loss(
     assert "run-003" not in follower.record().runs
     assert "run-003" in replay(follows.read()).runs
     assert list(follower.record().runs["run-003"].epochs) == [1]
+
+
+class LateListings(FolderStore):
+    """A store whose listing can be older than what it reads, as those of some services are."""
+
+    listed: dict[str, int] | None = None
+
+    @override
+    def sizes(self, folder: str) -> dict[str, int]:
+        return self.listed or super().sizes(folder)
+
+
+def test_a_listing_that_is_older_than_what_was_read_tells_of_no_loss(
+    storage: Store, tmp_path: Path
+) -> None:
+    late = LateListings(tmp_path)
+    follows, old = Journal(late), late.sizes("journal")
+    Journal(storage, "run-002").append(epoch(1, run_id="run-002"))
+    Journal(storage, "run-001").append(epoch(2))
+    assert len(follows.read()) == 8
+    late.listed = old
+    assert len(follows.read()) == 7, "an object that is not listed yet"
+    Journal(storage, "run-001").append(epoch(3))
+    assert len(follows.read()) == 8
+    late.listed = None
+    assert follows.read() == Journal(storage).read()
