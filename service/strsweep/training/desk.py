@@ -229,7 +229,7 @@ class Desk:
         async with self._changed:
             try:
                 await asyncio.wait_for(self._changed.wait_for(condition), seconds)
-            except TimeoutError:
+            except asyncio.TimeoutError:  # before Python 3.11 not the builtin one
                 return
 
     async def _notify(self) -> None:

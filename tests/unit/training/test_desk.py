@@ -135,6 +135,21 @@ async def test_a_lane_ends_after_it_was_idle_and_is_then_missing_again(
     assert await desk.lay(work(1), 1) == 1
 
 
+@pytest.mark.parametrize("late", [TimeoutError, type("OlderTimeoutError", (Exception,), {})])
+@awaited
+async def test_a_lane_asks_again_whichever_class_the_timeouts_of_asyncio_have(
+    monkeypatch: pytest.MonkeyPatch, late: type[Exception]
+) -> None:
+    def out_of_time(waiting: Coroutine[Any, Any, bool], seconds: float | None) -> None:
+        waiting.close()
+        raise late(f"after {seconds} s")
+
+    desk = Desk("job")
+    monkeypatch.setattr(asyncio, "TimeoutError", late)
+    monkeypatch.setattr(asyncio, "wait_for", out_of_time)
+    assert await desk.take(LANE, 0.0) is True
+
+
 @awaited
 async def test_a_closed_desk_ends_runs_and_lanes() -> None:
     desk = await laid(1)
