@@ -13,7 +13,7 @@ from typing import Protocol
 from benchmarks.recorded import Trained
 from strsweep.config import Experiment, Problem
 from strsweep.journal import run_id_of
-from strsweep.search.decide import Finish, Train, next_action, should_stop
+from strsweep.search.decide import Begin, Finish, next_action, should_stop
 from strsweep.search.goal import Goal, Usage
 from strsweep.search.outcome import TargetOutcome, outcomes
 from strsweep.search.runs import Run, SearchState, Status
@@ -68,7 +68,7 @@ class SimulatedSweep:
     def search(self) -> None:
         """Train until the search is over."""
         while not isinstance(action := next_action(self.state, self.space), Finish):
-            assert isinstance(action, Train), f"nothing runs, yet the action is {action}"
+            assert isinstance(action, Begin), f"nothing runs, yet the action is {action}"
             self._train(action)
         self.end = action.reason
 
@@ -76,7 +76,7 @@ class SimulatedSweep:
         """Return what every target would be delivered."""
         return outcomes(self.state, self.space)
 
-    def _train(self, action: Train) -> None:
+    def _train(self, action: Begin) -> None:
         settings, whole = action.settings, self._runs.train(action.settings)
         run = Run(
             run_id=run_id_of(len(self._known) + 1),

@@ -21,7 +21,7 @@ from strsweep.journal import (
     RunStopped,
     SweepRecord,
 )
-from strsweep.search.decide import Finish, Train, next_action, should_stop
+from strsweep.search.decide import Begin, Finish, next_action, should_stop
 from strsweep.search.outcome import TargetOutcome, outcomes
 from strsweep.search.runs import DIED, NO_RESULT, SearchState, StateReader
 from strsweep.search.space import space_of
@@ -114,11 +114,17 @@ class TargetSearcher(Searcher):
             run = self._record.runs[self._unfinished.pop(0)]
             return self._start(trial_id, run.run_id, run.settings)
         match next_action(state, self.space):
-            case Train() as action:
-                run_id = self._record.next_run_id
-                if not self._write(RunProposed(run_id=run_id, **vars(action))):
+            case Begin() as action:
+                proposed = RunProposed(
+                    run_id=self._record.next_run_id,
+                    settings=action.settings,
+                    target=action.target,
+                    reason=action.reason,
+                    refines=action.refines,
+                )
+                if not self._write(proposed):
                     return self._finish(str(self.refused))
-                return self._start(trial_id, run_id, action.settings)
+                return self._start(trial_id, proposed.run_id, action.settings)
             case Finish(reason=reason):
                 return self._finish(reason)
             case _:

@@ -18,7 +18,7 @@ _MARGIN = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
+class Begin:
     """Begin a new run."""
 
     settings: RunSettings
@@ -41,13 +41,13 @@ class Finish:
     reason: str
 
 
-Action = Train | Wait | Finish
+Action = Begin | Wait | Finish
 
 
 def next_action(state: SearchState, space: Space) -> Action:
     """Return what to do with a free slot."""
     wanted = _dense_run(state, space) or _next_run(state, space)
-    if isinstance(wanted, Train):
+    if isinstance(wanted, Begin):
         needed = state.epochs_left(wanted.settings)
         limit = state.goal.exceeded(state.usage, state.promised, needed)
         if limit is None:
@@ -74,7 +74,7 @@ def _dense_run(state: SearchState, space: Space) -> Action | None:
     is_whole = state.goal.search.baseline
     if space.onset and not state.has_shared_start:
         reason = "the dense network" if is_whole else "the epochs before thresholds act"
-        return Train(settings=space.dense(is_whole=is_whole), target=None, reason=reason)
+        return Begin(settings=space.dense(is_whole=is_whole), target=None, reason=reason)
     if space.onset and state.prefix is None:
         return Wait()
     if not is_whole or state.has_baseline:
@@ -83,7 +83,7 @@ def _dense_run(state: SearchState, space: Space) -> Action | None:
     if space.onset and state.prefix is not None:
         fork = Fork(folder=state.prefix, epoch=space.onset)
         settings = settings.model_copy(update={"fork": fork})
-    return Train(settings=settings, target=None, reason="the dense network")
+    return Begin(settings=settings, target=None, reason="the dense network")
 
 
 def _next_run(state: SearchState, space: Space) -> Action:
@@ -99,7 +99,7 @@ def _next_run(state: SearchState, space: Space) -> Action:
     for target in sorted(free, key=lambda t: (failures[t], space.distance(t, state))):
         settings = space.settings(target, state)
         if state.run_of(settings) is None:
-            return Train(settings=settings, target=target, reason=_reason(state, space))
+            return Begin(settings=settings, target=target, reason=_reason(state, space))
     if under_way.intersection(targets):
         return Wait()
     if hopeful:
@@ -125,7 +125,7 @@ def _refinement(state: SearchState, space: Space) -> Action:
         for settings in space.variants(target, state):
             if settings.threshold_init not in known:
                 reason = f"a better score at {target}"
-                return Train(settings=settings, target=None, reason=reason, refines=target)
+                return Begin(settings=settings, target=None, reason=reason, refines=target)
     return Finish(f"{DONE}; no other threshold init is left to try")
 
 

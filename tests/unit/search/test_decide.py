@@ -25,8 +25,8 @@ from strsweep.search.decide import (
     DONE,
     MOST_TRIES,
     Action,
+    Begin,
     Finish,
-    Train,
     Wait,
     next_action,
     should_stop,
@@ -46,8 +46,8 @@ def decided(experiment: Experiment, *runs: Run, epochs: int = 0) -> Action:
     return next_action(state_of(experiment, *runs, epochs=epochs), space_of(experiment, PROBLEM))
 
 
-def trained(action: Action) -> Train:
-    assert isinstance(action, Train)
+def trained(action: Action) -> Begin:
+    assert isinstance(action, Begin)
     return action
 
 
@@ -71,7 +71,7 @@ def lost(run: Run, *, by_machine: bool) -> Run:
 def test_the_shared_start_comes_first_and_is_waited_for() -> None:
     experiment = digits(*THREE)
     start = shared_start(experiment)
-    assert decided(experiment) == Train(
+    assert decided(experiment) == Begin(
         settings=start.settings, target=None, reason="the epochs before thresholds act"
     )
     for status in (Status.RUNNING, PAUSED):
@@ -105,7 +105,7 @@ BASELINE = (*THREE, "search.baseline=true")
 def test_the_baseline_is_the_shared_start() -> None:
     experiment = digits(*BASELINE)
     whole = shared_start(experiment, is_whole=True)
-    assert decided(experiment) == Train(
+    assert decided(experiment) == Begin(
         settings=whole.settings, target=None, reason="the dense network"
     )
     assert whole.settings.last_epoch is None
@@ -180,7 +180,7 @@ def test_the_nearest_to_what_is_known_comes_first(
 def test_a_target_is_aimed_at_by_one_run_at_a_time() -> None:
     experiment = digits(*THREE)
     runs, order = [shared_start(experiment)], list[Target | None]()
-    while isinstance(action := decided(experiment, *runs), Train):
+    while isinstance(action := decided(experiment, *runs), Begin):
         order.append(action.target)
         runs.append(begun(ended(len(runs) + 1, action.settings, 0.0, target=action.target)))
     assert order[0] == NINETY
@@ -302,7 +302,7 @@ def test_epochs_that_forks_under_way_need_are_kept_for_them() -> None:
         forked = trained(decided(experiment, start, epochs=10)).settings
         running = begun(ended(2, forked, 0.0, target=NINETY))  # of 20 epochs, none is done
         action = decided(experiment, start, running, epochs=10)
-        assert isinstance(action, Train) is is_begun
+        assert isinstance(action, Begin) is is_begun
         assert is_begun or action == Wait()
 
 
@@ -381,7 +381,7 @@ def test_refining_keeps_to_the_limits_and_ends_where_nothing_is_left() -> None:
     known = [shared_start(experiment), aimed(experiment, NINETY)]
     assert decided(experiment, *known) == Finish(f"{DONE}; search.max_runs (2) is spent")
     experiment, count = digits(*asked), 0
-    while isinstance(action := decided(experiment, *known), Train):
+    while isinstance(action := decided(experiment, *known), Begin):
         count += 1
         known.append(ended(count + 2, action.settings, 0.9, refines=action.refines))
     assert action == Finish(f"{DONE}; no other threshold init is left to try")
