@@ -71,8 +71,8 @@ def check_run(experiment: Experiment) -> tuple[Experiment, Problem]:
         value = getattr(search, key)
         if isinstance(value, tuple) or (value == "auto" and key == search.knob):
             remedy = (
-                f"One run takes one number: add --set search.{key}=NUMBER, or use strsweep sweep; "
-                "strsweep plan tells which number gives what."
+                f"One run takes one number, which decides the sparsity: add --set search.{key}="
+                "NUMBER; strsweep plan tells which gives what. Or use strsweep sweep."
             )
             raise SettingError(f"search.{key}", value, remedy)
     return _check_parts(experiment)

@@ -19,10 +19,12 @@ from strsweep.journal import Journal, ModelLanded, RunRecord, SweepRecord, repla
 from strsweep.search.outcome import TargetOutcome, outcomes_of
 from strsweep.search.runs import Run, Status, read_state
 from strsweep.settings import Metric, RunSettings, Target, count, percent
-from strsweep.storage import Store, storage_of, store_of_sweep
+from strsweep.storage import Store, is_object_store, storage_of, store_of_sweep
 from strsweep.table import Column, as_terminal, rows_of, share
 
 _Row = dict[str, Any]
+_MOST_NAMED = 5
+"""Sweeps that an error names beside the one that is missing."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,12 @@ def recorded(
     record = replay(Journal(storage).read())
     folder, _, name = storage.location.rpartition("/")
     if not record.started:
-        known = sorted(path.parent.name for path in Path(folder).glob("*/journal"))
-        told = f"{nearest(name, known)}{folder} has: {', '.join(known) or 'none'}."
+        told = _neighbours(folder, name)
         if experiment is not None:
             begins = "It has not begun: a job begins it once it has reached Ray."
             raise SettingError("--config", name, f"{begins} {told}")
-        raise SettingError(setting, sweep, f"No such sweep. {told}")
+        lies = "No sweep lies there: name its id, or its folder with journal/ in it."
+        raise SettingError(setting, sweep, f"{lies} {told}".strip())
     started = record.started[-1]
     try:
         found = experiment or Experiment.model_validate(started.experiment)
@@ -72,6 +74,15 @@ def recorded(
         raise SettingError(setting, sweep, f"This version cannot read it: {told:.300}") from error
     settled = resolve(found, started.problem)
     return StartedSweep(settled, record, storage)
+
+
+def _neighbours(folder: str, name: str) -> str:
+    """Return which sweeps lie in ``folder``, the most alike first; of a bucket nothing is said."""
+    if is_object_store(folder):
+        return ""
+    known = sorted(path.parent.name for path in Path(folder).glob("*/journal"))
+    more = f" and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
+    return f"{nearest(name, known)}{folder} has: {', '.join(known[:_MOST_NAMED]) or 'none'}{more}."
 
 
 def status_of(sweep: StartedSweep) -> dict[str, Any]:

@@ -370,9 +370,7 @@ NEEDED = [(CORE, ["torch"]), (("registry",), ["mlflow", "torch"])]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("parts", "heavy"), [(CORE, ["torch"]), (("registry",), ["mlflow", "torch"])]
-)
+@pytest.mark.parametrize(("parts", "heavy"), NEEDED)
 def test_the_numerical_core_and_the_registry_load_no_more_than_they_need(
     parts: tuple[str, ...], heavy: list[str], tmp_path: Path
 ) -> None:

@@ -109,7 +109,7 @@ def test_what_has_one_run_is_trained(overrides: tuple[str, ...]) -> None:
     check_run(load(*overrides))
 
 
-OPEN = r".*--set {}=NUMBER, or use strsweep sweep; strsweep plan tells"
+OPEN = r".*which decides the sparsity: add --set {}=NUMBER; strsweep plan tells"
 
 
 @pytest.mark.parametrize(

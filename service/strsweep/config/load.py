@@ -187,7 +187,8 @@ def _flat(error: ValidationError) -> Iterator[tuple[ErrorDetails, type[BaseModel
     """Yield every mistake with the model that it is in: of a method, that is its own."""
     for details in error.errors():
         if details["type"] != WRONG_SETTINGS:
-            yield details, _section_model(details["loc"][:-1])
+            keys = [part for part in details["loc"] if isinstance(part, str)]
+            yield details, _section_model(keys[:-1])
             continue
         carried = details["ctx"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
         for inner in carried["errors"]:
@@ -195,7 +196,7 @@ def _flat(error: ValidationError) -> Iterator[tuple[ErrorDetails, type[BaseModel
             yield inner, carried["kind"]
 
 
-def _section_model(sections: Iterable[int | str]) -> type[BaseModel]:
+def _section_model(sections: Iterable[str]) -> type[BaseModel]:
     model: type[BaseModel] = Experiment
     for section in sections:
         field = model.model_fields.get(str(section))

@@ -215,7 +215,8 @@ def read_sweep(reference: str) -> SweepContents:
     try:
         sweep = recorded(reference, None, setting="--sweep")
     except JournalError as error:
-        raise SettingError("--sweep", reference, f"It cannot be read: {error!s:.300}") from error
+        told = " ".join(str(error).split())
+        raise SettingError("--sweep", reference, f"It cannot be read: {told:.300}") from error
     return contents_of(sweep.experiment, sweep.record, stored_receipts(sweep))
 
 

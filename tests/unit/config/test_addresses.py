@@ -31,6 +31,7 @@ from strsweep.errors import InvalidExperimentError, SettingError
         ("postgresql://me:cr#cret@host/db", "postgresql://..."),
         ("mysql+pymysql://me:cr?cret@host/db", "mysql+pymysql://..."),
         ("postgresql://me%3Acret@host/db", "postgresql://...@host/db"),
+        ("postgresql://me:c@cret@host/db", "postgresql://...@host/db"),
         ("postgresql://me@host/mlflow?password=cret", "postgresql://...@host/mlflow?..."),
         ("postgresql://host/db?options=-c%20x%3Dcret", "postgresql://host/db?..."),
         ("postgresql://host/db?sslmode=a%26password%3Dcret", "postgresql://host/db?..."),
@@ -71,7 +72,13 @@ def test_what_mlflow_cannot_be_asked_at_is_refused(uri: str) -> None:
 
 
 ENDPOINTS = ("http://k:cret@h", "http://h?token=cret", "http://k:cret@[h", "k:cret@h")
-BUCKETS = ("s3://k:cret@b/p", "s3://b/p?secret=cret", "s3:/k:cret@b", "s3://b#cret")
+BUCKETS = (
+    "s3://k:cret@b/p",
+    "s3://b/p?secret=cret",
+    "s3:/k:cret@b",
+    "s3://b#cret",
+    "s3://k:cr/cret@b",
+)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,8 @@ def test_a_file_without_end_is_refused() -> None:
         ("name=a b", "name", "'a b'", "letters, digits, - and _"),
         ("data.path=5", "data.path", "5", "Folder of the data"),
         ("search.targets=0.9", "search.targets", "0.9", "Wanted models"),
+        ("search.targets=[null]", "search.targets", "None", "Wanted models"),
+        ("search.targets=[[1]]", "search.targets", "[1]", "Wanted models"),
         ("search.targets=[0.9, x]", "search.targets", "'x'", "write 0.9 for 90 %"),
         ("search.targets=['95%']", "search.targets", "'95%'", "write 0.9 for 90 %"),
         ("search.targets=[{mac: 0.1}]", "search.targets.mac", "0.1", "mean search.targets.macs?"),

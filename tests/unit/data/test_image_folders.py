@@ -15,6 +15,7 @@ import torch
 from commands import ran
 from PIL import Image
 from torchvision import transforms
+from torchvision.datasets.folder import make_dataset
 
 from strsweep.config import DataConfig
 from strsweep.data import (
@@ -63,6 +64,16 @@ def test_validation_is_in_order_and_repeatable(folder: Path) -> None:
     assert [len(labels) for _, labels in first] == [4, 2]
     for (one, _), (other, _) in zip(first, again, strict=True):
         assert torch.equal(one, other)
+
+
+def test_images_of_nested_folders_are_in_the_order_of_torchvision(folder: Path) -> None:
+    names = ("x/1.png", "x/0.png", "x-/0.png", "x.png", "A.png", "b/Z.png", "b/a.png", "B/0.png")
+    for name in names:
+        (folder / "train/ant" / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(folder / "train/ant" / name)
+    images, classes = load_data(imagefolder(folder)), {"ant": 0, "bee": 1, "cat": 2}
+    expected = make_dataset(str(folder / "train"), classes, extensions=(".png",))
+    assert [images.name("train", i) for i in range(len(images.train))] == [e[0] for e in expected]
 
 
 def test_an_image_is_named_by_its_file(folder: Path) -> None:

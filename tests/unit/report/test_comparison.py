@@ -85,8 +85,19 @@ def test_an_id_is_looked_up_in_the_results(
     monkeypatch.setenv("STRSWEEP_RESULTS", str(folders[0].parents[1]))
     assert read_sweep(folders[0].name).experiment.sweep_id == folders[0].name
     for reference in ("digits-0", str(tmp_path)):
-        with pytest.raises(SettingError, match=r"^--sweep: got .*No such sweep\."):
+        with pytest.raises(SettingError, match=r"^--sweep: got .*its folder with journal/ in it\."):
             read_sweep(reference)
+
+
+def test_of_many_neighbours_a_few_are_named(folders: list[Path]) -> None:
+    for number in range(20):
+        (folders[0].parent / f"{number}-resnet" / "journal").mkdir(parents=True)
+    (folders[0].parent / "mobilenet/journal").mkdir(parents=True)
+    with pytest.raises(SettingError) as told:
+        read_sweep(str(folders[0].parent / "mobilnet"))
+    assert "Did you mean 'mobilenet'?" in str(told.value)
+    num_others = sum(folder.is_dir() for folder in folders[0].parent.iterdir()) - 5
+    assert str(told.value).endswith(f" and {num_others} more.")
 
 
 def test_a_damaged_journal_is_told(tmp_path: Path) -> None:
