@@ -151,8 +151,8 @@ class Budget:
         One names the layers: a row for all, one for all but the classifier, and a row per layer
         with name, weights, dense multiply-adds, and the sparsity in percent that it has in each
         model. These are rounded; where they add up to another number than the one for all, they
-        are shifted by the least that does it. The other table numbers the layers of one network,
-        and has a column per method.
+        are shifted by the least that does it, unless that is more than they were rounded by. The
+        other table numbers the layers of one network, and has a column per method.
 
         Args:
             path: The table.
@@ -212,7 +212,7 @@ def _refused() -> Generator[None]:
     try:
         yield
     except Exception as error:  # what is raised depends on what is there instead
-        told = f"{type(error).__name__}: {error}"
+        told = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
         raise ValueError(f"this is not a layer budget: {told}") from error
 
 

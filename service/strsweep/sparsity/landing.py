@@ -67,14 +67,14 @@ def land(
         shift = keep_ranks(RankCost.of(layers, before, quantity), 1 - share, trains_on=False)
         after = measure(model, example) if shift else before
         return Landing(shift=shift, before=before, after=after)
-    uses = None if macs is None else before.uses("macs")
-    shift = _land_weights(model, share, uses)
-    after = measure(model, example) if shift else before
-    return Landing(shift=shift, before=before, after=after)
+    if macs is None and before.zeros == round(share * before.weights):
+        return Landing(shift=0.0, before=before, after=before)
+    shift = _land_weights(model, share, None if macs is None else before.uses("macs"))
+    return Landing(shift=shift, before=before, after=measure(model, example))
 
 
 def _land_weights(model: nn.Module, share: float, uses: Uses | None) -> float:
-    """Return the shift; 0 if nothing was to be done."""
+    """Return the shift; 0 also if nothing was to be done."""
     steps = weights_with(model, SoftThreshold)
     if not steps or any(isinstance(step, SteeredThreshold) for _, step in steps):
         raise ValueError("only thresholds of sparsify() are landed; steer() is exact by itself")

@@ -95,6 +95,8 @@ class Selection:
     def is_made(self) -> bool:
         """Return whether as many are 0 already."""
         zero = torch.cat([(weight.value == 0).flatten() for weight, _ in self._values])
+        if self._uses is None:
+            return int(zero.sum()) == self._wanted
         return bool((zero.sum() == self._count) & ((self._each * zero).sum() >= self._wanted))
 
     @torch.no_grad()
@@ -130,13 +132,16 @@ class Selection:
     @cached_property
     def _each(self) -> Tensor:
         """What every entry counts."""
-        uses = self._uses or {weight.name: 1.0 for weight, _ in self._values}
+        uses = self._uses
+        assert uses is not None
         each = [torch.full_like(x, uses[w.name], dtype=torch.float64) for w, x in self._values]
         return torch.cat([counts.flatten() for counts in each])
 
     @property
     def _count(self) -> Tensor:
         """How many entries go, in order."""
+        if self._uses is None:
+            return torch.tensor(self._wanted, device=self._entries.device)
         each = self._each[self._order]
         return (each.cumsum(0) - each < self._wanted).sum()
 

@@ -168,6 +168,7 @@ class AttachedRun(ControlledRun):
         was_training = self.model.training
         sums = self._stepper.evaluate(self.model, self._images.validation())
         self.model.train(was_training)
+        self._images.unreadable()  # raises where they are many
         return self._images.task.metrics(sums)
 
     def _check_steps(self) -> None:

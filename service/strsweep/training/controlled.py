@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch.distributed as dist
 from torch import nn
 
 from strsweep.config import Experiment
@@ -20,7 +21,7 @@ from strsweep.sparsity.methods import Course, Hooks
 from strsweep.training.checkpoints import RunCheckpoints, State
 from strsweep.training.law import Law, ThresholdClock
 from strsweep.training.leader import Leader, leader_of
-from strsweep.training.loop import InputPipeline, Stepper, of_all_workers
+from strsweep.training.loop import InputPipeline, Stepper
 from strsweep.training.network import restore
 
 
@@ -87,6 +88,7 @@ class ControlledRun(ABC):
         """Of the layers after the last epoch, in the order of ``report``."""
         self._settings, self._config = settings, experiment.training
         self._images, self._steps = images, steps_per_epoch
+        self._example = images.task.example()
         self._stepper = Stepper(images.task, self._config, next(model.parameters()).device)
         self._has_thresholds = bool(threshold_parameters(model))
         self._hooks = self._made_hooks(experiment)
@@ -142,7 +144,7 @@ class ControlledRun(ABC):
 
     def report(self) -> SparsityReport:
         """Count zeros and MACs of the current weights, layer by layer."""
-        return measure(self.model, self._images.task.example())
+        return measure(self.model, self._example)
 
     def _begin_epoch(self) -> dict[str, float]:
         """Let the method prepare the next epoch; return its decays by kind of parameter."""
@@ -210,7 +212,7 @@ class ControlledRun(ABC):
         course = Course(
             epochs=self._config.epochs,
             steps_per_epoch=self._steps,
-            example=self._images.task.example(),
+            example=self._example,
         )
         return method.hooks(self.model, self._settings, course)
 
@@ -252,5 +254,8 @@ class ControlledRun(ABC):
 
 
 def of_first_worker(value: Any) -> Any:
-    """Return on all workers what ``value`` is on the first one."""
-    return of_all_workers(value)[0]
+    """Return on all workers what ``value`` is on the first one; nobody looks at the others'."""
+    shared = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(shared)
+    return shared[0]

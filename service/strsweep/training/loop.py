@@ -100,6 +100,7 @@ class InputPipeline:
             raise ImagesUnreadableError(
                 f"{count} images of one epoch could not be read, among them {names[0]}: {why}"
             )
+        bad.clear()
         return count, names
 
 

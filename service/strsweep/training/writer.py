@@ -79,8 +79,8 @@ class Outbox:
         if self._error is not None:
             return
         try:
-            for delivery in waiting:  # none any more once it was replaced
-                delivery()
+            while waiting:  # none any more once it was replaced
+                waiting.pop()()  # what is delivered is kept no longer: it may be a whole state
         except BaseException as error:  # it is raised where training can end
             self._error = error
             self.tell(error)

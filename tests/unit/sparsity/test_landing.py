@@ -200,3 +200,22 @@ def test_too_few_thresholds_are_told() -> None:
 def test_wrong_targets_are_told(wanted: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         land(net(), **wanted)
+
+
+def test_what_has_the_zeros_already_is_left_alone() -> None:
+    """Whether it has thresholds or not, and wherever the zeros are."""
+    dense = nn.Linear(10, 10, bias=False)
+    assert land(dense, sparsity=0.0).shift == 0
+    first = nn.Linear(10, 10, bias=False)
+    with torch.no_grad():
+        first.weight[:8] = 0.0
+    model = nn.Sequential(first, nn.Linear(10, 10, bias=False))
+    sparsify(model, threshold_init=-20.0, skip=["0"])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    landing = land(model, sparsity=0.4)
+    assert (landing.shift, landing.after.zeros) == (0, 80)
+    assert_same_state(model.state_dict(), before)
+    equal = nn.Linear(10, 10, bias=False)
+    nn.init.ones_(equal.weight)
+    sparsify(equal, threshold_init=0.0, function="exp")
+    assert land(equal, sparsity=0.5).after.zeros == measure(equal).zeros == 50

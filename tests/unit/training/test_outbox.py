@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
+import weakref
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -82,3 +85,19 @@ def test_after_an_error_of_the_run_nothing_more_is_delivered() -> None:
     with pytest.raises(ValueError, match="of the run"), Outbox() as outbox:
         fail_while_it_waits(outbox)
     assert made == []
+
+
+def test_what_is_delivered_is_kept_no_longer() -> None:
+    class State:
+        """What a checkpoint holds."""
+
+    state, is_done = State(), threading.Event()
+    kept = weakref.ref(state)
+    with Outbox() as outbox:
+        outbox.put(partial(lambda _: is_done.set(), state), replaceable=True)
+        del state
+        assert is_done.wait(10)
+        outbox.put(is_done.clear)
+        while is_done.is_set():
+            time.sleep(0.001)
+        assert kept() is None
