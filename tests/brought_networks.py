@@ -26,6 +26,16 @@ class Classifier(nn.Module):
         return self.head(self.features(x).mean((2, 3)))
 
 
+class TiedToEmbedding(nn.Module):
+    """A head that shares its weight with an embedding, as in language models."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(9, 4), nn.Linear(4, 9, bias=False)
+        self.body = nn.Linear(4, 4)
+        self.head.weight = self.embedding.weight
+
+
 class Tied(Classifier):
     """Two layers that share their weight."""
 

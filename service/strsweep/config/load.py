@@ -169,8 +169,7 @@ def _translate(error: ValidationError) -> InvalidExperimentError:
     # A union reports one failure per member; the key is told once.
     by_key: dict[str, SettingError] = {}
     for details, kind in _flat(error):
-        parts = [part for part in details["loc"] if isinstance(part, str)]
-        location = [part for part in parts if not _UNION_MEMBER.fullmatch(part)]
+        location = [key for key in _keys(details) if not _UNION_MEMBER.fullmatch(key)]
         by_key.setdefault(".".join(location), _setting_error(location, details, kind))
         if len(by_key) == _MOST_MISTAKES:
             break  # more would not be read, and each is compared with all settings
@@ -187,8 +186,7 @@ def _flat(error: ValidationError) -> Iterator[tuple[ErrorDetails, type[BaseModel
     """Yield every mistake with the model that it is in: of a method, that is its own."""
     for details in error.errors():
         if details["type"] != WRONG_SETTINGS:
-            keys = [part for part in details["loc"] if isinstance(part, str)]
-            yield details, _section_model(keys[:-1])
+            yield details, _section_model(_keys(details)[:-1])
             continue
         carried = details["ctx"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
         for inner in carried["errors"]:
@@ -196,10 +194,14 @@ def _flat(error: ValidationError) -> Iterator[tuple[ErrorDetails, type[BaseModel
             yield inner, carried["kind"]
 
 
+def _keys(details: ErrorDetails) -> list[str]:
+    return [part for part in details["loc"] if isinstance(part, str)]  # the others are numbers
+
+
 def _section_model(sections: Iterable[str]) -> type[BaseModel]:
     model: type[BaseModel] = Experiment
     for section in sections:
-        field = model.model_fields.get(str(section))
+        field = model.model_fields.get(section)
         for kind in (field.annotation, *get_args(field.annotation)) if field is not None else ():
             if isinstance(kind, type) and issubclass(kind, BaseModel):  # one, or a tuple of them
                 model = kind

@@ -129,14 +129,15 @@ class LawSpace(Space):
 
     def exposure(self, run: Run) -> float:
         """Return what the thresholds of ``run`` have come to."""
-        assert run.settings.threshold_init is not None
-        return run.decayed - self.delay(run.settings.threshold_init)
+        return self._exposure_of(run.settings, run.decayed)
 
     def _first_exposure(self, run: Run) -> float:
         """Return what the thresholds of ``run`` would have come to with its first decay."""
-        assert run.settings.threshold_init is not None
-        decayed = run.settings.first_decay * self.clock.total
-        return decayed - self.delay(run.settings.threshold_init)
+        return self._exposure_of(run.settings, run.settings.first_decay * self.clock.total)
+
+    def _exposure_of(self, settings: RunSettings, decayed: float) -> float:
+        assert settings.threshold_init is not None
+        return decayed - self.delay(settings.threshold_init)
 
     def settings(self, target: Target, state: SearchState) -> RunSettings:
         """See ``Space``."""

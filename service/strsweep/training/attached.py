@@ -18,8 +18,8 @@ from strsweep.errors import SettingError, blaming
 from strsweep.imports import imported
 from strsweep.settings import RunSettings
 from strsweep.training.checkpoints import State
-from strsweep.training.controlled import ControlledRun, EpochMetrics, of_first_worker
-from strsweep.training.loop import InputPipeline
+from strsweep.training.controlled import ControlledRun, EpochMetrics
+from strsweep.training.loop import InputPipeline, of_first_worker
 from strsweep.training.network import dense_model, make_sparse
 from strsweep.training.optimizer import ApartThresholds
 from strsweep.training.schedule import learning_rate

@@ -7,9 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
-import torch.distributed as dist
 from torch import nn
 
 from strsweep.config import Experiment
@@ -21,7 +19,7 @@ from strsweep.sparsity.methods import Course, Hooks
 from strsweep.training.checkpoints import RunCheckpoints, State
 from strsweep.training.law import Law, ThresholdClock
 from strsweep.training.leader import Leader, leader_of
-from strsweep.training.loop import InputPipeline, Stepper
+from strsweep.training.loop import InputPipeline, Stepper, of_first_worker
 from strsweep.training.network import restore
 
 
@@ -251,11 +249,3 @@ class ControlledRun(ABC):
         if quantity == "rank":
             return sum(last.ranks.values()) / last.full_rank
         return 1 - last.sparsity if quantity == "sparsity" else last.macs / last.dense_macs
-
-
-def of_first_worker(value: Any) -> Any:
-    """Return on all workers what ``value`` is on the first one; nobody looks at the others'."""
-    shared = [value]
-    if dist.is_initialized():
-        dist.broadcast_object_list(shared)
-    return shared[0]

@@ -207,6 +207,14 @@ def of_all_workers(value: Any) -> list[Any]:
     return gathered
 
 
+def of_first_worker(value: Any) -> Any:
+    """Return on all workers what ``value`` is on the first one; nobody looks at the others'."""
+    shared = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(shared)
+    return shared[0]
+
+
 def _over_workers(values: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(values)

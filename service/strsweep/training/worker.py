@@ -20,10 +20,10 @@ from strsweep.journal import Journal, ModelLanded, RunFailed
 from strsweep.storage import store_at
 from strsweep.training.attached import Assignment, loop_run
 from strsweep.training.checkpoints import RunCheckpoints
-from strsweep.training.controlled import ControlledRun, EpochMetrics, of_first_worker
+from strsweep.training.controlled import ControlledRun, EpochMetrics
 from strsweep.training.desk import Land, Ticket, Train
 from strsweep.training.landing import land_one
-from strsweep.training.loop import InputPipeline
+from strsweep.training.loop import InputPipeline, of_first_worker
 from strsweep.training.run import TrainingRun
 from strsweep.training.writer import RunWriter
 

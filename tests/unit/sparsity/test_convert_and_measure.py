@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from brought_networks import TiedToEmbedding
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 from torchvision import models
@@ -127,14 +128,7 @@ def test_a_tied_weight_counts_once_and_stays_tied() -> None:
 
 
 def test_a_weight_tied_to_an_embedding_is_refused() -> None:
-    class Language(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embedding, self.head = nn.Embedding(9, 4), nn.Linear(4, 9, bias=False)
-            self.body = nn.Linear(4, 4)
-            self.head.weight = self.embedding.weight
-
-    model = Language()
+    model = TiedToEmbedding()
     with pytest.raises(
         ValueError, match=r"head shares its weight with embedding, .* dense with skip=\['head'\]"
     ):

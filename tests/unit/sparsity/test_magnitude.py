@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from brought_networks import TiedToEmbedding
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -106,17 +107,10 @@ def test_a_ramp_on_another_model_changes_nothing() -> None:
 
 
 def test_a_layer_that_keeps_everything_is_left_alone() -> None:
-    class Language(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embedding, self.head = nn.Embedding(9, 4), nn.Linear(4, 9, bias=False)
-            self.body = nn.Linear(4, 4)
-            self.head.weight = self.embedding.weight
-
-    model = obey(Language(), {"body": 0.5, "head": 1.0})
+    model = obey(TiedToEmbedding(), {"body": 0.5, "head": 1.0})
     assert type(model.head) is nn.Linear
     with pytest.raises(ValueError, match="shares its weight with embedding"):
-        obey(Language(), {"body": 0.5, "head": 0.5})
+        obey(TiedToEmbedding(), {"body": 0.5, "head": 0.5})
 
 
 @pytest.mark.parametrize("method", ["gmp", "dnw"])
